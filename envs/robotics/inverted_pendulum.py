@@ -1,0 +1,62 @@
+"""InvertedPendulum-v5: balance a pole on a cart. Gymnasium's task, natively vectorised, bit-identical."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._model import single_env
+from gymnasium.envs.mujoco.inverted_pendulum_v5 import DEFAULT_CAMERA_CONFIG, InvertedPendulumEnv
+
+ENV_IDS = {
+    "bio_rl/InvertedPendulum-v5": {
+        "entry_point": ":make",
+        "vector_entry_point": ":InvertedPendulum",
+        "max_episode_steps": 1000,
+        "reward_threshold": 950.0,
+    }
+}
+
+MAX_ANGLE = 0.2  # rad
+
+
+class InvertedPendulum(BatchVectorEnv):
+    """r = 1 while |angle| <= 0.2 rad, then the episode ends. Arguments and semantics of Gymnasium's.
+
+    Observations: cart position in m, pole angle in rad, and their velocities. Action: the force on the cart.
+    """
+
+    # random: mean of 5000 episodes; expert: the highest possible return
+    metadata: ClassVar[dict[str, Any]] = {
+        **BatchVectorEnv.metadata,
+        "reference": {"random": 5.0, "expert": 1000.0},
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        xml_file: str = "inverted_pendulum.xml",
+        frame_skip: int = 2,
+        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        reset_noise_scale: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        self._reset_noise_scale = reset_noise_scale
+        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        super().__init__(num_envs, **model, **kwargs)
+
+    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        noise = self._reset_noise_scale
+        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
+        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
+
+    def _observe(self, rows: Rows) -> np.ndarray:
+        return np.concatenate((self.qpos[rows], self.qvel[rows]), axis=1)
+
+    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
+        upright = finite & (np.abs(self.qpos[:, 1]) <= MAX_ANGLE)
+        return upright.astype(np.float64), ~upright, {"reward_survive": upright.astype(np.int64)}
+
+
+make = partial(single_env, InvertedPendulumEnv, InvertedPendulum.metadata["reference"])
