@@ -134,16 +134,20 @@ def resolve(run: str, parent: Path) -> Path:
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write `config.json`: `config` (JSON values and paths) with the `versions` and the `commit` that run now."""
-    full = {**config, "versions": versions(), "commit": commit()}
-    text = json.dumps(full, indent=2, default=_path_text, ensure_ascii=False) + "\n"
-    with replacing(folder / "config.json") as file:
+    write_json(folder / "config.json", {**config, "versions": versions(), "commit": commit()})
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON values and paths to `path`, atomically."""
+    text = json.dumps(values, indent=2, default=_path_text, ensure_ascii=False) + "\n"
+    with replacing(path) as file:
         file.write(text.encode())
 
 
 def _path_text(value: object) -> str:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"config.json cannot hold a {type(value).__name__}: {value!r}; give numbers, strings, lists, dicts")
+    raise TypeError(f"JSON cannot hold a {type(value).__name__}: {value!r}; give numbers, strings, lists, dicts")
 
 
 def read_config(folder: Path) -> dict[str, Any]:

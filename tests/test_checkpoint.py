@@ -51,9 +51,7 @@ def test_tensors_and_plain_values_come_back_bitwise(tmp_path):
     assert type(back["pair"]) is tuple and back["pair"][1] == 4 and type(back["optimiser"][1][2]) is bool
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int16", "uint16", "uint32", "int64", "uint64", "float16", "float64"]
-)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "uint32", "int64", "uint64", "float16", "float64"])
 def test_numpy_arrays_come_back_as_tensors_of_their_dtype(tmp_path, dtype):
     top = 1 if dtype in ("bool", "float16", "float64") else np.iinfo(dtype).max
     array = np.array([[0, 1, top]], dtype=dtype)

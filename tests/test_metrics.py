@@ -12,7 +12,8 @@ import time
 import pytest
 import torch
 
-from bio_rl.metrics import EpisodeStats, MetricsLog, Panel, clock, read_rows, to_floats
+from bio_rl.metrics import EpisodeStats, MetricsLog, read_rows, to_floats
+from bio_rl.panel import Panel, clock
 
 
 def test_tensors_and_numbers_become_floats_in_their_order():
@@ -155,7 +156,7 @@ VALUES = {
 def now(monkeypatch):
     """A clock to be set by hand."""
     clock_now = [100.0]
-    monkeypatch.setattr("bio_rl.metrics.time.monotonic", lambda: clock_now[0])
+    monkeypatch.setattr("bio_rl.panel.time.monotonic", lambda: clock_now[0])
     return clock_now
 
 
@@ -232,7 +233,7 @@ def test_ctrl_c_leaves_the_terminal_clean():
 
     code = """
 import time
-from bio_rl.metrics import Panel
+from bio_rl.panel import Panel
 with Panel(100, title="a run") as panel:
     panel.print("ready")
     while True:

@@ -38,11 +38,7 @@ def test_latest_is_a_text_file_where_symlinks_are_not_possible(tmp_path, monkeyp
     monkeypatch.setattr(Path, "symlink_to", refused)
     folder = runfolder.create(tmp_path, "e", "a", "n", 1)
     assert not (tmp_path / "latest").is_symlink() and (tmp_path / "latest").read_text() == folder.name
-    assert (
-        runfolder.resolve("latest", tmp_path)
-        == folder
-        == runfolder.resolve(str(tmp_path / "latest"), Path("elsewhere"))
-    )
+    assert runfolder.resolve("latest", tmp_path) == folder == runfolder.resolve(str(tmp_path / "latest"), Path("elsewhere"))
     monkeypatch.undo()
     assert runfolder.resolve("latest", tmp_path) == folder
     newest = runfolder.create(tmp_path, "e", "a", "n", 2)
@@ -117,9 +113,7 @@ def test_a_missing_or_damaged_config_is_named(tmp_path, content):
 def test_the_commit_is_that_of_the_checkout_that_tracks_the_package(tmp_path, monkeypatch):
     def git(*arguments):
         identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
-        return subprocess.run(
-            ["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True
-        )
+        return subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True, text=True)
 
     package = tmp_path / "pkg"
     package.mkdir()

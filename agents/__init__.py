@@ -1,0 +1,1 @@
+"""Learning algorithms, one a file: a frozen `Config`, an `Agent` fulfilling `bio_rl.types.Agent`, and presets as TOML."""

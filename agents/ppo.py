@@ -1,0 +1,304 @@
+"""Proximal policy optimisation for memoryless and stateful networks.      Schulman et al. 2017, arXiv 1707.06347
+
+Actor and critic are separate networks. Experience is cut into sequences of `sequence` steps that start from the state kept
+at that step; for a memoryless network they are single steps. Details after Engstrom et al. 2020 and Huang et al. 2022.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from bio_rl import distributions
+from bio_rl.losses import clipped_value_loss, ppo_policy_loss
+from bio_rl.networks import Blueprint
+from bio_rl.normalize import RunningNorm
+from bio_rl.observations import Features
+from bio_rl.returns import discounted_sum, gae
+from bio_rl.state import detach, index, leaves, stack, tree_map
+from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    rollout: int = 64
+    """Steps per environment between updates."""
+    minibatch: int = 512
+    """Steps per gradient step."""
+    epochs: int = 10
+    """Passes over a rollout."""
+    sequence: int = 16
+    """Steps per training sequence of a stateful network (truncated backpropagation through time)."""
+    learning_rate: float = 3e-4
+    """Of Adam."""
+    anneal: bool = True
+    """Let the learning rate fall linearly to zero at the last step."""
+    gamma: float = 0.99
+    """Discount per step."""
+    gae_lambda: float = 0.95
+    """λ of the generalised advantage estimate."""
+    clip: float = 0.2
+    """Bound ε of the policy ratio."""
+    clip_value: float = 0.2
+    """Bound of the value's change, in units of normalised return; 0 for the plain squared error."""
+    entropy: float = 0.0
+    """Coefficient of the entropy bonus."""
+    value_weight: float = 0.5
+    """Coefficient of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    target_kl: float = 0.0
+    """Stop the epochs of an update when the policy has moved further than this; 0 never stops."""
+    normalise_obs: bool = True
+    """Running mean and deviation of Box observations."""
+    normalise_reward: bool = True
+    """Divide rewards by the running deviation of the discounted return."""
+    normalise_advantage: bool = True
+    """To mean 0 and deviation 1 over a rollout."""
+    recompute_advantage: bool = False
+    """Estimate values and advantages anew before each epoch (Andrychowicz et al. 2021, §3.5)."""
+    log_std: float = -0.5
+    """Initial log standard deviation of continuous actions, in half-ranges of the action bounds."""
+
+    def __post_init__(self) -> None:
+        for name in ("rollout", "minibatch", "epochs", "sequence", "learning_rate", "clip", "max_grad_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"ppo.{name} is {getattr(self, name)}, expected a positive number")
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"ppo.{name} is {getattr(self, name)}, expected a number from 0 to 1")
+
+
+class PPOState(NamedTuple):
+    actor: State
+    critic: State
+    """The critic is not needed to act: its state advances in `update`."""
+    returns: Tensor
+    """[B] running discounted return, what rewards are scaled by."""
+
+
+class Batch(NamedTuple):
+    """Training sequences: N of them, L steps each."""
+
+    percept: Percept
+    """[L, N, ...]; obs are features."""
+    action: Tensor
+    logp: Tensor
+    advantage: Tensor
+    target: Tensor
+    value: Tensor
+    weight: Tensor
+    """[L, N] 1 where valid, else 0."""
+
+
+class Agent(nn.Module):
+    """See `types.Agent`."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Blueprint,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        horizon: int,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """horizon: environment steps until the learning rate reaches zero. Raises ValueError for an unserved space."""
+        super().__init__()
+        self.config, self.horizon = config, horizon
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.features = Features(observation_space, config.normalise_obs)
+            self.policy = distributions.for_space(action_space, config.log_std)
+            self.actor = network.build(self.features.size, self.policy.n_out, out_gain=0.01)
+            self.critic = network.critic().build(self.features.size, 1)
+        self.reward_norm = RunningNorm(())
+        self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.to(device)
+        self.device = torch.device(device)
+        self.stateful = bool(list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1))))
+        self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
+        self.rollout = Steps(config.rollout, self.chunk)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate, eps=1e-5, fused=True)
+
+    def initial_state(self, batch: int) -> PPOState:
+        returns = torch.zeros(batch, device=self.device)
+        return PPOState(self.actor.initial_state(batch), self.critic.initial_state(batch), returns)
+
+    @torch.no_grad()
+    def act(self, percept: Percept, state: PPOState, explore: bool = True) -> ActOut:
+        out, actor = self.actor(self._see(percept), state.actor)
+        if not explore:
+            return ActOut(self.policy.mode(out), {}, state._replace(actor=actor))
+        action = self.policy.sample(out, self.generator)
+        return ActOut(action, {"logp": self.policy.log_prob(out, action)}, state._replace(actor=actor))
+
+    def update(self, rollout: Rollout, state: PPOState) -> tuple[PPOState, Metrics]:
+        c, steps = self.config, rollout.steps
+        reward, returns = self._scale(steps, state.returns)
+        seen, final, ahead = (
+            self._see(steps.percept),
+            self.features(steps.final_obs).detach(),
+            self._see(rollout.next),
+        )
+        log: list[Metrics] = []
+        start = rollout.states.critic
+        for epoch in range(c.epochs):
+            if epoch == 0 or c.recompute_advantage:
+                values, critic_states, critic = self._values(steps, seen, final, ahead, index(start, 0))
+                batch = self._batch(steps, seen, reward, *values)
+                starts = (rollout.states.actor, critic_states)
+            for part, (actor_state, critic_state) in self._minibatches(batch, starts):
+                metrics = self._step(part, actor_state, critic_state)
+            log.append(metrics)
+            if c.target_kl and metrics["train/approx_kl"].item() > c.target_kl:
+                break
+        self.steps += steps.valid.sum().cpu()
+        self._anneal()
+        self.features.update(steps.percept.obs, steps.valid)
+        metrics = {name: torch.stack([m[name] for m in log]).mean() for name in log[0]}
+        return PPOState(state.actor, critic, returns), metrics | self._report(batch, rollout.next, state.actor)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {
+            "modules": super().state_dict(*args, **kwargs),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        super().load_state_dict(state["modules"], *args, **kwargs)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+    # ---------------------------------- the parts of an update, in the order of their use
+
+    def _see(self, percept: Percept) -> Percept:
+        """The percept with features in place of raw observations."""
+        return percept._replace(obs=self.features(percept.obs))
+
+    def _scale(self, steps: Transition, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """Rewards [T, B] in units of the running deviation of the discounted return, and the carried return [B]."""
+        cut = steps.terminated | steps.truncated
+        returns, carry = discounted_sum(steps.reward, carry, cut, self.config.gamma)
+        if not self.config.normalise_reward:
+            return steps.reward, carry
+        self.reward_norm.update(returns, steps.valid)
+        limit = self.reward_norm.limit
+        return (steps.reward * self.reward_norm.scale).clamp(-limit, limit), carry
+
+    @torch.no_grad()
+    def _values(
+        self, steps: Transition, seen: Percept, final: Tensor, ahead: Percept, state: State
+    ) -> tuple[tuple[Tensor, Tensor], State, State]:
+        """(V(s_t), V(s'_t)) [T, B], the critic's states at the chunk starts, and its state after the rollout.
+
+        The rollout is unrolled in segments that end where a time limit cut an episode or a chunk begins: there the value
+        of the true final observation is read with the state of that moment, which it leaves untouched.
+        """
+        length = len(steps.reward)
+        cuts = {t + 1 for t in steps.truncated.any(1).nonzero().flatten().tolist()} | {0, length}
+        keep = set(range(0, length, self.chunk)) if self.stateful else set()
+        edges, starts, values = sorted(cuts | keep), [], []
+        beyond: dict[int, Tensor] = {}
+        for a, b in itertools.pairwise(edges):
+            if a in keep:
+                starts.append(state)
+            out, state = self.critic.unroll(index(seen, slice(a, b)), state)
+            values.append(out.squeeze(-1))
+            if steps.truncated[b - 1].any():
+                last = index((final, steps.action, steps.reward), b - 1)
+                never = torch.zeros_like(steps.terminated[0])
+                beyond[b - 1] = self.critic(Percept(*last, never, never), state)[0].squeeze(-1)
+        v = torch.cat(values)
+        v_next = torch.cat([v[1:], self.critic(ahead, state)[0].view(1, -1)])
+        for t, value in beyond.items():
+            v_next[t] = torch.where(steps.truncated[t], value, v_next[t])
+        return (v, v_next), stack(starts) if starts else (), state
+
+    def _batch(self, steps: Transition, seen: Percept, reward: Tensor, v: Tensor, v_next: Tensor) -> Batch:
+        """The rollout [T, B] as sequences [L, T/L · B]."""
+        c, cut = self.config, steps.terminated | steps.truncated
+        advantage = gae(reward, v, v_next, steps.terminated, cut, c.gamma, c.gae_lambda)
+        target, weight = advantage + v, steps.valid.to(v.dtype)
+        if c.normalise_advantage:
+            mean = (weight * advantage).sum() / weight.sum()
+            spread = ((weight * (advantage - mean).square()).sum() / weight.sum()).sqrt()
+            advantage = (advantage - mean) / (spread + 1e-8)
+        batch = Batch(seen, steps.action, steps.extras["logp"], advantage, target, v, weight)
+        return tree_map(self._sequences, batch)
+
+    def _sequences(self, x: Tensor) -> Tensor:
+        """[T, B, ...] to [L, T/L · B, ...]."""
+        chunks = x.unflatten(0, (-1, self.chunk))
+        return chunks.transpose(0, 1).flatten(1, 2)
+
+    def _minibatches(self, batch: Batch, states: State) -> Iterator[tuple[Batch, State]]:
+        """One shuffled pass: sequences [L, n, ...] with about `minibatch` steps, and the states [n, ...] they start from."""
+        total = batch.weight.shape[1]
+        order = torch.randperm(total, generator=self.generator, device=self.device)
+        batch = tree_map(lambda x: x.index_select(1, order), batch)
+        states = tree_map(lambda x: x.flatten(0, 1).index_select(0, order), states)
+        size = max(1, self.config.minibatch // self.chunk)
+        for a in range(0, total, size):
+            yield index(batch, (slice(None), slice(a, a + size))), index(states, slice(a, a + size))
+
+    def _step(self, batch: Batch, actor_state: State, critic_state: State) -> Metrics:
+        """One gradient step; returns named scalars."""
+        metrics = self._loss(batch, actor_state, critic_state)
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics["train/loss"].backward()
+        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_grad_norm, foreach=True)
+        self.optimizer.step()
+        return {name: x.detach() for name, x in metrics.items()}
+
+    def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Metrics:
+        c, weight = self.config, batch.weight / batch.weight.sum().clamp(min=1)
+        out, _ = self.actor.unroll(batch.percept, actor_state)
+        value, _ = self.critic.unroll(batch.percept, critic_state)
+        logp = self.policy.log_prob(out, batch.action)
+        entropy = (weight * self.policy.entropy(out)).sum()
+        policy_loss = ppo_policy_loss(logp, batch.logp, batch.advantage, weight, c.clip)
+        value_loss = clipped_value_loss(value.squeeze(-1), batch.value, batch.target, weight, c.clip_value)
+        with torch.no_grad():
+            difference = logp - batch.logp
+            kl = (weight * (difference.exp() - 1 - difference)).sum()  # Schulman 2020, the k3 estimator
+            clipped = (weight * (difference.exp() - 1).abs().gt(c.clip)).sum()
+        return {
+            "train/loss": policy_loss + c.value_weight * value_loss - c.entropy * entropy,
+            "train/policy_gradient_loss": policy_loss,
+            "train/value_loss": value_loss,
+            "train/entropy_loss": -entropy,
+            "train/approx_kl": kl,
+            "train/clip_fraction": clipped,
+        }
+
+    def _anneal(self) -> None:
+        left = max(0.0, 1.0 - int(self.steps) / self.horizon) if self.config.anneal else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * left
+
+    @torch.no_grad()
+    def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
+        """What is worth a look once per update: explained variance, learning rate, deviation, firing rates."""
+        unexplained = (batch.target - batch.value).var() / batch.target.var().clamp(min=1e-8)
+        report = {
+            "train/explained_variance": 1.0 - unexplained,
+            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"]),
+        }
+        if isinstance(self.policy, distributions.DiagonalGaussian):
+            report["train/std"] = self.policy.log_std.exp().mean()
+        probe = Probe()
+        self.actor(self._see(ahead), detach(state), probe)
+        for name, records in probe.records.items():
+            report[f"{name}_rate"] = torch.stack([r.mean() for r in records]).mean()
+        return report

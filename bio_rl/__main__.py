@@ -1,0 +1,171 @@
+"""The command line: train (the default), eval, play, resume, list. `train.py`, `bio-rl` and `python -m bio_rl` are one."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import tyro
+
+from bio_rl import checkpoint, config, discovery, networks, training, vector
+from bio_rl.config import Run
+
+EXAMPLES = """other commands:
+  eval RUN      greedy evaluation            play RUN     film an episode
+  resume RUN    continue, also longer        list KIND    envs, agents or networks
+`train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which run, and where runs are."""
+
+    run: tyro.conf.Positional[str] = "latest"
+    """A run folder, its name, or latest."""
+    run_dir: Path = Run.run_dir
+    """Parent of the run folders."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Eval(Place):
+    """Evaluate a run greedily over fixed start states."""
+
+    episodes: int = training.FINAL_EPISODES
+    """One start state each: seed, seed + 1, …"""
+    seed: int = training.FINAL_SEED
+    """Of the first start state."""
+    best: bool = False
+    """The weights that evaluated best in training, instead of the last."""
+    json: bool = False
+    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Play(Place):
+    """Film a greedy episode of a run."""
+
+    video: Path | None = None
+    """The file to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
+    seed: int = training.FINAL_SEED
+    """Of the start state."""
+    best: bool = False
+    """The weights that evaluated best in training, instead of the last."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Resume(Place):
+    """Continue a run from its last checkpoint, exactly where it stopped."""
+
+    steps: int | None = None
+    """Environment steps in all, if it is to become longer than it was planned."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class List:
+    """List what there is."""
+
+    kind: tyro.conf.Positional[str]
+    """envs, agents or networks."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; refused input exits with status 2 and one message."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
+    rest = arguments[1:] if arguments[:1] == [name] else arguments
+    if name not in COMMANDS:
+        refuse(f"no command called {name!r}; {discovery.suggestion(name, COMMANDS)}")
+    try:
+        COMMANDS[name](rest)
+    except (ValueError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
+        refuse(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def refuse(message: str) -> NoReturn:
+    """Exit with status 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def parse(kind: Any, arguments: Sequence[str], command: str, **settings: Any) -> Any:
+    """`arguments` as an instance of the dataclass `kind`."""
+    prog = f"train.py {command}".strip()
+    return tyro.cli(kind, args=list(arguments), prog=prog, config=(tyro.conf.FlagCreatePairsOff,), **settings)
+
+
+def train(arguments: Sequence[str]) -> None:
+    """The flags of the chosen agent and network are those of their configs, with the preset's values as defaults."""
+    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("env", "agent", "network"):
+        named.add_argument(f"--{flag}", default=getattr(Run, flag))
+    chosen, _ = named.parse_known_args([a for a in arguments if a not in ("--help", "-h")])
+    vector.find_id(chosen.env)
+    base = config.experiment(chosen.env, chosen.agent, chosen.network)
+    kind = dataclasses.make_dataclass(
+        "Train",
+        [
+            (chosen.agent, type(base.agent), dataclasses.field(default=base.agent)),
+            (chosen.network, type(base.network.config), dataclasses.field(default=base.network.config)),
+        ],
+        bases=(Run,),
+        frozen=True,
+        kw_only=True,
+    )
+    run_values = {f.name: getattr(base.run, f.name) for f in dataclasses.fields(Run)}
+    own = {chosen.agent: base.agent, chosen.network: base.network.config}
+    given = parse(kind, arguments, "", default=kind(**run_values, **own), description=f"{Run.__doc__}\n\n{EXAMPLES}")
+    run = Run(**{name: getattr(given, name) for name in run_values})
+    network = networks.Blueprint(chosen.network, getattr(given, chosen.network))
+    training.run_experiment(config.Experiment(run, getattr(given, chosen.agent), network, base.preset))
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    given: Eval = parse(Eval, arguments, "eval")
+    trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    result = training.evaluate_run(trained, given.episodes, given.seed)
+    if given.json:
+        print(json.dumps(result.as_dict()))
+    else:
+        print(f"{trained.experiment.run.env} after {trained.steps:,} steps: {result}")
+
+
+def play(arguments: Sequence[str]) -> None:
+    from bio_rl.viz import video
+
+    given: Play = parse(Play, arguments, "play")
+    trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    path, total = video.film(trained, given.video or trained.folder / "episode.mp4", given.seed)
+    print(f"return {total:.1f}; wrote {path}")
+
+
+def resume(arguments: Sequence[str]) -> None:
+    given: Resume = parse(Resume, arguments, "resume")
+    training.resume(given.run, steps=given.steps, run_dir=given.run_dir)
+
+
+def show(arguments: Sequence[str]) -> None:
+    from bio_rl.viz import tables
+
+    given: List = parse(List, arguments, "list")
+    if given.kind not in tables.KINDS:
+        raise ValueError(f"nothing to list called {given.kind!r}; {discovery.suggestion(given.kind, tables.KINDS)}")
+    tables.KINDS[given.kind]()
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "eval": evaluate,
+    "play": play,
+    "resume": resume,
+    "list": show,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What a run is: its settings, its agent's and its network's. Tuned presets are data beside each agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bio_rl import discovery, networks
+from bio_rl.networks import Blueprint
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Train an agent. With no flags: a small spiking network on CartPole-v1."""
+
+    env: str = "CartPole-v1"
+    """Environment id: HalfCheetah-v5, CartPole-v1, …, or my_module:Id-v0 for your own."""
+    agent: str = "ppo"
+    """Learning algorithm (see: train.py list agents)."""
+    network: str = "spiking"
+    """Kind of network (see: train.py list networks)."""
+    steps: int = 1_000_000
+    """Environment steps to train for."""
+    seed: int = 0
+    """Of the weights, the environments and every random draw."""
+    device: str = "auto"
+    """auto, cpu or cuda. auto is the CPU: small networks in CPU environments train faster there."""
+    num_envs: int = 32
+    """Environments side by side."""
+    workers: bool = False
+    """One process per environment, for slow environments that have no vectorised form."""
+    run_dir: Path = Path("runs")
+    """Parent of the run folder."""
+    checkpoints: int = 10
+    """Checkpoints over the run, evenly spaced; the last three and the best are kept."""
+    eval_episodes: int = 10
+    """Greedy episodes at each checkpoint, which choose the best; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "num_envs", "checkpoints"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} is {getattr(self, name)}, expected a positive number")
+        for name in ("seed", "eval_episodes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+        if self.device not in DEVICES:
+            raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run with everything resolved."""
+
+    run: Run
+    agent: Any
+    """The agent's `Config`."""
+    network: Blueprint
+    preset: tuple[str, ...] = ()
+    """Names of the presets that were applied, least specific first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return {
+            "run": {**dataclasses.asdict(self.run), "run_dir": str(self.run.run_dir)},
+            "agent": dataclasses.asdict(self.agent),
+            "network": dataclasses.asdict(self.network.config),
+            "preset": list(self.preset),
+        }
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any]) -> Experiment:
+        """The inverse of `as_dict`. Raises ValueError for fields that this version does not know."""
+        run = fill(Run(), {**saved["run"], "run_dir": Path(saved["run"]["run_dir"])}, "run")
+        agent = fill(agents_module(run.agent).Config(), saved["agent"], run.agent)
+        network = Blueprint(run.network, fill(Blueprint.default(run.network).config, saved["network"], run.network))
+        return Experiment(run, agent, network, tuple(saved["preset"]))
+
+
+def agents_module(name: str) -> ModuleType:
+    """The module of the agent called `name`. Raises ValueError with the nearest name."""
+    from bio_rl import agents
+
+    return discovery.load(agents, name)
+
+
+def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
+    """A copy of the dataclass `config` with these values. Raises ValueError for a field that it does not have."""
+    fields = {f.name for f in dataclasses.fields(config)}
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            guess = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{owner} has no setting called {name!r}{guess}")
+    return dataclasses.replace(config, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def experiment(
+    env: str = Run.env,
+    agent: str = Run.agent,
+    network: str = Run.network,
+    *,
+    agent_settings: Mapping[str, Any] | None = None,
+    network_settings: Mapping[str, Any] | None = None,
+    **run_settings: Any,
+) -> Experiment:
+    """Defaults, then the presets for this environment, then the settings given here. Raises ValueError for unknown names."""
+    module, blueprint = agents_module(agent), Blueprint.default(network)
+    run, agent_config, network_config = Run(env=env, agent=agent, network=network), module.Config(), blueprint.config
+    applied = []
+    for name, preset in presets(module, env, network):
+        applied.append(name)
+        run = fill(run, preset.get("run", {}), f"preset {name}")
+        agent_config = fill(agent_config, preset.get("agent", {}), f"preset {name}")
+        network_config = fill(network_config, preset.get("network", {}), f"preset {name}")
+    run = fill(run, run_settings, "run")
+    agent_config = fill(agent_config, agent_settings or {}, agent)
+    network_config = fill(network_config, network_settings or {}, network)
+    return Experiment(run, agent_config, Blueprint(network, network_config), tuple(applied))
+
+
+def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, {run, agent, network} settings) of the presets in the TOML file beside the agent that fit, general first.
+
+    `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is for one network only.
+    """
+    path = Path(str(agent.__file__)).with_suffix(".toml")
+    if not path.is_file():
+        return []
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    task = env.rpartition(":")[2].removeprefix("bio_rl/")
+    return [(name, table[name]) for name in (task, f"{task}/{network}") if name in table]
+
+
+def network_names() -> list[str]:
+    """Every network that `--network` accepts."""
+    return list(discovery.names(networks))

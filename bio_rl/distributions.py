@@ -1,0 +1,134 @@
+"""Action distributions: how a network's output becomes a decision, one class per kind of action space.
+
+Actions of a Box are in units of its half-range around its centre, so [-1, 1] spans the bounds; the vector adapter clips
+and scales. An unbounded Box is taken as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+
+class Distribution(Protocol):
+    """Maps the output [..., n_out] of a network to actions [...] or [..., A]."""
+
+    n_out: int
+
+    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor: ...
+    def mode(self, out: Tensor) -> Tensor: ...
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor: ...
+    def entropy(self, out: Tensor) -> Tensor: ...
+
+
+def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCategorical | Bernoulli | DiagonalGaussian:
+    """The distribution over actions of `space`. Raises ValueError for a space that none can serve."""
+    if isinstance(space, gym.spaces.Discrete):
+        return Categorical(int(space.n))
+    if isinstance(space, gym.spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return MultiCategorical([int(n) for n in space.nvec])
+    if isinstance(space, gym.spaces.MultiBinary) and len(space.shape) == 1:
+        return Bernoulli(space.shape[0])
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f":
+        return DiagonalGaussian(space.shape[0], log_std)
+    raise ValueError(
+        f"action space {space} cannot be served; known: Discrete, 1-D MultiDiscrete, 1-D MultiBinary, 1-D float Box"
+    )
+
+
+def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard Gumbel noise of the shape of `like`: argmax(logits + noise) is a sample of the softmax."""
+    return -torch.empty_like(like).exponential_(generator=generator).log()
+
+
+class Categorical(nn.Module):
+    """Softmax over n choices; actions [...] int64."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n_out = n
+
+    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return (out + gumbel(out, generator)).argmax(-1)
+
+    def mode(self, out: Tensor) -> Tensor:
+        return out.argmax(-1)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        return out.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self, out: Tensor) -> Tensor:
+        logp = out.log_softmax(-1)
+        return -(logp.exp() * logp).sum(-1)
+
+
+class MultiCategorical(nn.Module):
+    """Independent softmaxes over n_1, n_2, … choices; actions [..., A] int64."""
+
+    def __init__(self, choices: list[int]) -> None:
+        super().__init__()
+        self.choices, self.n_out = choices, sum(choices)
+        self.parts = [Categorical(n) for n in choices]
+
+    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        noisy = out + gumbel(out, generator)
+        return self.mode(noisy)
+
+    def mode(self, out: Tensor) -> Tensor:
+        return torch.stack([part.argmax(-1) for part in out.split(self.choices, -1)], -1)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        parts = zip(self.parts, out.split(self.choices, -1), action.unbind(-1), strict=True)
+        return torch.stack([p.log_prob(o, a) for p, o, a in parts]).sum(0)
+
+    def entropy(self, out: Tensor) -> Tensor:
+        return torch.stack([p.entropy(o) for p, o in zip(self.parts, out.split(self.choices, -1), strict=True)]).sum(0)
+
+
+class Bernoulli(nn.Module):
+    """n independent coins; actions [..., n] int64 in {0, 1}."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n_out = n
+
+    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        draw = torch.empty_like(out).uniform_(generator=generator)
+        return (draw < out.sigmoid()).to(torch.int64)
+
+    def mode(self, out: Tensor) -> Tensor:
+        return (out > 0).to(torch.int64)
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        return -nn.functional.softplus(torch.where(action > 0, -out, out)).sum(-1)
+
+    def entropy(self, out: Tensor) -> Tensor:
+        p = out.sigmoid()
+        return (nn.functional.softplus(out) - p * out).sum(-1)
+
+
+class DiagonalGaussian(nn.Module):
+    """Normal with a learned, state-independent standard deviation; actions [..., A]."""
+
+    def __init__(self, n: int, log_std: float) -> None:
+        super().__init__()
+        self.n_out = n
+        self.log_std = nn.Parameter(torch.full((n,), float(log_std)))
+
+    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return out + self.log_std.exp() * torch.empty_like(out).normal_(generator=generator)
+
+    def mode(self, out: Tensor) -> Tensor:
+        return out
+
+    def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
+        z = (action - out) * (-self.log_std).exp()
+        return -0.5 * z.square().sum(-1) - self.log_std.sum() - 0.5 * math.log(2 * math.pi) * self.n_out
+
+    def entropy(self, out: Tensor) -> Tensor:
+        entropy = self.log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * self.n_out
+        return entropy.expand(out.shape[:-1])

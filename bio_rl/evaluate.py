@@ -1,0 +1,81 @@
+"""Greedy evaluation: fixed start states, one episode each, in environments of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bio_rl.runner import begin, decide
+from bio_rl.types import Agent
+from bio_rl.vector import Vector
+
+MAX_STEPS = 100_000
+"""A guard: an environment without a time limit must not evaluate for ever."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns of whole episodes."""
+
+    episodes: int
+    mean: float
+    std: float
+    median: float
+    min: float
+    max: float
+    returns: list[float]
+    lengths: list[int]
+
+    @staticmethod
+    def of(returns: list[float], lengths: list[int]) -> Evaluation:
+        """Its statistics."""
+        r = np.asarray(returns)
+        return Evaluation(
+            episodes=len(r),
+            mean=float(r.mean()),
+            std=float(r.std()),
+            median=float(np.median(r)),
+            min=float(r.min()),
+            max=float(r.max()),
+            returns=[float(x) for x in r],
+            lengths=[int(x) for x in lengths],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f} ± {self.std:.1f} over {self.episodes} episodes (median {self.median:.1f}, min {self.min:.1f})"
+
+
+def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Evaluation:
+    """One episode in each environment of `env`, row i started from `seed + i`: the first of each row counts, so that
+    short episodes are not counted more often. The agent's weights, normaliser and generators stay as they are."""
+    n = env.num_envs
+    life = begin(agent, env, seed)
+    returns, lengths = np.zeros(n), np.zeros(n, np.int64)
+    running = np.ones(n, bool)
+    for _ in range(MAX_STEPS):
+        transition, life = decide(agent, env, life, explore)
+        counted = running & transition.valid.cpu().numpy()
+        returns[counted] += transition.reward.cpu().numpy()[counted]
+        lengths[counted] += 1
+        running &= ~(transition.terminated | transition.truncated).cpu().numpy()
+        if not running.any():
+            return Evaluation.of(returns.tolist(), lengths.tolist())
+    raise ValueError(f"an episode ran for {MAX_STEPS} steps without end; give the environment a max_episode_steps")
+
+
+def frames(agent: Agent, env: Vector, seed: int) -> tuple[list[np.ndarray], float]:
+    """The pictures [H, W, 3] of one greedy episode in the first environment of `env`, and its return."""
+    life, pictures, total = begin(agent, env, seed), [], 0.0
+    for _ in range(MAX_STEPS):
+        picture: Any = env.env.render()
+        pictures.append(np.asarray(picture[0]))
+        transition, life = decide(agent, env, life, explore=False)
+        total += float(transition.reward[0])
+        if bool(transition.terminated[0] | transition.truncated[0]):
+            break
+    return pictures, total

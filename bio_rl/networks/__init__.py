@@ -1,0 +1,35 @@
+"""Networks, one a file: a frozen `Config`, and `Network(config, n_in, n_out, out_gain)` fulfilling `types.Network`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from bio_rl import discovery
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A kind of network and its configuration, before its sizes are known."""
+
+    name: str
+    """File name of the network."""
+    config: Any
+    """Its `Config`."""
+
+    @staticmethod
+    def default(name: str) -> Blueprint:
+        """The network of that name as its `Config` has it. Raises ValueError for an unknown name."""
+        return Blueprint(name, discovery.load(sys.modules[__name__], name).Config())
+
+    def build(self, n_in: int, n_out: int, out_gain: float = 1.0) -> nn.Module:
+        """A network from [B, n_in] features to [B, n_out]."""
+        return discovery.load(sys.modules[__name__], self.name).Network(self.config, n_in, n_out, out_gain)
+
+    def critic(self) -> Blueprint:
+        """The network that values states beside this one; of the same kind, it shares this configuration."""
+        name = discovery.load(sys.modules[__name__], self.name).CRITIC
+        return self if name == self.name else Blueprint.default(name)

@@ -1,0 +1,72 @@
+"""The recurrent baseline: a layer of long short-term memory.
+
+i, f, g, o = W [x; h];   c ← σ(f) c + σ(i) tanh(g);   h ← σ(o) tanh(c)      Hochreiter & Schmidhuber 1997; Gers 2000
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl.networks._init import orthogonal
+from bio_rl.state import check_batch, where_reset
+from bio_rl.types import Percept, Probe
+
+CRITIC = "lstm"
+"""The network that values states beside an actor of this kind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    hidden: int = 64
+    """Memory cells, and units of the layer before them."""
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1:
+            raise ValueError(f"lstm.hidden is {self.hidden}, expected a positive number of cells")
+
+
+class LSTMState(NamedTuple):
+    h: Tensor
+    """[B, N] output of the cells."""
+    c: Tensor
+    """[B, N] their memory."""
+
+
+class Network(nn.Module):
+    """[B, n_in] features to [B, n_out] through one layer of tanh units and one of LSTM cells."""
+
+    def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
+        super().__init__()
+        self.encode = nn.Sequential(orthogonal(nn.Linear(n_in, config.hidden), math.sqrt(2)), nn.Tanh())
+        self.cell = nn.LSTMCell(config.hidden, config.hidden)
+        nn.init.orthogonal_(self.cell.weight_ih)
+        nn.init.orthogonal_(self.cell.weight_hh)
+        nn.init.zeros_(self.cell.bias_ih)
+        nn.init.zeros_(self.cell.bias_hh)
+        self.readout = orthogonal(nn.Linear(config.hidden, n_out), out_gain)
+
+    def initial_state(self, batch: int) -> LSTMState:
+        zeros = self.cell.weight_hh.new_zeros(batch, self.cell.hidden_size)
+        return LSTMState(zeros, zeros.clone())
+
+    def forward(self, x: Percept, state: LSTMState, probe: Probe | None = None) -> tuple[Tensor, LSTMState]:
+        check_batch(state, len(x.reset), "lstm")
+        state = self._step(self.encode(x.obs), x.reset, state)
+        return self.readout(state.h), state
+
+    def unroll(self, xs: Percept, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        check_batch(state, xs.reset.shape[1], "lstm")
+        outputs = []
+        for features, reset in zip(self.encode(xs.obs), xs.reset, strict=True):
+            state = self._step(features, reset, state)
+            outputs.append(state.h)
+        return self.readout(torch.stack(outputs)), state
+
+    def _step(self, features: Tensor, reset: Tensor, state: LSTMState) -> LSTMState:
+        fresh = LSTMState(*(torch.zeros_like(x) for x in state))
+        return LSTMState(*self.cell(features, where_reset(reset, fresh, state)))

@@ -1,0 +1,51 @@
+"""The multilayer perceptron: the memoryless baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from bio_rl.networks._init import orthogonal
+from bio_rl.types import Percept, Probe
+
+CRITIC = "mlp"
+"""The network that values states beside an actor of this kind."""
+
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    hidden: tuple[int, ...] = (64, 64)
+    """Units per hidden layer."""
+    activation: str = "tanh"
+    """tanh, relu or silu."""
+
+    def __post_init__(self) -> None:
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"mlp.hidden is {self.hidden}, expected positive layer sizes such as 64 64")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"mlp.activation is {self.activation!r}; known: {', '.join(ACTIVATIONS)}")
+
+
+class Network(nn.Module):
+    """[B, n_in] features to [B, n_out]; no state."""
+
+    def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size in config.hidden:
+            layers += [orthogonal(nn.Linear(n_in, size), math.sqrt(2)), ACTIVATIONS[config.activation]()]
+            n_in = size
+        self.layers = nn.Sequential(*layers, orthogonal(nn.Linear(n_in, n_out), out_gain))
+
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.layers(x.obs), ()
+
+    def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
+        return self.layers(xs.obs), ()

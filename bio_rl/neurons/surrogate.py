@@ -1,0 +1,56 @@
+"""Surrogate derivatives of the spike function  z = H(x),  x = v - v_threshold.
+
+| name         | dz/dx                         | source                                    |
+|--------------|-------------------------------|-------------------------------------------|
+| atan         | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)     |
+| fast_sigmoid | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018, eq. 11              |
+| rectangle    | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1         |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def atan(x: Tensor, slope: float) -> Tensor:
+    """(α/2) / (1 + (π α x / 2)²), elementwise."""
+    return 0.5 * slope / (1.0 + (0.5 * math.pi * slope * x).square())
+
+
+def fast_sigmoid(x: Tensor, slope: float) -> Tensor:
+    """1 / (1 + α |x|)², elementwise."""
+    return (1.0 + slope * x.abs()).square().reciprocal()
+
+
+def rectangle(x: Tensor, slope: float) -> Tensor:
+    """α where |x| < 1 / (2α), else 0: area one for every α."""
+    return slope * (x.abs() < 0.5 / slope).to(x.dtype)
+
+
+SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "atan": atan,
+    "fast_sigmoid": fast_sigmoid,
+    "rectangle": rectangle,
+}
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, surrogate: str, slope: float) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(x)
+        ctx.surrogate, ctx.slope = surrogate, slope
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return grad * SURROGATES[ctx.surrogate](x, ctx.slope), None, None
+
+
+def spike(x: Tensor, surrogate: str, slope: float) -> Tensor:
+    """1 where x >= 0, else 0, with the surrogate's derivative in the backward pass."""
+    return _Spike.apply(x, surrogate, slope)  # type: ignore[return-value]

@@ -1,0 +1,153 @@
+"""The one loop: play, learn, repeat. It serves every agent; how much is played between updates is the agent's number."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.state import rows, stack, tree_map
+from bio_rl.types import Agent, Episodes, Metrics, Percept, Rollout, State, Transition
+from bio_rl.vector import Step, Vector
+
+
+class Life(NamedTuple):
+    """What passes from one decision to the next."""
+
+    percept: Percept
+    """[B, ...]."""
+    state: State
+    """The agent's, not yet reset."""
+    junk: Tensor | None = None
+    """[B] bool, rows whose next step only resets a NEXT_STEP environment; None where there are none."""
+
+
+def begin(agent: Agent, env: Vector, seed: int | None = None) -> Life:
+    """Fresh lives in all environments."""
+    obs = env.reset(seed)
+    n = env.num_envs
+    action = torch.as_tensor(env.env.action_space.sample(), device=env.device)
+    zero, never = torch.zeros(n, device=env.device), torch.zeros(n, dtype=torch.bool, device=env.device)
+    return Life(Percept(obs, torch.zeros_like(action), zero, never, ~never), agent.initial_state(n))
+
+
+def decide(agent: Agent, env: Vector, life: Life, explore: bool = True) -> tuple[Transition, Life]:
+    """One decision in all environments."""
+    percept, state, junk = life
+    out = agent.act(percept, state, explore)
+    step = env.step(out.action)
+    valid = step.valid if step.valid is not None else torch.ones_like(step.terminated)
+    transition = Transition(
+        percept, out.action, step.reward, step.terminated, step.truncated, step.final_obs, valid, out.extras
+    )
+    seen = Percept(step.obs, out.action, step.reward, step.terminated, step.reset)
+    if junk is None:
+        return transition, Life(seen, out.state, _ending(step, env))
+    return transition, _skip(life, seen, out.state, _ending(step, env))
+
+
+def _ending(step: Step, env: Vector) -> Tensor | None:
+    """Rows whose next step will be junk."""
+    if env.mode.name != "NEXT_STEP":
+        return None
+    done = step.terminated | step.truncated
+    return done if bool(done.any()) else None
+
+
+def _skip(life: Life, seen: Percept, state: State, junk: Tensor | None) -> Life:
+    """Junk rows have decided nothing: their state stays, and what ended their episode is felt at the new one's start."""
+
+    def keep(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(rows(life.junk, old), old, new)
+
+    before = life.percept
+    seen = seen._replace(
+        action=keep(seen.action, before.action),
+        reward=keep(seen.reward, before.reward),
+        terminated=keep(seen.terminated, before.terminated),
+    )
+    return Life(seen, tree_map(keep, state, life.state), junk)
+
+
+def collect(agent: Agent, env: Vector, life: Life) -> tuple[Rollout, Life]:
+    """Play what `agent.rollout` asks for. Returns the experience and the live state before the next reset is applied."""
+    if isinstance(agent.rollout, Episodes):
+        return _collect_episodes(agent, env, agent.rollout.n)
+    n, chunk = agent.rollout.n, agent.rollout.chunk or agent.rollout.n
+    transitions, states = [], []
+    for t in range(n):
+        if t % chunk == 0:
+            states.append(life.state)
+        transition, life = decide(agent, env, life)
+        transitions.append(transition)
+    return Rollout(stack(transitions), stack(states), life.percept), life
+
+
+def _collect_episodes(agent: Agent, env: Vector, n: int) -> tuple[Rollout, Life]:
+    """n whole lives in every environment: a common fresh start, finished rows masked until the last has finished."""
+    life = begin(agent, env)
+    left = torch.full((env.num_envs,), n, device=env.device)
+    transitions, states = [], [life.state]
+    while bool((left > 0).any()):
+        transition, after = decide(agent, env, life)
+        alive = left > 0
+        transitions.append(transition._replace(valid=transition.valid & alive))
+        left = left - ((transition.terminated | transition.truncated) & alive).to(left.dtype)
+        frozen = tree_map(lambda new, old, a=alive: torch.where(rows(a, old), new, old), after.state, life.state)
+        life = after._replace(state=frozen)
+    return Rollout(stack(transitions), stack(states), life.percept), life
+
+
+@dataclass
+class Runner:
+    """An agent in its environments, with the counters of a run. `step` plays and learns once."""
+
+    agent: Agent
+    env: Vector
+    life: Life = None  # type: ignore[assignment]  # set by `start` or `load_state_dict`
+    seen: int = 0
+    """Environment steps that counted (junk rows are not steps)."""
+    updates: int = 0
+    collect_s: float = 0.0
+    learn_s: float = 0.0
+    began: int = 0
+    """`seen` when this process took over."""
+
+    def start(self, seed: int) -> None:
+        """Begin fresh lives."""
+        self.life = begin(self.agent, self.env, seed)
+
+    def step(self) -> Metrics:
+        """One rollout and one update; returns the agent's metrics."""
+        t0 = time.perf_counter()
+        rollout, life = collect(self.agent, self.env, self.life)
+        t1 = time.perf_counter()
+        state, metrics = self.agent.update(rollout, life.state)
+        self.life = life._replace(state=state)
+        self.seen += int(rollout.steps.valid.sum())
+        self.updates += 1
+        self.collect_s += t1 - t0
+        self.learn_s += time.perf_counter() - t1
+        return metrics
+
+    def speed(self) -> float:
+        """Environment steps per second, over all of this process so far."""
+        return (self.seen - self.began) / max(self.collect_s + self.learn_s, 1e-9)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The lives, the environments and the counters; the agent saves itself."""
+        return {"life": self.life, "env": self.env.state_dict(), "seen": self.seen, "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue the saved lives where the environment could save its own, else begin new ones."""
+        self.seen = self.began = state["seen"]
+        self.updates = state["updates"]
+        if self.env.exact:
+            like = begin(self.agent, self.env, seed=0)
+            self.life = tree_map(lambda _, x: x if x is None else x.to(self.env.device), like, Life(*state["life"]))
+            self.env.load_state_dict(state["env"])
+        else:
+            self.start(seed=self.seen)

@@ -1,0 +1,315 @@
+"""A run from its first step to its evaluation: build, train, save, stop, resume, load."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bio_rl import checkpoint, config, runfolder, vector
+from bio_rl.checkpoint import CheckpointError, Checkpoints
+from bio_rl.config import Experiment
+from bio_rl.evaluate import Evaluation, evaluate
+from bio_rl.metrics import EpisodeStats, MetricsLog
+from bio_rl.panel import Panel
+from bio_rl.runner import Runner
+from bio_rl.vector import FaultyEnvironmentError, Vector
+
+EVAL_SEED = 1_000_000
+"""Of the greedy evaluations while training; `FINAL_SEED` of the one that is reported, on other start states."""
+FINAL_SEED = 2_000_000
+FINAL_EPISODES = 20
+
+
+@dataclass
+class Trained:
+    """What a training run or `load` gives: the agent, its experiment and its folder."""
+
+    experiment: Experiment
+    agent: Any
+    folder: Path
+    steps: int
+    """Environment steps trained so far."""
+    evaluation: Evaluation | None = None
+    """The greedy evaluation of the final weights; None when the run was interrupted."""
+    seconds: float = 0.0
+    """Wall time of the training in this process, evaluations and checkpoints included."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `--device` means. Raises ValueError for cuda without CUDA."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "--device cuda, but torch sees no CUDA device; go on with --device cpu, or install a CUDA build of torch "
+            f"and check the driver (nvidia-smi); this is torch {torch.__version__}"
+        )
+    return torch.device("cpu" if name == "auto" else name)
+
+
+def make_agent(experiment: Experiment, env: Vector) -> Any:
+    """A fresh agent for the spaces of `env`. Raises ValueError for a space that it cannot serve."""
+    run = experiment.run
+    module = config.agents_module(run.agent)
+    try:
+        return module.Agent(
+            experiment.agent,
+            experiment.network,
+            env.observation_space,
+            env.action_space,
+            horizon=run.steps,
+            seed=run.seed,
+            device=env.device,
+        )
+    except ValueError as error:
+        raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
+
+
+def train(
+    env: str = config.Run.env, *, agent: str = config.Run.agent, network: str = config.Run.network, **settings: Any
+) -> Trained:
+    """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000, ppo={"gamma": 0.98}).
+
+    settings: fields of `config.Run`; and the agent's and the network's own, as dicts under their names.
+    """
+    own = {"agent_settings": settings.pop(agent, None), "network_settings": settings.pop(network, None)}
+    return run_experiment(config.experiment(env, agent, network, **own, **settings))
+
+
+def run_experiment(experiment: Experiment) -> Trained:
+    """Train from scratch in a new run folder."""
+    run = experiment.run
+    env = vector.make(run.env, run.num_envs, device=pick_device(run.device), workers=run.workers)
+    agent = make_agent(experiment, env)
+    folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
+    runfolder.write_config(folder, experiment.as_dict())
+    session = Session(experiment, agent, env, folder)
+    session.runner.start(run.seed)
+    return session.learn()
+
+
+def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.Run.run_dir) -> Trained:
+    """Continue a run from its last checkpoint, to `steps` environment steps in all if given (the schedules stretch)."""
+    folder = runfolder.resolve(str(run), run_dir)
+    experiment = Experiment.from_dict(runfolder.read_config(folder))
+    if steps is not None:
+        experiment = replace(experiment, run=replace(experiment.run, steps=steps))
+        runfolder.write_config(folder, experiment.as_dict())
+    env = vector.make(
+        experiment.run.env,
+        experiment.run.num_envs,
+        device=pick_device(experiment.run.device),
+        workers=experiment.run.workers,
+    )
+    session = Session(experiment, make_agent(experiment, env), env, folder)
+    session.restore(read_last(folder))
+    return session.learn()
+
+
+def load(run: str | Path = "latest", *, best: bool = False, run_dir: Path = config.Run.run_dir) -> Trained:
+    """The trained agent of a run, on the CPU: its last weights, or with `best` those that evaluated best in training."""
+    folder = runfolder.resolve(str(run), run_dir)
+    experiment = Experiment.from_dict(runfolder.read_config(folder))
+    env = vector.make(experiment.run.env, 1)
+    agent = make_agent(experiment, env)
+    env.close()
+    tree = checkpoint.load(folder / "checkpoints" / "best.pt") if best else read_last(folder)
+    _fit(agent, tree, folder)
+    return Trained(experiment, agent, folder, tree["runner"]["seen"])
+
+
+def evaluate_run(
+    trained: Trained | str | Path = "latest", episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED, **where: Any
+) -> Evaluation:
+    """Greedy evaluation of a run over `episodes` fixed start states: `seed`, `seed + 1`, …"""
+    if episodes < 1:
+        raise ValueError(f"--episodes is {episodes}, expected at least 1")
+    trained = trained if isinstance(trained, Trained) else load(trained, **where)
+    env = vector.make(trained.experiment.run.env, episodes, device=trained.agent.device)
+    try:
+        return evaluate(trained.agent, env, seed)
+    finally:
+        env.close()
+
+
+def read_last(folder: Path) -> dict[str, Any]:
+    """The newest readable checkpoint of a run. Raises CheckpointError where there is none."""
+    path = Checkpoints(folder / "checkpoints").last()
+    if path is None:
+        raise CheckpointError(f"{folder} has no readable checkpoint yet; train it anew with train.py")
+    return checkpoint.load(path)
+
+
+def _fit(agent: Any, tree: dict[str, Any], folder: Path) -> None:
+    try:
+        agent.load_state_dict(tree["agent"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        detail = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint of {folder} does not fit the agent in its config.json: {detail}") from error
+
+
+class Session:
+    """One process's share of a run: the loop with its logs, checkpoints, evaluations and signals."""
+
+    def __init__(self, experiment: Experiment, agent: Any, env: Vector, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
+        self.runner = Runner(agent, env)
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.stats = EpisodeStats()
+        self.best = -float("inf")
+        self.saved = 0
+        self.elapsed = 0.0
+        self.stop = False
+
+    def restore(self, tree: dict[str, Any]) -> None:
+        """Take up the run where a checkpoint left it, and say what is and what is not as it was."""
+        run = self.experiment.run
+        _fit(self.runner.agent, tree, self.folder)
+        self.runner.load_state_dict(tree["runner"])
+        self.stats.load_state_dict(tree["stats"])
+        self.best, self.saved, self.elapsed = tree["best"], self.runner.seen, tree["elapsed"]
+        print(f"resuming {self.folder} at step {self.saved:,} of {run.steps:,}")
+        if not self.runner.env.exact:
+            print(f"{run.env} cannot save its physics: its episodes start anew (weights, optimiser, generators are exact)")
+        if tree["horizon"] != run.steps:
+            print(
+                f"horizon {tree['horizon']:,} -> {run.steps:,} steps: schedules that run over the horizon "
+                "(the learning rate) continue as if the run had always been this long"
+            )
+
+    def learn(self) -> Trained:
+        """Train to the last step, or to Ctrl-C, which saves; then evaluate the final weights."""
+        run, runner = self.experiment.run, self.runner
+        began, seen = time.perf_counter(), runner.seen
+        self._announce()
+        log = MetricsLog(self.folder, resume_step=seen or None)
+        title = f"{run.agent} · {run.network} · {run.env}"
+        try:
+            with single_thread(), catch_signals(self), Panel(run.steps, title, self.folder, start=seen) as panel:
+                self._loop(log, panel, began)
+        except FaultyEnvironmentError as fault:
+            raise FaultyEnvironmentError(f"{fault}; last checkpoint: step {self.saved:,} in {self.folder}") from fault
+        finally:
+            log.close()
+        seconds = time.perf_counter() - began
+        evaluation = None if self.stop else self._finish(seconds)
+        runner.env.close()
+        return Trained(self.experiment, runner.agent, self.folder, runner.seen, evaluation, seconds)
+
+    def _loop(self, log: MetricsLog, panel: Panel, began: float) -> None:
+        run, runner, before = self.experiment.run, self.runner, self.elapsed
+        interval = run.steps / run.checkpoints
+        log_every, logged = max(1, run.steps // 500), runner.seen
+        while runner.seen < run.steps and not self.stop:
+            metrics = runner.step()
+            self.stats.add(*zip(*episodes, strict=True)) if (episodes := runner.env.take_episodes()) else None
+            self.elapsed = before + time.perf_counter() - began
+            values = {**self._rollout_values(), **metrics}
+            due = int(runner.seen / interval) > int(self.saved / interval) or runner.seen >= run.steps
+            if due and run.eval_episodes:
+                values["eval/mean_reward"] = self._evaluate()
+            if due or runner.seen - logged >= log_every:
+                logged = runner.seen
+                values = log.write(runner.seen, values)
+            panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values)
+            if due:
+                self._save(values.get("eval/mean_reward"))
+        if self.stop:
+            self._save(None)
+
+    def _rollout_values(self) -> dict[str, Any]:
+        """SB3's names for how the run goes."""
+        runner = self.runner
+        values = {
+            "time/fps": runner.speed(),
+            "time/collect": runner.collect_s,
+            "time/learn": runner.learn_s,
+        }
+        if self.stats.count:
+            values |= {"rollout/ep_rew_mean": self.stats.mean_return, "rollout/ep_len_mean": self.stats.mean_length}
+        return values
+
+    def _evaluate(self) -> float:
+        run, agent = self.experiment.run, self.runner.agent
+        env = vector.make(run.env, run.eval_episodes, device=self.runner.env.device)
+        try:
+            return evaluate(agent, env, EVAL_SEED).mean
+        finally:
+            env.close()
+
+    def _save(self, score: float | None) -> None:
+        """Checkpoint everything that an exact continuation needs; keep it as the best where `score` beats the others."""
+        runner = self.runner
+        better = score is not None and score > self.best
+        self.best = max(self.best, score) if score is not None else self.best
+        tree = {
+            "agent": runner.agent.state_dict(),
+            "runner": runner.state_dict(),
+            "stats": self.stats.state_dict(),
+            "best": self.best,
+            "elapsed": self.elapsed,
+            "horizon": self.experiment.run.steps,
+        }
+        self.checkpoints.save(runner.seen, tree)
+        if better:
+            self.checkpoints.save_best(tree)
+        self.saved = runner.seen
+
+    def _announce(self) -> None:
+        run, agent = self.experiment.run, self.runner.agent
+        count = sum(p.numel() for p in agent.parameters()) if hasattr(agent, "parameters") else 0
+        presets = f"preset {', '.join(self.experiment.preset)}" if self.experiment.preset else "no preset, defaults"
+        print(f"{run.agent} · {run.network} ({count:,} parameters) on {run.env} x {run.num_envs}, {presets}")
+        print(f"{run.steps:,} steps, seed {run.seed}, on {self.runner.env.device}; files in {self.folder}")
+
+    def _finish(self, seconds: float) -> Evaluation:
+        run = self.experiment.run
+        trained = Trained(self.experiment, self.runner.agent, self.folder, self.runner.seen)
+        evaluation = evaluate_run(trained)
+        record = {"steps": self.runner.seen, "seconds": self.elapsed, "best_eval": self.best, **evaluation.as_dict()}
+        runfolder.write_json(self.folder / "result.json", record)
+        print(f"\ngreedy evaluation of {run.env}: {evaluation}")
+        print(f"trained {self.runner.seen:,} steps in {seconds:.0f} s; saved in {self.folder}\nnext:")
+        for line in (f"eval {self.folder}", f"play {self.folder}", f"resume {self.folder} --steps {2 * run.steps}"):
+            print(f"  python train.py {line}")
+        print(f"  tensorboard --logdir {run.run_dir}")
+        return evaluation
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Torch on one thread: small matrices are faster so, and the second core belongs to the physics."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def catch_signals(session: Session) -> Iterator[None]:
+    """Ctrl-C or a termination request finishes the update at hand and saves; a second Ctrl-C stops at once."""
+
+    def ask(signum: int, frame: Any) -> None:
+        if session.stop:
+            raise KeyboardInterrupt
+        session.stop = True
+
+    try:
+        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+    if session.stop:
+        print(f"\nstopped at step {session.runner.seen:,}, saved; go on with\n  python train.py resume {session.folder}")

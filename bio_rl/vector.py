@@ -1,0 +1,242 @@
+"""One adapter for every vector environment: native, Gymnasium's Sync and Async, any autoreset mode, tensors in and out."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import Tensor
+
+from bio_rl import discovery
+
+
+class FaultyEnvironmentError(RuntimeError):
+    """An environment returned NaN or infinity, or its worker failed."""
+
+
+class Step(NamedTuple):
+    """What B environments return for one decision."""
+
+    obs: Any
+    """[B, *obs] what is seen next: the new episode's first observation where `reset`."""
+    reward: Tensor
+    """[B] float32."""
+    terminated: Tensor
+    truncated: Tensor
+    """[B] bool."""
+    final_obs: Any
+    """[B, *obs] the true next observation, before any reset."""
+    reset: Tensor
+    """[B] bool, obs starts an episode."""
+    valid: Tensor | None
+    """[B] bool, False where a NEXT_STEP environment only reset itself; None where all rows are valid."""
+
+
+def find_id(env: str) -> str:
+    """The registered id for what a user typed: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`, `my_module:Id-v0` is imported.
+
+    Raises ValueError with the nearest ids for an unknown one.
+    """
+    module, _, name = env.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(f"--env {env}: cannot import {module!r}: {error}") from error
+    if f"bio_rl/{name}" in gym.registry:
+        return f"bio_rl/{name}"
+    if name in gym.registry:
+        return name
+    ids = [i for i in gym.registry if not i.startswith(("phys2d/", "tabular/", "GymV2"))]
+    known = sorted(ids, key=lambda i: (not i.startswith("bio_rl/"), i))
+    near = discovery.suggestion(name.removeprefix("bio_rl/"), [i.removeprefix("bio_rl/") for i in known])
+    raise ValueError(f"no environment called {env!r}; {near.partition(' known:')[0]} (see: train.py list envs)")
+
+
+def make(env: str, num_envs: int, *, device: torch.device | str = "cpu", workers: bool = False, **kwargs: Any) -> Vector:
+    """`num_envs` copies of an environment behind the adapter, in SAME_STEP mode where it can be asked for.
+
+    env: an id, `HalfCheetah-v5` or `my_module:Id-v0`. workers: one process per environment (Gymnasium's AsyncVectorEnv)
+    for ids that have no vectorised form of their own.
+    """
+    if num_envs < 1:
+        raise ValueError(f"--num-envs is {num_envs}, expected at least 1")
+    env_id = find_id(env)
+    spec = gym.spec(env_id)
+    if env_id.startswith("bio_rl/") or spec.entry_point is None:
+        try:
+            vector = gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
+        except TypeError:  # its constructor takes no autoreset mode: the adapter serves the one it has
+            vector = gym.make_vec(env_id, num_envs, **kwargs)
+    else:
+        vector = gym.make_vec(
+            env_id,
+            num_envs,
+            vectorization_mode="async" if workers else "sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+            **kwargs,
+        )
+    return Vector(vector, device)
+
+
+class Vector:
+    """A `gymnasium.vector.VectorEnv` with tensors in and out.
+
+    Actions of a bounded Box are given in half-ranges around its centre, clipped to [-1, 1] and scaled. `episodes` collects
+    (return, length) of finished episodes until the caller takes them with `take_episodes`.
+    """
+
+    def __init__(self, env: VectorEnv, device: torch.device | str = "cpu") -> None:
+        self.env, self.device = env, torch.device(device)
+        self.num_envs = env.num_envs
+        self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
+        self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._encode = _encoder(self.observation_space)
+        self._decode = _decoder(self.action_space)
+        self._transfer = transfer if self.device.type == "cuda" else _as_tensors
+        self._done = np.zeros(self.num_envs, bool)
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, np.int64)
+        self._finished: list[tuple[float, int]] = []
+        self.steps = 0
+
+    def reset(self, seed: int | None = None) -> Any:
+        """The first observations [B, *obs]; starts all episodes anew."""
+        obs, _ = self.env.reset(seed=seed)
+        self._done[:], self._returns[:], self._lengths[:] = False, 0.0, 0
+        return self._transfer((self._encode(obs),), self.device)[0]
+
+    def step(self, action: Tensor) -> Step:
+        """Advance all environments by one decision, `action` [B] or [B, A]."""
+        obs, reward, terminated, truncated, info = self._env_step(self._decode(action.cpu().numpy()))
+        self.steps += 1
+        junk = self._done if self.mode is AutoresetMode.NEXT_STEP and self._done.any() else None
+        done = terminated | truncated
+        ended = bool(done.any())
+        self._check(obs, reward)
+        self._count(reward, done if ended else None, junk)
+        final, reset = obs, done
+        if self.mode is AutoresetMode.NEXT_STEP:
+            reset, self._done = self._done, done
+        elif ended and self.mode is AutoresetMode.SAME_STEP:
+            final = _dense_final(obs, info, done)
+        elif ended:
+            obs, _ = self.env.reset(options={"reset_mask": done})
+        arrays = (self._encode(obs), reward.astype(np.float32), terminated, truncated, reset)
+        if ended:
+            arrays = (*arrays, self._encode(final))
+        if junk is not None:
+            arrays = (*arrays, ~junk)
+        seen, earned, term, trunc, start, *rest = self._transfer(arrays, self.device)
+        final_obs = rest.pop(0) if ended else seen
+        return Step(seen, earned, term, trunc, final_obs, start, rest[0] if rest else None)
+
+    def take_episodes(self) -> list[tuple[float, int]]:
+        """(return, length) of the episodes that ended since the last call, in the order of their ends."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    @property
+    def exact(self) -> bool:
+        """Whether `state_dict` holds the very episodes (else a resume starts new ones)."""
+        return hasattr(self.env.unwrapped, "state_dict")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Running returns and lengths; and the physics of an environment that can save it."""
+        state = {"done": self._done, "returns": self._returns, "lengths": self._lengths}
+        state = {name: torch.from_numpy(x.copy()) for name, x in state.items()}
+        return state | {"steps": self.steps, "env": self.env.unwrapped.state_dict() if self.exact else {}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the saved episodes. Only for an environment that is `exact`."""
+        self.env.unwrapped.load_state_dict(state["env"])
+        self._done, self._returns, self._lengths = (state[name].numpy().copy() for name in ("done", "returns", "lengths"))
+        self.steps = state["steps"]
+
+    def close(self) -> None:
+        self.env.close()
+
+    def _env_step(self, action: np.ndarray) -> tuple:
+        try:
+            return self.env.step(action)
+        except Exception as error:
+            if self.env.__class__.__name__ != "AsyncVectorEnv":
+                raise
+            raise FaultyEnvironmentError(f"an environment's worker failed at step {self.steps}: {error!r}") from error
+
+    def _check(self, obs: Any, reward: np.ndarray) -> None:
+        """Raise FaultyEnvironmentError where an observation or a reward is not finite."""
+        for name, values in (("observation", obs), ("reward", reward)):
+            if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not math.isfinite(values.sum()):
+                bad = ~np.isfinite(values).reshape(self.num_envs, -1).all(1)
+                if bad.any():
+                    raise FaultyEnvironmentError(
+                        f"the {name} of environment {int(bad.argmax())} is NaN or infinite at its step {self.steps} "
+                        f"({int(bad.sum())} of {self.num_envs} environments); training stopped before learning from it"
+                    )
+
+    def _count(self, reward: np.ndarray, done: np.ndarray | None, junk: np.ndarray | None) -> None:
+        self._returns += reward
+        self._lengths += 1
+        if junk is not None:
+            self._returns[junk], self._lengths[junk] = 0.0, 0
+        if done is not None:
+            self._finished += zip(self._returns[done].tolist(), self._lengths[done].tolist(), strict=True)
+            self._returns[done], self._lengths[done] = 0.0, 0
+
+
+def _dense_final(obs: np.ndarray, info: Mapping[str, Any], done: np.ndarray) -> np.ndarray:
+    """final_obs as [B, *obs], whether the environment gives a dense array or Gymnasium's array of objects."""
+    final = info["final_obs"]
+    if final.dtype != object:
+        return final
+    dense = obs.copy()
+    dense[done] = np.stack(final[done])
+    return dense
+
+
+def _encoder(space: gym.Space) -> Callable[[Any], np.ndarray]:
+    """Observations as the learner keeps them: float32, integers from zero, or bytes as they are."""
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda obs: obs.astype(np.int64) - int(space.start)
+    if isinstance(space, gym.spaces.Box) and space.dtype.kind != "u":
+        return lambda obs: obs.astype(np.float32)
+    return lambda obs: obs
+
+
+def _decoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
+    """Actions as the environment wants them."""
+    if isinstance(space, gym.spaces.Discrete):
+        return lambda action: action + int(space.start)
+    if isinstance(space, gym.spaces.Box) and space.is_bounded():
+        centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+        one = np.float32(1.0)
+        return lambda action: centre + half * np.minimum(np.maximum(action, -one), one)
+    dtype = space.dtype
+    return lambda action: action.astype(dtype)
+
+
+def _as_tensors(arrays: tuple[np.ndarray, ...], device: torch.device) -> list[Tensor]:
+    return [torch.from_numpy(x) for x in arrays]
+
+
+def transfer(arrays: tuple[np.ndarray, ...], device: torch.device) -> list[Tensor]:
+    """The arrays as tensors on `device`, moved in one copy of their packed bytes (each aligned to 16)."""
+    sizes = [-(-x.nbytes // 16) * 16 for x in arrays]
+    packed = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    raw, offset = packed.numpy(), 0
+    for x, size in zip(arrays, sizes, strict=True):
+        raw[offset : offset + x.nbytes] = np.ascontiguousarray(x).reshape(-1).view(np.uint8)
+        offset += size
+    moved, tensors, offset = packed.to(device, non_blocking=True), [], 0
+    for x, size in zip(arrays, sizes, strict=True):
+        dtype = torch.from_numpy(np.empty(0, x.dtype)).dtype
+        tensors.append(moved[offset : offset + x.nbytes].view(dtype).view(x.shape))
+        offset += size
+    return tensors
