@@ -1,0 +1,94 @@
+"""Contracts over every discovered agent, with every network and every kind of action space."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import gymnasium as gym
+import pytest
+import torch
+
+from bio_rl import agents, discovery, networks, vector
+from bio_rl.networks import Blueprint
+from bio_rl.runner import Runner, begin, collect, decide
+from bio_rl.state import leaves, tree_map
+
+AGENTS = list(discovery.names(agents))
+NETWORKS = list(discovery.names(networks))
+SPACES = ["discrete", "shifted", "multidiscrete", "multibinary", "box"]
+SMALL = {"ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4}}
+
+
+def make(agent, network="mlp", space="discrete", seed=0, num_envs=3, network_settings=None, **settings):
+    env = vector.make("tests.worlds:Identity-v0", num_envs, space=space)
+    module = discovery.load(agents, agent)
+    config = module.Config(**SMALL.get(agent, {}), **settings)
+    blueprint = Blueprint.default(network)
+    blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **network_settings or {}))
+    learner = module.Agent(config, blueprint, env.observation_space, env.action_space, horizon=1000, seed=seed)
+    runner = Runner(learner, env)
+    runner.start(seed)
+    return runner
+
+
+def weights(agent):
+    return [x.clone() for x in leaves(agent.state_dict()["modules"])]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_learns_in_every_action_space_with_every_network(agent, network, space):
+    runner = make(agent, network, space)
+    before = weights(runner.agent)
+    for _ in range(3):
+        metrics = runner.step()
+    assert all(torch.isfinite(x).all() for x in metrics.values())
+    assert all(x.numel() == 1 for x in metrics.values())
+    assert any(not torch.equal(a, b) for a, b in zip(before, weights(runner.agent), strict=True))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_acting_changes_no_weights_and_greedy_acting_no_random_state(agent, network):
+    runner = make(agent, network)
+    before = tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, runner.agent.state_dict())
+    life = begin(runner.agent, runner.env, 0)
+    for _ in range(4):
+        _, life = decide(runner.agent, runner.env, life, explore=False)
+    after = runner.agent.state_dict()
+    assert all(torch.equal(a, b) for a, b in zip(leaves(before["modules"]), leaves(after["modules"]), strict=True))
+    assert torch.equal(before["generator"], after["generator"])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_restored_agent_continues_bitwise(agent, network):
+    first, second = make(agent, network), make(agent, network, seed=9)
+    first.step()
+    second.agent.load_state_dict(first.agent.state_dict())
+    rollout, life = collect(first.agent, first.env, first.life)
+    second.agent.load_state_dict(first.agent.state_dict())  # the generator has moved on while acting
+    for runner in (first, second):
+        runner.agent.update(rollout, life.state)
+    assert all(torch.equal(a, b) for a, b in zip(weights(first.agent), weights(second.agent), strict=True))
+    assert torch.equal(first.agent.state_dict()["generator"], second.agent.state_dict()["generator"])
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(agent):
+    runs = [make(agent, "spiking", seed=s) for s in (3, 3, 4)]
+    for runner in runs:
+        runner.step()
+    a, b, c = (weights(r.agent) for r in runs)
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not all(torch.equal(x, y) for x, y in zip(a, c, strict=True))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_space_that_it_cannot_serve_is_refused_at_construction(agent):
+    module = discovery.load(agents, agent)
+    discrete, text = gym.spaces.Discrete(2), gym.spaces.Text(5)
+    for observation, action in [(text, discrete), (discrete, text)]:
+        with pytest.raises(ValueError, match="cannot be served"):
+            module.Agent(module.Config(), Blueprint.default("mlp"), observation, action, horizon=10)
