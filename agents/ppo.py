@@ -6,6 +6,7 @@ at that step; for a memoryless network they are single steps. Details after Engs
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ class Agent(nn.Module):
 
     def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         super().load_state_dict(state["modules"], *args, **kwargs)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would keep the very tensors
         self.generator.set_state(state["generator"])
 
     # ---------------------------------- the parts of an update, in the order of their use

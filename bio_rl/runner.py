@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bio_rl.state import rows, stack, tree_map
-from bio_rl.types import Agent, Episodes, Metrics, Percept, Rollout, State, Transition
-from bio_rl.vector import Step, Vector
+from bio_rl.types import Agent, Episodes, Metrics, Percept, Rollout, State, Steps, Transition
+from bio_rl.vector import Ended, Step, Vector
 
 
 class Life(NamedTuple):
@@ -101,6 +102,14 @@ def _collect_episodes(agent: Agent, env: Vector, n: int) -> tuple[Rollout, Life]
     return Rollout(stack(transitions), stack(states), life.percept), life
 
 
+def counted(ends: list[Ended], rollout: Steps | Episodes) -> list[Ended]:
+    """The episodes that belong to a rollout: of `Episodes(n)` the first n of each environment."""
+    if isinstance(rollout, Steps):
+        return ends
+    seen: Counter[int] = Counter()
+    return [end for end in ends if (seen.update([end.row]) or seen[end.row]) <= rollout.n]
+
+
 @dataclass
 class Runner:
     """An agent in its environments, with the counters of a run. `step` plays and learns once."""
@@ -113,6 +122,8 @@ class Runner:
     updates: int = 0
     collect_s: float = 0.0
     learn_s: float = 0.0
+    episodes: list[Ended] = field(default_factory=list)
+    """Those that ended in the last `step`."""
     began: int = 0
     """`seen` when this process took over."""
 
@@ -127,6 +138,7 @@ class Runner:
         t1 = time.perf_counter()
         state, metrics = self.agent.update(rollout, life.state)
         self.life = life._replace(state=state)
+        self.episodes = counted(self.env.take_episodes(), self.agent.rollout)
         self.seen += int(rollout.steps.valid.sum())
         self.updates += 1
         self.collect_s += t1 - t0

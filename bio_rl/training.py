@@ -207,7 +207,7 @@ class Session:
         log_every, logged = max(1, run.steps // 500), runner.seen
         while runner.seen < run.steps and not self.stop:
             metrics = runner.step()
-            self.stats.add(*zip(*episodes, strict=True)) if (episodes := runner.env.take_episodes()) else None
+            self.stats.add([e.ret for e in runner.episodes], [e.length for e in runner.episodes])
             self.elapsed = before + time.perf_counter() - began
             values = {**self._rollout_values(), **metrics}
             due = int(runner.seen / interval) > int(self.saved / interval) or runner.seen >= run.steps

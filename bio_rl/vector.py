@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from torch import Tensor
 
 from bio_rl import discovery
@@ -18,6 +19,16 @@ from bio_rl import discovery
 
 class FaultyEnvironmentError(RuntimeError):
     """An environment returned NaN or infinity, or its worker failed."""
+
+
+class Ended(NamedTuple):
+    """An episode that ended."""
+
+    row: int
+    """Of its environment."""
+    ret: float
+    """Undiscounted return."""
+    length: int
 
 
 class Step(NamedTuple):
@@ -88,8 +99,8 @@ def make(env: str, num_envs: int, *, device: torch.device | str = "cpu", workers
 class Vector:
     """A `gymnasium.vector.VectorEnv` with tensors in and out.
 
-    Actions of a bounded Box are given in half-ranges around its centre, clipped to [-1, 1] and scaled. `episodes` collects
-    (return, length) of finished episodes until the caller takes them with `take_episodes`.
+    Actions of a bounded Box are given in half-ranges around its centre, clipped to [-1, 1] and scaled. Finished episodes are
+    collected until the caller takes them with `take_episodes`.
     """
 
     def __init__(self, env: VectorEnv, device: torch.device | str = "cpu") -> None:
@@ -103,7 +114,7 @@ class Vector:
         self._done = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs)
         self._lengths = np.zeros(self.num_envs, np.int64)
-        self._finished: list[tuple[float, int]] = []
+        self._finished: list[Ended] = []
         self.steps = 0
 
     def reset(self, seed: int | None = None) -> Any:
@@ -137,8 +148,8 @@ class Vector:
         final_obs = rest.pop(0) if ended else seen
         return Step(seen, earned, term, trunc, final_obs, start, rest[0] if rest else None)
 
-    def take_episodes(self) -> list[tuple[float, int]]:
-        """(return, length) of the episodes that ended since the last call, in the order of their ends."""
+    def take_episodes(self) -> list[Ended]:
+        """The episodes that ended since the last call, in the order of their ends."""
         finished, self._finished = self._finished, []
         return finished
 
@@ -163,12 +174,16 @@ class Vector:
         self.env.close()
 
     def _env_step(self, action: np.ndarray) -> tuple:
-        try:
+        if not isinstance(self.env.unwrapped, AsyncVectorEnv):
             return self.env.step(action)
-        except Exception as error:
-            if self.env.__class__.__name__ != "AsyncVectorEnv":
-                raise
-            raise FaultyEnvironmentError(f"an environment's worker failed at step {self.steps}: {error!r}") from error
+        with warnings.catch_warnings(record=True) as said:  # Gymnasium warns with the child's traceback, then raises
+            warnings.simplefilter("always")
+            try:
+                return self.env.step(action)
+            except Exception as error:
+                traces = [text for w in said if "Traceback" in (text := str(w.message))]
+                detail = traces[0].replace("\x1b[31mERROR: ", "").replace("\x1b[0m", "") if traces else repr(error)
+                raise FaultyEnvironmentError(f"an environment's worker failed at step {self.steps}:\n{detail}") from error
 
     def _check(self, obs: Any, reward: np.ndarray) -> None:
         """Raise FaultyEnvironmentError where an observation or a reward is not finite."""
@@ -187,7 +202,9 @@ class Vector:
         if junk is not None:
             self._returns[junk], self._lengths[junk] = 0.0, 0
         if done is not None:
-            self._finished += zip(self._returns[done].tolist(), self._lengths[done].tolist(), strict=True)
+            rows = done.nonzero()[0]
+            ends = zip(rows.tolist(), self._returns[rows].tolist(), self._lengths[rows].tolist(), strict=True)
+            self._finished += (Ended(*end) for end in ends)
             self._returns[done], self._lengths[done] = 0.0, 0
 
 

@@ -1,0 +1,124 @@
+"""A run of 2N steps stopped at N and resumed in a new process equals the uninterrupted one, bitwise on the CPU."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bio_rl import checkpoint
+from bio_rl.metrics import read_rows
+from bio_rl.state import leaves
+
+STEPS = 1024
+COMMON = ["--env", "Hopper-v5", "--num-envs", "4", "--ppo.rollout", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2"]
+EVAL = ["--eval-episodes", "2", "--checkpoints", "4"]
+NETWORKS = {
+    "mlp": [],
+    "lstm": ["--lstm.hidden", "8", "--ppo.sequence", "8"],
+    "spiking": ["--spiking.hidden", "8"],
+    "spiking-memory": ["--spiking.hidden", "8", "--spiking.memory", "--ppo.sequence", "8"],
+    "spiking-poisson": ["--spiking.hidden", "8", "--spiking.code", "poisson", "--ppo.sequence", "8"],
+}
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bio_rl", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def train(folder: Path, name: str, steps: int = STEPS, *more: str) -> Path:
+    network = name.partition("-")[0]
+    flags = [*COMMON, *EVAL, "--network", network, *NETWORKS[name], "--steps", str(steps), "--run-dir", str(folder)]
+    done = run(*flags, *more)
+    assert done.returncode == 0, done.stderr
+    return (folder / "latest").resolve()
+
+
+def last_tree(folder: Path) -> dict:
+    return checkpoint.load(max((folder / "checkpoints").glob("step_*.pt")))
+
+
+def assert_same(a: dict, b: dict) -> None:
+    """Every tensor and number of two checkpoints is equal; wall-clock time aside."""
+    for key in ("agent", "runner", "stats", "best", "horizon"):
+        pairs = list(zip(leaves(a[key]), leaves(b[key]), strict=True))
+        assert pairs
+        for x, y in pairs:
+            same = torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+            assert same, f"{key} differs"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in ("lstm", "spiking") else pytest.mark.slow) for n in NETWORKS])
+def test_a_run_resumed_from_a_checkpoint_in_a_new_process_equals_the_uninterrupted_one(tmp_path, name):
+    whole = train(tmp_path / "whole", name)
+    cut = train(tmp_path / "cut", name)
+    for path in (cut / "checkpoints").glob("step_*.pt"):  # as if killed right after the checkpoint at N
+        if int(path.stem[5:]) > STEPS // 2:
+            path.unlink()
+    resumed = run("resume", str(cut))
+    assert resumed.returncode == 0 and f"at step {STEPS // 2:,}" in resumed.stdout, resumed.stderr
+    assert_same(last_tree(whole), last_tree(cut))
+    one, two = (json.loads((f / "result.json").read_text()) for f in (whole, cut))
+    assert one["returns"] == two["returns"]
+    assert [r["step"] for r in read_rows(whole / "metrics.jsonl")] == [r["step"] for r in read_rows(cut / "metrics.jsonl")]
+
+
+def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_end(tmp_path):
+    whole = train(tmp_path / "whole", "spiking", 8 * STEPS)
+    flags = [*COMMON, *EVAL, "--network", "spiking", *NETWORKS["spiking"], "--steps", str(8 * STEPS)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bio_rl", *flags, "--run-dir", str(tmp_path / "cut")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(tmp_path / "cut" / "latest" / "metrics.jsonl", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    folder = (tmp_path / "cut" / "latest").resolve()
+    assert f"resume {folder}" in out and "Traceback" not in err
+    assert last_tree(folder)["runner"]["seen"] < 8 * STEPS
+    assert run("resume", str(folder)).returncode == 0
+    assert_same(last_tree(whole), last_tree(folder))
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    """Until the first row of the log is written."""
+    for _ in range(6000):
+        if path.is_file() and path.stat().st_size:
+            return
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        time.sleep(0.01)
+    raise AssertionError(f"{path} was not written")
+
+
+def test_resume_with_more_steps_extends_the_horizon_and_says_what_the_schedules_do(tmp_path):
+    folder = train(tmp_path, "mlp", 512)
+    done = run("resume", str(folder), "--steps", "1024")
+    assert done.returncode == 0 and "512 -> 1,024" in done.stdout and "learning rate" in done.stdout
+    tree = last_tree(folder)
+    assert tree["runner"]["seen"] == 1024 and tree["horizon"] == 1024
+
+
+def test_an_environment_that_cannot_save_its_physics_says_so_on_resume(tmp_path):
+    flags = ["--env", "CartPole-v1", "--network", "mlp", "--steps", "512", "--num-envs", "4", "--eval-episodes", "0"]
+    assert run(*flags, "--ppo.rollout", "32", "--run-dir", str(tmp_path)).returncode == 0
+    done = run("resume", "latest", "--run-dir", str(tmp_path), "--steps", "1024")
+    assert done.returncode == 0 and "episodes start anew" in done.stdout
+
+
+@pytest.mark.slow
+def test_kill_9_never_loses_more_than_one_interval_or_a_readable_checkpoint(tmp_path):
+    from tests.kills import survey
+
+    survey(tmp_path, kills=5)
+
+
