@@ -1,0 +1,55 @@
+"""`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one object as the last line.
+
+A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from bio_rl import bench, discovery
+from bio_rl.bench import _report
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one bench. Exits with status 2 for refused input, 1 where the bench itself failed."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        usage()
+        sys.exit(0 if arguments else 2)
+    name, *flags = arguments
+    try:
+        module = discovery.load(bench, name)
+        prog = f"python -m bio_rl.bench {name}"
+        settings = tyro.cli(module.Settings, args=flags, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+        _report.note_load()
+        results = module.run(settings)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except _report.BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    _report.show(f"{name} on {_report.device()}", results)
+    if settings.out is not None:
+        _report.save(settings.out, name, settings, results)
+        print(f"wrote {settings.out}")
+    if settings.json:
+        print(_report.as_json(_report.report(name, settings, results)))
+
+
+def usage() -> None:
+    """Say what there is to measure."""
+    print("usage: python -m bio_rl.bench NAME [--json] [--out FILE] [flags]; NAME --help says more\n")
+    for name, module in discovery.names(bench).items():
+        print(f"  {name:12} {(importlib.import_module(module).__doc__ or '').splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    main()

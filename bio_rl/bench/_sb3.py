@@ -1,0 +1,81 @@
+"""Stable-Baselines3's PPO as a peer, in its own vector environment and in ours. Importing this needs the bench extra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from bio_rl.bench._peers import quiet
+
+
+class OurVecEnv(VecEnv):
+    """A native SAME_STEP vector environment in SB3's interface."""
+
+    def __init__(self, env: gym.vector.VectorEnv) -> None:
+        self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._actions = np.zeros(0)
+
+    def reset(self) -> np.ndarray:
+        return self.env.reset(seed=0)[0].astype(np.float32)
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        obs, reward, terminated, truncated, info = self.env.step(self._actions)
+        done, infos = terminated | truncated, [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(done):
+            cut = bool(truncated[i] and not terminated[i])
+            infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": cut}
+        return obs.astype(np.float32), reward, done, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        if attr_name == "render_mode":
+            return [None] * self.num_envs
+        raise AttributeError(attr_name)
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        raise NotImplementedError
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        return [False] * self.num_envs
+
+
+def dummy(env: str, num_envs: int) -> VecEnv:
+    """SB3's default: Gymnasium's environment, one after the other in this process."""
+    with quiet():
+        return DummyVecEnv([lambda: gym.make(env)] * num_envs)
+
+
+class Learner:
+    """SB3's PPO with an MLP (tanh), trained a few updates at a time."""
+
+    def __init__(self, env: VecEnv, hidden: Sequence[int], normalise: bool, settings: dict[str, Any]) -> None:
+        """settings: n_steps, batch_size, n_epochs."""
+        env = VecNormalize(env) if normalise else env
+        policy = {"net_arch": list(hidden), "activation_fn": torch.nn.Tanh}
+        self.model = PPO("MlpPolicy", env, policy_kwargs=policy, device="cpu", seed=0, **settings)
+        self.per_update = env.num_envs * settings["n_steps"]
+
+    def train(self, updates: int, threads: int) -> int:
+        """Steps trained, in `updates` rollouts and updates with torch on `threads` threads."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            self.model.learn(updates * self.per_update, reset_num_timesteps=False)
+        finally:
+            torch.set_num_threads(before)
+        return updates * self.per_update

@@ -1,0 +1,98 @@
+"""Whole trainings in processes of their own, several at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TAIL = 30
+"""Lines of a failed training's output that are shown."""
+
+
+class TrainingError(RuntimeError):
+    """A training failed; the message ends with the tail of its output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training, as `python -m bio_rl` does it."""
+
+    env: str
+    network: str
+    agent: str
+    seed: int
+    steps: int | None
+    """None: the preset's."""
+    episodes: int
+    """Of the final greedy evaluation."""
+
+    @property
+    def case(self) -> str:
+        return f"{self.env}/{self.network}"
+
+    def flags(self) -> list[str]:
+        """The command line's."""
+        flags = ["--env", self.env, "--network", self.network, "--agent", self.agent, "--seed", str(self.seed)]
+        return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else [])]
+
+
+def run_all(todo: Iterable[Training], jobs: int, run_dir: Path | None) -> Iterator[tuple[Training, dict[str, Any] | Exception]]:
+    """Each training with its record, or the exception it ended with, as they finish, `jobs` at a time.
+
+    run_dir: keep the run folders there; None: in a temporary folder. Left early, the rest are not started and those that
+    run are stopped.
+    """
+    running: set[subprocess.Popen] = set()
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
+        try:
+            futures = {pool.submit(run, t, run_dir or Path(temporary), running): t for t in todo}
+            for future in as_completed(futures):
+                error = future.exception()
+                yield futures[future], error if isinstance(error, Exception) else future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+
+
+def run(training: Training, parent: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
+    """The record of one training: result.json and the commit, its returns those of `episodes` greedy episodes.
+
+    Raises TrainingError.
+    """
+    from bio_rl.training import FINAL_EPISODES
+
+    parent = parent.absolute() / f"{training.env.replace('/', '-')}_{training.network}_s{training.seed}"
+    _process([*training.flags(), "--run-dir", str(parent)], training, running)
+    folder = (parent / "latest").resolve()
+    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    if training.episodes != FINAL_EPISODES:
+        text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running)
+        record |= json.loads(text.splitlines()[-1])
+    return record | {"commit": json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]}
+
+
+def _process(arguments: list[str], training: Training, running: set[subprocess.Popen]) -> str:
+    """The output of `python -m bio_rl` with these arguments."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bio_rl", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # the physics has threads of its own, which this does not concern
+    )
+    running.add(process)
+    output, _ = process.communicate()
+    running.discard(process)
+    if process.returncode != 0:
+        tail = "\n".join(output.splitlines()[-TAIL:])
+        raise TrainingError(f"{training.case} seed {training.seed} ended with status {process.returncode}:\n{tail}")
+    return output

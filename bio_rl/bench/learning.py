@@ -1,0 +1,166 @@
+"""What training reaches: whole runs over several seeds, their final greedy returns as an interquartile mean with interval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bio_rl import config, statistics, vector
+from bio_rl.bench import _report, _trainings
+from bio_rl.bench._report import Shared, rounded
+from bio_rl.bench._trainings import Training
+
+RATIO = "ratio_spiking_mlp"
+MEAN = "mean over environments"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Shared):
+    """Train every network in every environment from every seed. Finished seeds in --out are not trained again."""
+
+    env: tuple[str, ...] = ("HalfCheetah-v5",)
+    """Environment ids."""
+    network: tuple[str, ...] = ("spiking",)
+    """Kinds of network; with spiking and mlp both, their ratio is reported."""
+    agent: str = "ppo"
+    """Learning algorithm."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Of the trainings."""
+    steps: int | None = None
+    """Environment steps of a training; by default the preset's."""
+    jobs: int = 2
+    """Trainings at a time."""
+    episodes: int = 20
+    """Of the final greedy evaluation."""
+    run_dir: Path | None = None
+    """Keep the run folders here; by default they are thrown away."""
+
+    def __post_init__(self) -> None:
+        for name in ("env", "network", "seeds", "jobs", "episodes"):
+            if not getattr(self, name) or (name in ("jobs", "episodes") and getattr(self, name) < 1):
+                raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """{"env/network": figures}, with the seeds' records; and the mean ratio over the environments.
+
+    Raises BenchError where a training failed, when all others are finished and kept.
+    """
+    results = read(settings)
+    todo = [t for t in trainings(settings) if str(t.seed) not in results[t.case]["seeds"]]
+    print(f"{len(todo)} trainings to do, {settings.jobs} at a time")
+    failures = []
+    with closing(_trainings.run_all(todo, settings.jobs, settings.run_dir)) as finished:
+        for training, record in finished:
+            if isinstance(record, Exception):
+                failures.append(str(record))
+                print(f"{training.case} seed {training.seed}: failed", flush=True)
+                continue
+            results[training.case]["seeds"][str(training.seed)] = record
+            if settings.out is not None:
+                _report.save(settings.out, "learning", settings, summary(results))
+            print(f"{training.case} seed {training.seed}: {record['mean']:.1f} in {record['seconds']:.0f} s", flush=True)
+    if failures:
+        raise _report.BenchError("\n\n".join(failures))
+    return summary(results)
+
+
+def trainings(settings: Settings) -> list[Training]:
+    """What is asked for, seed by seed, so that an interrupted bench has something of everything."""
+    common = {"agent": settings.agent, "steps": settings.steps, "episodes": settings.episodes}
+    return [
+        Training(env=env, network=network, seed=seed, **common)
+        for seed in settings.seeds
+        for env in settings.env
+        for network in settings.network
+    ]
+
+
+def read(settings: Settings) -> dict[str, Any]:
+    """The cases of `--out` so far, and empty ones for what is new.
+
+    Raises ValueError for cases that were trained with other settings: they must not be mixed.
+    """
+    saved: Mapping[str, Any] = {}
+    if settings.out is not None and settings.out.is_file():
+        saved = json.loads(settings.out.read_text(encoding="utf-8"))["results"]
+    results = {case: dict(figures) for case, figures in saved.items() if "seeds" in figures}
+    for training in trainings(settings):
+        now = setting(training)
+        case = results.setdefault(training.case, {"setting": now, "seeds": {}})
+        if case["setting"] != now:
+            raise ValueError(
+                f"{settings.out} holds {training.case} trained with other settings ({difference(case['setting'], now)}); "
+                "give another --out, or remove the file to train all anew"
+            )
+    return results
+
+
+def setting(training: Training) -> dict[str, Any]:
+    """Everything that is resolved for a training but its seed, as JSON has it. Raises ValueError for unknown names."""
+    vector.find_id(training.env)
+    steps = {} if training.steps is None else {"steps": training.steps}
+    full = config.experiment(training.env, training.agent, training.network, **steps).as_dict()
+    run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
+    return json.loads(json.dumps(full | {"run": run, "episodes": training.episodes}))
+
+
+def difference(old: Any, new: Any, at: str = "") -> str:
+    """The first entry in which two settings differ."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return f"{at.removeprefix('.')} {old!r}, now {new!r}"
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return difference(old.get(keys[0]), new.get(keys[0]), f"{at}.{keys[0]}")
+
+
+def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
+    """The cases with their figures over seeds and, where an environment has both networks, their ratios."""
+    results: dict[str, Any] = {case: figures(c) for case, c in cases.items() if c["seeds"]}
+    draws = []
+    for case, mine in results.items():
+        env, _, network = case.rpartition("/")
+        other = results.get(f"{env}/mlp")
+        if network == "spiking" and other is not None and min(mine["iqm"], other["iqm"]) > 0:
+            ratios = resampled(mine, 0) / resampled(other, 1)
+            mine |= ratio(mine["iqm"] / other["iqm"], ratios)
+            draws.append((mine["iqm"] / other["iqm"], ratios))
+    if len(draws) > 1:
+        results[MEAN] = ratio(float(np.mean([r for r, _ in draws])), np.mean([d for _, d in draws], axis=0))
+    return results
+
+
+def figures(case: Mapping[str, Any]) -> dict[str, Any]:
+    """Over seeds: the final greedy mean returns, the best evaluations in training, the seconds; and all records."""
+    records = list(case["seeds"].values())
+    final, best, seconds = ([r[k] for r in records] for k in ("mean", "best_eval", "seconds"))
+    return {
+        "n": len(records),
+        "steps": int(max(r["steps"] for r in records)),
+        "iqm": rounded(statistics.interquartile_mean(final)),
+        "iqm_interval": [rounded(x) for x in statistics.bootstrap_interval(final, statistics.interquartile_mean)],
+        "median": rounded(float(np.median(final))),
+        "min": rounded(min(final)),
+        "mean": rounded(float(np.mean(final))),
+        "iqm_best": rounded(statistics.interquartile_mean(best)),
+        "seconds_median": rounded(float(np.median(seconds))),
+        "seconds_max": rounded(max(seconds)),
+        "setting": case["setting"],
+        "seeds": dict(sorted(case["seeds"].items(), key=lambda item: int(item[0]))),
+    }
+
+
+def resampled(case: Mapping[str, Any], seed: int) -> np.ndarray:
+    """Bootstrap draws of the interquartile mean of a case's final returns."""
+    final = [record["mean"] for record in case["seeds"].values()]
+    return statistics.bootstrap(final, statistics.interquartile_mean, seed=seed)
+
+
+def ratio(value: float, draws: np.ndarray) -> dict[str, Any]:
+    """A ratio of interquartile means with its bootstrap interval."""
+    return {RATIO: rounded(value), f"{RATIO}_interval": [rounded(x) for x in statistics.interval(draws)]}

@@ -1,0 +1,137 @@
+"""What the runner and the vector adapter cost per step: an agent that does nothing in a world that does nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from bio_rl import runner
+from bio_rl.bench._report import Rounds, Shared, interleave, spread
+from bio_rl.training import single_thread
+from bio_rl.types import ActOut, Metrics, Percept, Rollout, State, Steps
+from bio_rl.vector import Vector
+
+OBS, ACTIONS = 17, 6
+"""Sizes of HalfCheetah-v5."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Shared):
+    """Measure the overhead of the loop; the goal is at most 50 µs per step at one environment."""
+
+    num_envs: tuple[int, ...] = (1, 64)
+    """Environments side by side."""
+    steps: int = 128
+    """Steps of one rollout."""
+    rollouts: int = 10
+    """Rollouts per measurement."""
+    rounds: int = 11
+    """Measurements of each part, in turn."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_envs, default=0) < 1 or self.steps < 1 or self.rollouts < 1:
+            raise ValueError("--num-envs, --steps and --rollouts: expected positive numbers")
+
+
+class NullEnv(VectorEnv):
+    """Returns the same arrays at every step."""
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
+        self.single_observation_space = gym.spaces.Box(-np.inf, np.inf, (OBS,), np.float64)
+        self.single_action_space = gym.spaces.Box(-1.0, 1.0, (ACTIONS,), np.float32)
+        self.action_space = gym.vector.utils.batch_space(self.single_action_space, num_envs)
+        never = np.zeros(num_envs, bool)
+        self._obs = np.zeros((num_envs, OBS))
+        self._step = (self._obs, np.zeros(num_envs), never, never, {})
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[np.ndarray, dict[str, Any]]:
+        return self._obs, {}
+
+    def step(self, actions: np.ndarray) -> tuple:
+        return self._step
+
+
+class NullAgent:
+    """Always decides the same and learns nothing. See `types.Agent`."""
+
+    def __init__(self, num_envs: int, steps: int) -> None:
+        self.rollout = Steps(steps)
+        self._out = ActOut(torch.zeros(num_envs, ACTIONS), {"logp": torch.zeros(num_envs)}, ())
+
+    def initial_state(self, batch: int) -> State:
+        return ()
+
+    def act(self, percept: Percept, state: State, explore: bool = True) -> ActOut:
+        return self._out
+
+    def update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:
+        return state, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """µs per step (of all environments together) of the loop and of its parts, for each number of environments."""
+    with single_thread():
+        return {f"num_envs={n}": overhead(n, settings) for n in settings.num_envs}
+
+
+def overhead(n: int, settings: Settings) -> dict[str, Any]:
+    """`overhead_us` is the loop's time without the environment's own; `adapter_us` is the share of `Vector.step`."""
+    agent, env = NullAgent(n, settings.steps), Vector(NullEnv(n))
+    life = runner.begin(agent, env)
+    action, array = torch.zeros(n, ACTIONS), np.zeros((n, ACTIONS), np.float32)
+    loops = settings.rollouts
+
+    def decisions() -> None:
+        for _ in range(settings.steps):
+            runner.decide(agent, env, life)
+
+    def steps(step: Callable[[Any], Any], x: Any) -> Callable[[], None]:
+        return lambda: [step(x) for _ in range(settings.steps)] and None
+
+    sides = {
+        "env": steps(env.env.step, array),
+        "adapter": steps(env.step, action),
+        "decide": decisions,
+        "collect": lambda: runner.collect(agent, env, life) and None,
+    }
+    timed = interleave({name: timer(call, loops, settings.steps) for name, call in sides.items()}, settings.rounds)
+    return parts(timed)
+
+
+def timer(call: Callable[[], None], loops: int, steps: int) -> Callable[[], float]:
+    """A measurement: µs per step of `call`, which makes `steps` steps."""
+
+    def measure() -> float:
+        began = time.perf_counter()
+        for _ in range(loops):
+            call()
+        return 1e6 * (time.perf_counter() - began) / (loops * steps)
+
+    return measure
+
+
+def parts(timed: Rounds) -> dict[str, Any]:
+    """Differences of times within a round."""
+    env, adapter, decide, collect = (np.asarray(timed.speeds[k]) for k in ("env", "adapter", "decide", "collect"))
+    times = {
+        "overhead_us": collect - env,
+        "adapter_us": adapter - env,
+        "decide_us": decide - adapter,
+        "stack_us": collect - decide,
+        "env_us": env,
+    }
+    return {k: v for name, values in times.items() for k, v in spread(name, values.tolist()).items()}

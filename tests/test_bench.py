@@ -1,0 +1,150 @@
+"""The benches' command line, their JSON, and what the learning bench keeps and resumes. Never how fast anything is."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bio_rl.bench import __main__ as cli
+from bio_rl.bench import _report, learning
+
+KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
+TINY = {
+    "env_step": ["--env", "Hopper-v5", "--num-envs", "4", "--rounds", "1", "--seconds", "0.02"],
+    "runner": ["--num-envs", "1", "--steps", "8", "--rollouts", "1", "--rounds", "2"],
+    "ppo": ["--num-envs", "4", "--rollout", "16", "--minibatch", "32", "--epochs", "1", "--rounds", "1", "--updates", "1"],
+}
+
+
+def last_line(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("bench", TINY)
+def test_the_last_line_is_one_json_object_with_every_key(bench, capsys, tmp_path):
+    cli.main([bench, *TINY[bench], "--json", "--out", str(tmp_path / "results" / "x.json")])
+    printed = last_line(capsys)
+    assert printed.keys() == KEYS and printed["bench"] == bench
+    assert printed["results"] and all(printed["results"].values())
+    assert "json" not in printed["settings"] and printed["versions"]["torch"]
+    assert json.loads((tmp_path / "results" / "x.json").read_text()) == printed
+
+
+def test_the_module_is_a_command_and_without_json_prints_a_table():
+    command = [sys.executable, "-m", "bio_rl.bench", "runner", *TINY["runner"]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "overhead_us" in done.stdout and "{" not in done.stdout
+
+
+def test_an_unknown_bench_exits_with_2_and_names_the_nearest(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["env_stop"])
+    assert stopped.value.code == 2
+    assert "did you mean 'env_step'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["env_step", "--seconds", "0"], "expected positive"),
+        (["env_step", "--env", "CartPole-v1"], "no environment of its own"),
+        (["learning", "--jobs", "0"], "--jobs is 0"),
+        (["learning", "--network", "spikin"], "did you mean 'spiking'"),
+    ],
+)
+def test_refused_settings_exit_with_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_sides_are_measured_in_turn_and_ratios_are_paired():
+    calls, a, b = [], iter([9.0, 2.0, 4.0, 6.0]), iter([9.0, 1.0, 4.0, 2.0])
+
+    def side(name, values):
+        return lambda: calls.append(name) or next(values)
+
+    measured = _report.interleave({"a": side("a", a), "b": side("b", b)}, rounds=3)
+    assert calls == ["a", "b", "a", "b", "b", "a", "a", "b"]  # one warm-up, then every other round backwards
+    figures = measured.figures("a", "b")
+    assert figures["steps_per_s"] == 4.0  # median of 2, 4, 6
+    assert figures["vs_b"] == 2.0 and figures["vs_b_quartiles"] == [1.5, 2.5]  # of 2/1, 4/4, 6/2
+
+
+def record(mean: float) -> dict:
+    return {"mean": mean, "best_eval": mean + 1.0, "seconds": 10.0, "steps": 100}
+
+
+def case(*means: float) -> dict:
+    return {"setting": {}, "seeds": {str(i): record(m) for i, m in enumerate(means)}}
+
+
+def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_environments():
+    found = learning.summary(
+        {
+            "A-v0/spiking": case(0.0, 9.0, 10.0, 11.0, 99.0),
+            "A-v0/mlp": case(5.0, 5.0, 5.0, 5.0, 5.0),
+            "B-v0/spiking": case(4.0, 4.0, 4.0, 4.0, 4.0),
+            "B-v0/mlp": case(4.0, 4.0, 4.0, 4.0, 4.0),
+        }
+    )
+    spiking = found["A-v0/spiking"]
+    assert spiking["iqm"] == 10.0 and spiking["median"] == 10.0 and spiking["min"] == 0.0 and spiking["iqm_best"] == 11.0
+    assert spiking[learning.RATIO] == 2.0
+    assert found["B-v0/spiking"][f"{learning.RATIO}_interval"] == [1.0, 1.0]
+    assert found[learning.MEAN][learning.RATIO] == 1.5
+    low, high = found[learning.MEAN][f"{learning.RATIO}_interval"]
+    assert low < 1.5 < high
+
+
+def test_learning_reports_no_ratio_of_negative_returns():
+    found = learning.summary({"A-v0/spiking": case(-3.0), "A-v0/mlp": case(-5.0)})
+    assert learning.RATIO not in found["A-v0/spiking"]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Trainings that return at once; a seed of 13 fails."""
+    done = []
+
+    def run(todo, jobs, run_dir):
+        for training in todo:
+            done.append((training.case, training.seed))
+            failed = learning._trainings.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
+            yield training, failed if training.seed == 13 else record(float(training.seed))
+
+    monkeypatch.setattr(learning._trainings, "run_all", run)
+    return done
+
+
+def test_finished_seeds_are_kept_and_not_trained_again(trained, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "x.json"), "--json"]
+    flags = ["learning", "--env", "CartPole-v1", "--steps", "100", *out]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*flags, "--seeds", "1", "13", "2"])
+    assert stopped.value.code == 1 and "ZeroDivisionError" in capsys.readouterr().err
+    cli.main([*flags, "--seeds", "1", "2", "3", "--network", "spiking", "mlp"])
+    assert trained[3:] == [(f"CartPole-v1/{n}", s) for s, n in [(1, "mlp"), (2, "mlp"), (3, "spiking"), (3, "mlp")]]
+    results = last_line(capsys)["results"]
+    assert results["CartPole-v1/spiking"]["n"] == results["CartPole-v1/mlp"]["n"] == 3
+
+
+def test_seeds_trained_with_other_settings_are_never_mixed(trained, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "x.json")]
+    cli.main(["learning", "--env", "CartPole-v1", "--steps", "100", "--seeds", "1", *out])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["learning", "--env", "CartPole-v1", "--steps", "200", "--seeds", "2", *out])
+    assert stopped.value.code == 2 and "run.steps 100, now 200" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys):
+    flags = ["--env", "CartPole-v1", "--steps", "2000", "--seeds", "0", "1", "--episodes", "3", "--json"]
+    cli.main(["learning", *flags, "--out", str(tmp_path / "x.json"), "--run-dir", str(tmp_path / "runs")])
+    figures = last_line(capsys)["results"]["CartPole-v1/spiking"]
+    assert figures["n"] == 2 and figures["min"] >= 8.0 and len(figures["seeds"]["0"]["returns"]) == 3
+    training = learning._trainings.Training(env="CartPole-v1", network="mlp", agent="ppo", seed=-1, steps=9, episodes=20)
+    [(_, error)] = learning._trainings.run_all([training], 1, tmp_path)
+    assert isinstance(error, learning._trainings.TrainingError) and "--seed is -1" in str(error)
