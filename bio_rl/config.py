@@ -76,6 +76,19 @@ class Experiment:
             "preset": list(self.preset),
         }
 
+    def settings(self) -> dict[str, Any]:
+        """Every setting under the name of its flag: `num-envs`, `ppo.gamma`, `spiking.ticks`, …"""
+        run = {name: value for name, value in dataclasses.asdict(self.run).items() if name not in ("agent", "network")}
+        parts = {"": run, f"{self.run.agent}.": dataclasses.asdict(self.agent), f"{self.run.network}.": dataclasses.asdict(self.network.config)}
+        return {f"{owner}{name.replace('_', '-')}": v for owner, part in parts.items() for name, v in part.items()}
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from the defaults: what the preset and the flags have set."""
+        module = agents_module(self.run.agent)
+        plain = Experiment(Run(), module.Config(), Blueprint.default(self.run.network))
+        base = replace_run(plain, agent=self.run.agent, network=self.run.network).settings()
+        return {name: value for name, value in self.settings().items() if base[name] != value}
+
     @staticmethod
     def from_dict(saved: Mapping[str, Any]) -> Experiment:
         """The inverse of `as_dict`. Raises ValueError for fields that this version does not know."""
@@ -83,6 +96,11 @@ class Experiment:
         agent = fill(agents_module(run.agent).Config(), saved["agent"], run.agent)
         network = Blueprint(run.network, fill(Blueprint.default(run.network).config, saved["network"], run.network))
         return Experiment(run, agent, network, tuple(saved["preset"]))
+
+
+def replace_run(experiment: Experiment, **values: Any) -> Experiment:
+    """The same experiment with other run settings."""
+    return dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, **values))
 
 
 def agents_module(name: str) -> ModuleType:

@@ -128,7 +128,7 @@ def resolve(run: str, parent: Path) -> Path:
     elif any(folder.is_dir() for folder in candidates):
         message += ": that folder holds neither config.json nor checkpoints/"
     message += f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    message += f" newest runs: {', '.join(known[:5])};" if known else "; there are no runs yet:"
+    message += f"; newest runs: {', '.join(known[:5])};" if known else "; there are no runs yet:"
     raise RunNotFoundError(message + " `python train.py` makes one")
 
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from bio_rl import checkpoint, config, runfolder, vector
 from bio_rl.checkpoint import CheckpointError, Checkpoints
 from bio_rl.config import Experiment
-from bio_rl.evaluate import Evaluation, evaluate
+from bio_rl.evaluation import Evaluation, evaluate
 from bio_rl.metrics import EpisodeStats, MetricsLog
 from bio_rl.panel import Panel
 from bio_rl.runner import Runner
@@ -98,7 +98,7 @@ def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.
     folder = runfolder.resolve(str(run), run_dir)
     experiment = Experiment.from_dict(runfolder.read_config(folder))
     if steps is not None:
-        experiment = replace(experiment, run=replace(experiment.run, steps=steps))
+        experiment = config.replace_run(experiment, steps=steps)
         runfolder.write_config(folder, experiment.as_dict())
     env = vector.make(
         experiment.run.env,
@@ -188,6 +188,8 @@ class Session:
         began, seen = time.perf_counter(), runner.seen
         self._announce()
         log = MetricsLog(self.folder, resume_step=seen or None)
+        rows = [f"| {name} | {_flag_text(value)} |" for name, value in self.experiment.settings().items()]
+        log.text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]))
         title = f"{run.agent} · {run.network} · {run.env}"
         try:
             with single_thread(), catch_signals(self), Panel(run.steps, title, self.folder, start=seen) as panel:
@@ -263,9 +265,14 @@ class Session:
     def _announce(self) -> None:
         run, agent = self.experiment.run, self.runner.agent
         count = sum(p.numel() for p in agent.parameters()) if hasattr(agent, "parameters") else 0
-        presets = f"preset {', '.join(self.experiment.preset)}" if self.experiment.preset else "no preset, defaults"
-        print(f"{run.agent} · {run.network} ({count:,} parameters) on {run.env} x {run.num_envs}, {presets}")
-        print(f"{run.steps:,} steps, seed {run.seed}, on {self.runner.env.device}; files in {self.folder}")
+        print(f"{run.agent} · {run.network} ({count:,} parameters) on {run.env} x {run.num_envs}")
+        presets = f"preset {', '.join(self.experiment.preset)}" if self.experiment.preset else "no preset for this task"
+        hidden = ("env", "seed", "run-dir", "device")
+        changed = [f"{name} {_flag_text(x)}" for name, x in self.experiment.changed().items() if name not in hidden]
+        print(f"{presets}; differs from the defaults in: {', '.join(changed) or 'nothing'}")
+        device = self.runner.env.device
+        spare = "; a GPU is at hand: --device cuda" if torch.cuda.is_available() and device.type == "cpu" else ""
+        print(f"{run.steps:,} steps, seed {run.seed}, on {device}{spare}; files in {self.folder}")
 
     def _finish(self, seconds: float) -> Evaluation:
         run = self.experiment.run
@@ -279,6 +286,10 @@ class Session:
             print(f"  python train.py {line}")
         print(f"  tensorboard --logdir {run.run_dir}")
         return evaluation
+
+
+def _flag_text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bio_rl import vector
-from bio_rl.evaluate import frames
+from bio_rl.evaluation import frames
 from bio_rl.rendering import choose_gl
 
 

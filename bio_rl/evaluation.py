@@ -47,7 +47,9 @@ class Evaluation:
         return asdict(self)
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f} ± {self.std:.1f} over {self.episodes} episodes (median {self.median:.1f}, min {self.min:.1f})"
+        digits = 1 if abs(self.mean) >= 10 else 2
+        mean, std, median, least = (f"{x:.{digits}f}" for x in (self.mean, self.std, self.median, self.min))
+        return f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least})"
 
 
 def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Evaluation:
