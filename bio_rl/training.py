@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from bio_rl.metrics import EpisodeStats, MetricsLog
 from bio_rl.panel import Panel
 from bio_rl.runner import Runner
 from bio_rl.vector import FaultyEnvironmentError, Vector
+from bio_rl.viz import curves
 
 EVAL_SEED = 1_000_000
 """Of the greedy evaluations while training; `FINAL_SEED` of the one that is reported, on other start states."""
@@ -280,6 +281,8 @@ class Session:
         evaluation = evaluate_run(trained)
         record = {"steps": self.runner.seen, "seconds": self.elapsed, "best_eval": self.best, **evaluation.as_dict()}
         runfolder.write_json(self.folder / "result.json", record)
+        with suppress(ImportError):  # the extra `plots`
+            curves.draw({run.env: {f"{run.agent} {run.network}": [self.folder]}}, self.folder / "learning_curve.png")
         print(f"\ngreedy evaluation of {run.env}: {evaluation}")
         print(f"trained {self.runner.seen:,} steps in {seconds:.0f} s; saved in {self.folder}\nnext:")
         for line in (f"eval {self.folder}", f"play {self.folder}", f"resume {self.folder} --steps {2 * run.steps}"):

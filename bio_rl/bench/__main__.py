@@ -6,6 +6,7 @@ A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -52,4 +53,5 @@ def usage() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a bench that is stopped stops the trainings it started
     main()
