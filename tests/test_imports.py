@@ -20,10 +20,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("returns", "losses", "distributions", "normalize", "replay", "vector"),
     ("observations",),
     ("runner",),
-    ("evaluate", "checkpoint", "metrics", "config"),
-    ("panel",),
+    ("evaluation", "checkpoint", "metrics", "config"),
+    ("panel", "viz"),
     ("training",),
-    ("viz", "bench", "testing"),
+    ("bench", "testing"),
     ("__main__",),
 )
 LEVEL = {unit: level for level, line in enumerate(LAYERS) for unit in line}

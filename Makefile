@@ -1,0 +1,53 @@
+# make demo   train the default agent in a fresh .venv       make test   lint, then every test that CI runs
+# make lint   style only                                     make clean  remove what these made, .venv included
+# make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
+
+PYTHON ?= python3
+venv := .venv
+python := $(venv)/bin/python
+quiet := $(shell test -t 2 || echo --quiet)# on a terminal pip shows its progress
+install := $(python) -m pip install $(quiet) --disable-pip-version-check -c constraints.txt
+
+unexport PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE = 1
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(venv)/installed
+	$(python) train.py
+	@echo "  (with this environment: source $(venv)/bin/activate)"
+
+test: $(venv)/installed-dev lint
+	$(python) -m pytest -n 2
+
+lint: $(venv)/installed-dev
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+
+# A stamp is newer than both files: an install is repeated only when one of them changed.
+$(venv)/installed: pyproject.toml constraints.txt | $(venv)/made
+	@echo "installing into $(venv) (minutes the first time: PyTorch is large)"
+	$(install) -e ".[video]"
+	@touch $@
+
+$(venv)/installed-dev: pyproject.toml constraints.txt | $(venv)/made
+	@echo "installing into $(venv) with the tools for tests (minutes the first time: PyTorch is large)"
+	$(install) -e ".[dev]"
+	@touch $(venv)/installed $@
+
+$(venv)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "bio_rl needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	    "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(venv)
+	@touch $@
+
+clean:
+	rm -rf $(venv) build dist .pytest_cache .ruff_cache
+	find bio_rl envs agents tests -name __pycache__ -prune -exec rm -rf {} +
