@@ -78,9 +78,13 @@ class Experiment:
 
     def settings(self) -> dict[str, Any]:
         """Every setting under the name of its flag: `num-envs`, `ppo.gamma`, `spiking.ticks`, …"""
-        run = {name: value for name, value in dataclasses.asdict(self.run).items() if name not in ("agent", "network")}
-        parts = {"": run, f"{self.run.agent}.": dataclasses.asdict(self.agent), f"{self.run.network}.": dataclasses.asdict(self.network.config)}
-        return {f"{owner}{name.replace('_', '-')}": v for owner, part in parts.items() for name, v in part.items()}
+        parts = {"": self.run, f"{self.run.agent}.": self.agent, f"{self.run.network}.": self.network.config}
+        return {
+            f"{owner}{name.replace('_', '-')}": value
+            for owner, part in parts.items()
+            for name, value in dataclasses.asdict(part).items()
+            if owner or name not in ("agent", "network")
+        }
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from the defaults: what the preset and the flags have set."""

@@ -266,7 +266,9 @@ class Session:
     def _announce(self) -> None:
         run, agent = self.experiment.run, self.runner.agent
         count = sum(p.numel() for p in agent.parameters()) if hasattr(agent, "parameters") else 0
-        print(f"{run.agent} · {run.network} ({count:,} parameters) on {run.env} x {run.num_envs}")
+        env_id = vector.find_id(run.env)
+        native = f" ({env_id}, natively vectorised)" if env_id != run.env and env_id.startswith("bio_rl/") else ""
+        print(f"{run.agent} · {run.network} ({count:,} parameters) on {run.env} x {run.num_envs}{native}")
         presets = f"preset {', '.join(self.experiment.preset)}" if self.experiment.preset else "no preset for this task"
         hidden = ("env", "seed", "run-dir", "device")
         changed = [f"{name} {_flag_text(x)}" for name, x in self.experiment.changed().items() if name not in hidden]

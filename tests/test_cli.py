@@ -76,8 +76,8 @@ def test_nan_stops_training_with_its_index_its_step_and_the_checkpoint_kept(caps
     monkeypatch.setattr(worlds.Broken.__init__, "__defaults__", (how,))
     # five steps are good: a checkpoint at step 4 is there before the fault
     text = refused(
-        capsys, "--env", "tests.worlds:Broken-v0", "--network", "mlp", "--num-envs", "1", "--steps", "100", "--ppo.rollout", "2",
-        "--ppo.minibatch", "2", "--checkpoints", "50", "--eval-episodes", "0", "--run-dir", str(tmp_path),
+        capsys, "--env", "tests.worlds:Broken-v0", "--network", "mlp", "--num-envs", "1", "--steps", "100",
+        "--ppo.rollout", "2", "--ppo.minibatch", "2", "--checkpoints", "50", "--eval-episodes", "0", "--run-dir", str(tmp_path),
     )  # fmt: skip
     assert f"the {what} of environment 0 is NaN or infinite at its step 5" in text and "last checkpoint: step 4" in text
     assert bio_rl.load("latest", run_dir=tmp_path).steps == 4

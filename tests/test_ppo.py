@@ -56,7 +56,9 @@ def test_the_value_of_a_final_observation_leaves_the_state_untouched():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("network", "settings"), [("lstm", {}), ("spiking", {"memory": True}), ("spiking", {"code": "poisson"})])
+@pytest.mark.parametrize(
+    ("network", "settings"), [("lstm", {}), ("spiking", {"memory": True}), ("spiking", {"code": "poisson"})]
+)
 def test_unrolled_sequences_reproduce_the_acting_policy(network, settings):
     # with the weights that acted, log probabilities of training sequences are those recorded: ratio one, draws included
     runner = make("ppo", network, network_settings=settings)
@@ -89,7 +91,13 @@ def test_junk_rows_do_not_count():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"recompute_advantage": True}, {"clip_value": 1e-4}, {"target_kl": 1e-9}, {"normalise_advantage": False}, {"anneal": False}],
+    [
+        {"recompute_advantage": True},
+        {"clip_value": 1e-4},
+        {"target_kl": 1e-9},
+        {"normalise_advantage": False},
+        {"anneal": False},
+    ],
 )
 def test_options_change_the_update(settings):
     plain, other = make("ppo", "mlp"), make("ppo", "mlp", **settings)

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from bio_rl.runner import Runner, begin, collect, decide
 from bio_rl.types import ActOut, Episodes, Steps
 from bio_rl.vector import Vector
-from tests import worlds  # noqa: F401  (registers the ids)
+from tests import worlds
 
 MODES = list(AutoresetMode)
 

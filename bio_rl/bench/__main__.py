@@ -38,11 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     _report.show(f"{name} on {_report.device()}", results)
+    values = _report.report(name, settings, results)
     if settings.out is not None:
-        _report.save(settings.out, name, settings, results)
+        _report.save(settings.out, values)
         print(f"wrote {settings.out}")
     if settings.json:
-        print(_report.as_json(_report.report(name, settings, results)))
+        print(_report.as_json(values))
 
 
 def usage() -> None:

@@ -100,10 +100,10 @@ def report(bench: str, settings: Shared, results: Mapping[str, Any]) -> dict[str
     }
 
 
-def save(path: Path, bench: str, settings: Shared, results: Mapping[str, Any]) -> None:
-    """Write the report to `path`, atomically; its folder is made."""
+def save(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a report to `path`, atomically; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    runfolder.write_json(path, report(bench, settings, results))
+    runfolder.write_json(path, values)
 
 
 def device() -> str:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,9 @@ class Training:
         return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else [])]
 
 
-def run_all(todo: Iterable[Training], jobs: int, run_dir: Path | None) -> Iterator[tuple[Training, dict[str, Any] | Exception]]:
+def run_all(
+    todo: Iterable[Training], jobs: int, run_dir: Path | None
+) -> Generator[tuple[Training, dict[str, Any] | Exception], None, None]:
     """Each training with its record, or the exception it ended with, as they finish, `jobs` at a time.
 
     run_dir: keep the run folders there; None: in a temporary folder. Left early, the rest are not started and those that

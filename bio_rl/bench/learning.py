@@ -64,7 +64,7 @@ def run(settings: Settings) -> dict[str, Any]:
                 continue
             results[training.case]["seeds"][str(training.seed)] = record
             if settings.out is not None:
-                _report.save(settings.out, "learning", settings, summary(results))
+                _report.save(settings.out, _report.report("learning", settings, summary(results)))
             print(f"{training.case} seed {training.seed}: {record['mean']:.1f} in {record['seconds']:.0f} s", flush=True)
     if failures:
         raise _report.BenchError("\n\n".join(failures))
@@ -105,7 +105,7 @@ def read(settings: Settings) -> dict[str, Any]:
 def setting(training: Training) -> dict[str, Any]:
     """Everything that is resolved for a training but its seed, as JSON has it. Raises ValueError for unknown names."""
     vector.find_id(training.env)
-    steps = {} if training.steps is None else {"steps": training.steps}
+    steps: dict[str, Any] = {} if training.steps is None else {"steps": training.steps}
     full = config.experiment(training.env, training.agent, training.network, **steps).as_dict()
     run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
     return json.loads(json.dumps(full | {"run": run, "episodes": training.episodes}))

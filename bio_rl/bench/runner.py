@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from bio_rl import runner
 from bio_rl.bench._report import Rounds, Shared, interleave, spread
 from bio_rl.training import single_thread
-from bio_rl.types import ActOut, Metrics, Percept, Rollout, State, Steps
+from bio_rl.types import ActOut, Episodes, Metrics, Percept, Rollout, State, Steps
 from bio_rl.vector import Vector
 
 OBS, ACTIONS = 17, 6
@@ -64,7 +64,7 @@ class NullAgent:
     """Always decides the same and learns nothing. See `types.Agent`."""
 
     def __init__(self, num_envs: int, steps: int) -> None:
-        self.rollout = Steps(steps)
+        self.rollout: Steps | Episodes = Steps(steps)
         self._out = ActOut(torch.zeros(num_envs, ACTIONS), {"logp": torch.zeros(num_envs)}, ())
 
     def initial_state(self, batch: int) -> State:
@@ -94,32 +94,23 @@ def overhead(n: int, settings: Settings) -> dict[str, Any]:
     life = runner.begin(agent, env)
     action, array = torch.zeros(n, ACTIONS), np.zeros((n, ACTIONS), np.float32)
     loops = settings.rollouts
-
-    def decisions() -> None:
-        for _ in range(settings.steps):
-            runner.decide(agent, env, life)
-
-    def steps(step: Callable[[Any], Any], x: Any) -> Callable[[], None]:
-        return lambda: [step(x) for _ in range(settings.steps)] and None
-
     sides = {
-        "env": steps(env.env.step, array),
-        "adapter": steps(env.step, action),
-        "decide": decisions,
-        "collect": lambda: runner.collect(agent, env, life) and None,
+        "env": timer(lambda: env.env.step(array), loops * settings.steps),
+        "adapter": timer(lambda: env.step(action), loops * settings.steps),
+        "decide": timer(lambda: runner.decide(agent, env, life), loops * settings.steps),
+        "collect": timer(lambda: runner.collect(agent, env, life), loops, settings.steps),
     }
-    timed = interleave({name: timer(call, loops, settings.steps) for name, call in sides.items()}, settings.rounds)
-    return parts(timed)
+    return parts(interleave(sides, settings.rounds))
 
 
-def timer(call: Callable[[], None], loops: int, steps: int) -> Callable[[], float]:
-    """A measurement: µs per step of `call`, which makes `steps` steps."""
+def timer(call: Callable[[], Any], calls: int, steps: int = 1) -> Callable[[], float]:
+    """A measurement: µs per step of `calls` calls that make `steps` steps each."""
 
     def measure() -> float:
         began = time.perf_counter()
-        for _ in range(loops):
+        for _ in range(calls):
             call()
-        return 1e6 * (time.perf_counter() - began) / (loops * steps)
+        return 1e6 * (time.perf_counter() - began) / (calls * steps)
 
     return measure
 

@@ -111,7 +111,7 @@ class LIFUnroll(torch.autograd.Function):
         grad_drive = torch.zeros(charged.shape[0] // hold, *charged.shape[1:])
         grad_v = grad_v.clone()
         _backward(
-            grad_spikes.contiguous().flatten(1).numpy(), grad_v.numpy(), charged.flatten(1).numpy(), reset.numpy(), *ctx.constants,
-            ctx.soft, ctx.kind, ctx.slope, grad_drive.flatten(1).numpy(),
+            grad_spikes.contiguous().flatten(1).numpy(), grad_v.numpy(), charged.flatten(1).numpy(), reset.numpy(),
+            *ctx.constants, ctx.soft, ctx.kind, ctx.slope, grad_drive.flatten(1).numpy(),
         )  # fmt: skip
         return grad_drive, grad_v, None, None, None, None, None
