@@ -66,7 +66,7 @@ def test_unrolled_sequences_reproduce_the_acting_policy(network, settings):
     for _ in range(3):
         rollout, runner.life = rollout_of(runner)
     steps = rollout.steps
-    (v, v_next), critic_states, _ = values_of(agent, rollout)
+    (v, v_next), _, _ = values_of(agent, rollout)
     batch = agent._batch(steps, agent._see(steps.percept), steps.reward, v, v_next)
     assert batch.weight.shape == (4, 6)  # 8 steps x 3 environments as 6 sequences of 4
     starts = tree_map(lambda x: x.flatten(0, 1), rollout.states.actor)

@@ -157,7 +157,7 @@ def test_whole_episodes_start_together_and_finished_rows_are_masked(mode):
     runner.start(0)
     for _ in range(2):
         runner.step()
-        rollout, state = agent.updates[-1]
+        rollout, _ = agent.updates[-1]
         assert rollout.steps.percept.reset[0].all()
         assert rollout.steps.valid.sum(0).tolist() == [6, 6]
         assert [(e.ret, e.length) for e in runner.episodes] == [(6.0, 3)] * 4
