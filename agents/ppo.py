@@ -98,6 +98,18 @@ class Batch(NamedTuple):
     """[L, N] 1 where valid, else 0."""
 
 
+class Losses(NamedTuple):
+    """Of one minibatch: scalars, and per step [L, N] the log probabilities now and when acting, and the weights."""
+
+    total: Tensor
+    policy: Tensor
+    value: Tensor
+    entropy: Tensor
+    logp: Tensor
+    logp_old: Tensor
+    weight: Tensor
+
+
 class Agent(nn.Module):
     """See `types.Agent`."""
 
@@ -159,9 +171,10 @@ class Agent(nn.Module):
                 batch = self._batch(steps, seen, reward, *values)
                 starts = (rollout.states.actor, critic_states)
             for part, (actor_state, critic_state) in self._minibatches(batch, starts):
-                metrics = self._step(part, actor_state, critic_state)
-            log.append(metrics)
-            if c.target_kl and metrics["train/approx_kl"].item() > c.target_kl:
+                losses = self._loss(part, actor_state, critic_state)
+                self._step(losses.total)
+            log.append(self._measure(losses))
+            if c.target_kl and log[-1]["train/approx_kl"].item() > c.target_kl:
                 break
         self.steps += steps.valid.sum().cpu()
         self._anneal()
@@ -253,34 +266,33 @@ class Agent(nn.Module):
         for a in range(0, total, size):
             yield index(batch, (slice(None), slice(a, a + size))), index(states, slice(a, a + size))
 
-    def _step(self, batch: Batch, actor_state: State, critic_state: State) -> Metrics:
-        """One gradient step; returns named scalars."""
-        metrics = self._loss(batch, actor_state, critic_state)
+    def _step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        metrics["train/loss"].backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.parameters(), self.config.max_grad_norm, foreach=True)
         self.optimizer.step()
-        return {name: x.detach() for name, x in metrics.items()}
 
-    def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Metrics:
+    def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Losses:
         c, weight = self.config, batch.weight / batch.weight.sum().clamp(min=1)
         out, _ = self.actor.unroll(batch.percept, actor_state)
         value, _ = self.critic.unroll(batch.percept, critic_state)
         logp = self.policy.log_prob(out, batch.action)
+        policy = ppo_policy_loss(logp, batch.logp, batch.advantage, weight, c.clip)
+        error = clipped_value_loss(value.squeeze(-1), batch.value, batch.target, weight, c.clip_value)
         entropy = (weight * self.policy.entropy(out)).sum()
-        policy_loss = ppo_policy_loss(logp, batch.logp, batch.advantage, weight, c.clip)
-        value_loss = clipped_value_loss(value.squeeze(-1), batch.value, batch.target, weight, c.clip_value)
-        with torch.no_grad():
-            difference = logp - batch.logp
-            kl = (weight * (difference.exp() - 1 - difference)).sum()  # Schulman 2020, the k3 estimator
-            clipped = (weight * (difference.exp() - 1).abs().gt(c.clip)).sum()
+        return Losses(policy + c.value_weight * error - c.entropy * entropy, policy, error, entropy, logp, batch.logp, weight)
+
+    @torch.no_grad()
+    def _measure(self, x: Losses) -> Metrics:
+        """What the last minibatch of an epoch shows."""
+        change = x.logp - x.logp_old
         return {
-            "train/loss": policy_loss + c.value_weight * value_loss - c.entropy * entropy,
-            "train/policy_gradient_loss": policy_loss,
-            "train/value_loss": value_loss,
-            "train/entropy_loss": -entropy,
-            "train/approx_kl": kl,
-            "train/clip_fraction": clipped,
+            "train/loss": x.total,
+            "train/policy_gradient_loss": x.policy,
+            "train/value_loss": x.value,
+            "train/entropy_loss": -x.entropy,
+            "train/approx_kl": (x.weight * (change.exp() - 1 - change)).sum(),  # Schulman 2020, the k3 estimator
+            "train/clip_fraction": (x.weight * (change.exp() - 1).abs().gt(self.config.clip)).sum(),
         }
 
     def _anneal(self) -> None:

@@ -27,7 +27,7 @@ class Population(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """A [..., F·size], constant over the ticks of a decision (direct current)."""
-        distance = (features.unsqueeze(-1) - self.centres) * self.scale
+        distance = (features * self.scale).unsqueeze(-1) - self.centres * self.scale
         return distance.square().neg().exp().flatten(-2)
 
 

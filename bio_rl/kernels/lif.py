@@ -21,10 +21,11 @@ def lif_unroll(
     *,
     ticks: int,
     hold: int = 1,
+    rates: bool = False,
     dt: float = 1.0,
     backend: str | None = None,
 ) -> tuple[Tensor, LIFState]:
-    """Spikes [T·ticks, B, N] and the state after them.
+    """Spikes [T·ticks, B, N], or with `rates` their means over each decision's ticks [T, B, N]; and the state after them.
 
     state.v [B, N]; drive [T·ticks / hold, B, N], each row held for `hold` ticks; reset [T, B] bool: the membrane of that
     row starts decision t at rest. backend: torch (the reference) or numba; None takes the device's default.
@@ -39,12 +40,14 @@ def lif_unroll(
         raise ValueError(f"state.v has shape {tuple(state.v.shape)}, expected [B, N] = {tuple(drive.shape[1:])}")
     backend = backend or default_backend(drive.device.type)
     if backend == "torch":
-        return _reference(p, state, drive, reset, ticks, hold, dt)
+        spikes, state = _reference(p, state, drive, reset, ticks, hold, dt)
+        return (spikes.unflatten(0, (decisions, ticks)).sum(1) / ticks if rates else spikes), state
     if backend == "numba":
         from bio_rl.kernels import _lif_numba
 
-        spikes, v = _lif_numba.LIFUnroll.apply(drive, state.v, reset, p, ticks, hold, dt)  # type: ignore[misc]
-        return spikes, LIFState(v)
+        span = ticks if rates else 1
+        out, v = _lif_numba.LIFUnroll.apply(drive, state.v, reset, p, ticks, hold, span, dt)  # type: ignore[misc]
+        return (out / ticks if rates else out), LIFState(v)
     raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
 
 
