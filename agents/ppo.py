@@ -28,15 +28,15 @@ from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps,
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    rollout: int = 64
+    rollout: int = 128
     """Steps per environment between updates."""
-    minibatch: int = 512
+    minibatch: int = 256
     """Steps per gradient step."""
-    epochs: int = 10
+    epochs: int = 5
     """Passes over a rollout."""
     sequence: int = 16
     """Steps per training sequence of a stateful network (truncated backpropagation through time)."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 8e-4
     """Of Adam."""
     anneal: bool = True
     """Let the learning rate fall linearly to zero at the last step."""
@@ -46,13 +46,13 @@ class Config:
     """λ of the generalised advantage estimate."""
     clip: float = 0.2
     """Bound ε of the policy ratio."""
-    clip_value: float = 0.2
+    clip_value: float = 0.0
     """Bound of the value's change, in units of normalised return; 0 for the plain squared error."""
     entropy: float = 0.0
     """Coefficient of the entropy bonus."""
     value_weight: float = 0.5
     """Coefficient of the value loss."""
-    max_grad_norm: float = 0.5
+    max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     target_kl: float = 0.0
     """Stop the epochs of an update when the policy has moved further than this; 0 never stops."""

@@ -33,7 +33,7 @@ class Run:
     """Of the weights, the environments and every random draw."""
     device: str = "auto"
     """auto, cpu or cuda. auto is the CPU: small networks in CPU environments train faster there."""
-    num_envs: int = 32
+    num_envs: int = 16
     """Environments side by side."""
     workers: bool = False
     """One process per environment, for slow environments that have no vectorised form."""

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 TAIL = 30
@@ -53,9 +54,10 @@ def run_all(
     run are stopped.
     """
     running: set[subprocess.Popen] = set()
+    slots = shares(jobs)
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
         try:
-            futures = {pool.submit(run, t, run_dir or Path(temporary), running): t for t in todo}
+            futures = {pool.submit(run, t, run_dir or Path(temporary), running, slots): t for t in todo}
             for future in as_completed(futures):
                 error = future.exception()
                 yield futures[future], error if isinstance(error, Exception) else future.result()
@@ -65,7 +67,16 @@ def run_all(
                 process.terminate()
 
 
-def run(training: Training, parent: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
+def shares(jobs: int) -> SimpleQueue[set[int]]:
+    """Processors for each of `jobs` trainings at a time, so that their threads do not get in each other's way."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    slots: SimpleQueue[set[int]] = SimpleQueue()
+    for job in range(jobs):
+        slots.put(set(cores[job::jobs] or cores))
+    return slots
+
+
+def run(training: Training, parent: Path, running: set[subprocess.Popen], slots: SimpleQueue[set[int]]) -> dict[str, Any]:
     """The record of one training: result.json and the commit, its returns those of `episodes` greedy episodes.
 
     Raises TrainingError.
@@ -73,17 +84,21 @@ def run(training: Training, parent: Path, running: set[subprocess.Popen]) -> dic
     from bio_rl.training import FINAL_EPISODES
 
     parent = parent.absolute() / f"{training.env.replace('/', '-')}_{training.network}_s{training.seed}"
-    _process([*training.flags(), "--run-dir", str(parent)], training, running)
+    cores = slots.get()
+    try:
+        _process([*training.flags(), "--run-dir", str(parent)], training, running, cores)
+    finally:
+        slots.put(cores)
     folder = (parent / "latest").resolve()
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     if training.episodes != FINAL_EPISODES:
-        text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running)
+        text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running, set())
         record |= json.loads(text.splitlines()[-1])
     return record | {"commit": json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]}
 
 
-def _process(arguments: list[str], training: Training, running: set[subprocess.Popen]) -> str:
-    """The output of `python -m bio_rl` with these arguments."""
+def _process(arguments: list[str], training: Training, running: set[subprocess.Popen], cores: set[int]) -> str:
+    """The output of `python -m bio_rl` with these arguments, on these processors (any, where none are named)."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bio_rl", *arguments],
         stdout=subprocess.PIPE,
@@ -91,6 +106,8 @@ def _process(arguments: list[str], training: Training, running: set[subprocess.P
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},  # the physics has threads of its own, which this does not concern
     )
+    if cores:
+        os.sched_setaffinity(process.pid, cores)  # before it has made a thread
     running.add(process)
     output, _ = process.communicate()
     running.discard(process)

@@ -28,13 +28,13 @@ CRITIC = "mlp"
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: tuple[int, ...] = (128,)
     """LIF neurons per layer."""
     ticks: int = 4
     """K, simulation ticks of 1 ms per decision."""
     memory: bool = False
     """Carry the membranes from one decision to the next."""
-    population: int = 8
+    population: int = 12
     """Neurons that code one input dimension."""
     reach: float = 3.0
     """Their fields cover [-reach, reach] standard deviations of the input."""
@@ -44,11 +44,11 @@ class Config:
     """ms, membrane time constant."""
     soft_reset: bool = False
     """Subtract the threshold after a spike instead of resetting to zero."""
-    surrogate: str = "atan"
+    surrogate: str = "rectangle"
     """atan, fast_sigmoid or rectangle."""
-    slope: float = 2.0
+    slope: float = 1.0
     """Of the surrogate; shallow slopes learn better in RL (Van den Berghe 2025)."""
-    gain: float = 3.0
+    gain: float = 5.0
     """Of the orthogonal initial weights: high enough that neurons fire at first."""
 
     def __post_init__(self) -> None:
