@@ -10,6 +10,11 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import mujoco
 import numpy as np
+from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE, expand_model_path
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from mujoco.batch import Batch
+
 from bio_rl.envs._vector import (
     Info,
     add_masks,
@@ -22,11 +27,6 @@ from bio_rl.envs._vector import (
     seed_list,
 )
 from bio_rl.envs.robotics._model import BatchRenderer, load_model, useful_threads
-from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE, expand_model_path
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
-from mujoco.batch import Batch
-
 from bio_rl.rendering import choose_gl
 
 Rows = slice | np.ndarray

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.envs.mujoco.half_cheetah_v5 import DEFAULT_CAMERA_CONFIG, HalfCheetahEnv
+
 from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
 from bio_rl.envs.robotics._model import single_env
-from gymnasium.envs.mujoco.half_cheetah_v5 import DEFAULT_CAMERA_CONFIG, HalfCheetahEnv
 
 ENV_IDS = {
     "bio_rl/HalfCheetah-v5": {

@@ -6,9 +6,10 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
+
 from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
 from bio_rl.envs.robotics._model import single_env
-from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
 
 ENV_IDS = {
     "bio_rl/InvertedDoublePendulum-v5": {

@@ -4,9 +4,10 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+from gymnasium.envs.mujoco.walker2d_v5 import DEFAULT_CAMERA_CONFIG, Walker2dEnv
+
 from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
 from bio_rl.envs.robotics._model import single_env
-from gymnasium.envs.mujoco.walker2d_v5 import DEFAULT_CAMERA_CONFIG, Walker2dEnv
 
 ENV_IDS = {
     "bio_rl/Walker2d-v5": {

@@ -10,13 +10,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from bio_rl.envs import discover, register
-from bio_rl.envs.robotics.half_cheetah import HalfCheetah
-from bio_rl.envs.robotics.inverted_pendulum import InvertedPendulum
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import bio_rl
+from bio_rl.envs import discover, register
+from bio_rl.envs.robotics.half_cheetah import HalfCheetah
+from bio_rl.envs.robotics.inverted_pendulum import InvertedPendulum
 from bio_rl.rendering import can_render
 from bio_rl.testing import check_vector_env
 

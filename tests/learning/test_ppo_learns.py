@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from bio_rl.agents import ppo
 
 from bio_rl import vector
+from bio_rl.agents import ppo
 from bio_rl.evaluation import evaluate
 from bio_rl.networks import Blueprint
 from bio_rl.runner import Runner
