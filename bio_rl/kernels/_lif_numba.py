@@ -1,8 +1,8 @@
 """The LIF time loop fused for the CPU with Numba: one pass over memory forward, one backward.
 
 Rows are taken in blocks small enough that a block's membranes stay in the first-level cache through all ticks. Row d of the
-drive is held for `hold` ticks; row o of the output counts the spikes of `span` ticks: 1 for the spikes themselves, K for
-the counts of decisions. S ticks, B rows, N neurons; arrays without a B axis are flat, M = B·N.
+drive is held for `hold` ticks; row o of the output sums the spikes of `span` ticks, a tick keeping `keep` of the sum so far
+(span 1: the spikes themselves). S ticks, B rows, N neurons; arrays without a B axis are flat, M = B·N.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ def _clear(v, reset_t, value):
 
 
 @_jit
-def _tick(drive, v, out, fresh, charged, decay, gain, threshold, leak, v_reset, soft):
-    """One tick of M neurons; all arrays [M], so that the loop vectorises. v is advanced in place; spikes add up in out."""
+def _tick(drive, v, out, keep, charged, decay, gain, threshold, leak, v_reset, soft):
+    """One tick of M neurons; all arrays [M], so that the loop vectorises. v is advanced in place; out ← keep·out + spikes."""
     zero, one = np.float32(0.0), np.float32(1.0)
     for m in range(len(v)):
         h = leak + decay * (v[m] - leak) + gain * drive[m]
         fired = h >= threshold
         charged[m] = h
-        out[m] = (zero if fresh else out[m]) + (one if fired else zero)
+        out[m] = keep * out[m] + (one if fired else zero)
         after = h - threshold if soft else v_reset
         v[m] = after if fired else h
 
 
 @_jit
-def _forward(drive, v, reset, ticks, hold, span, decay, gain, threshold, leak, v_reset, soft, out, charged):
+def _forward(drive, v, reset, ticks, hold, span, keep, decay, gain, threshold, leak, v_reset, soft, out, charged):
     """drive [D, M], v [B, N], reset [T, B], out [O, M]; charged [S, M] is the membrane before its reset, kept to go back."""
     batch, n = v.shape
     rows = max(1, _BLOCK // n)
@@ -57,7 +57,7 @@ def _forward(drive, v, reset, ticks, hold, span, decay, gain, threshold, leak, v
             if s % ticks == 0:
                 _clear(block, reset[s // ticks, top : top + rows], leak)
             _tick(
-                drive[s // hold, a:z], flat, out[s // span, a:z], s % span == 0, charged[s, a:z],
+                drive[s // hold, a:z], flat, out[s // span, a:z], np.float32(0.0) if s % span == 0 else keep, charged[s, a:z],
                 decay, gain, threshold, leak, v_reset, soft,
             )  # fmt: skip
 
@@ -82,18 +82,18 @@ def _derivative(charged, threshold, kind, slope, out):
 
 
 @_jit
-def _tick_back(grad_out, grad_v, charged, derivative, decay, gain, threshold, soft, fresh, grad_drive):
+def _tick_back(grad_out, weight, grad_v, charged, derivative, decay, gain, threshold, soft, fresh, grad_drive):
     """One tick backwards, all arrays [M]: grad_v becomes the gradient of the membrane before this tick."""
     zero = np.float32(0.0)
     for m in range(len(grad_v)):
         through = grad_v[m] if (soft or charged[m] < threshold) else zero
-        dh = grad_out[m] * derivative[m] + through
+        dh = weight * grad_out[m] * derivative[m] + through
         grad_drive[m] = (zero if fresh else grad_drive[m]) + gain * dh
         grad_v[m] = decay * dh
 
 
 @_jit
-def _backward(grad_out, grad_v, charged, reset, ticks, hold, span, decay, gain, threshold, soft, kind, slope, grad_drive):
+def _backward(grad_out, grad_v, charged, reset, ticks, hold, span, keep, decay, gain, threshold, soft, kind, slope, grad_drive):
     """grad_v [B, N] enters as the final state's gradient and leaves as the initial one's; grad_drive [D, M] is written."""
     batch, n = grad_v.shape
     rows = max(1, _BLOCK // n)
@@ -102,10 +102,12 @@ def _backward(grad_out, grad_v, charged, reset, ticks, hold, span, decay, gain, 
         block = grad_v[top : top + rows]
         flat = block.reshape(-1)
         a, z = top * n, top * n + flat.size
+        weight = np.float32(1.0)
         for s in range(len(charged) - 1, -1, -1):
+            weight = np.float32(1.0) if s % span == span - 1 else weight * keep
             _derivative(charged[s, a:z], threshold, kind, slope, derivative[: flat.size])
             _tick_back(
-                grad_out[s // span, a:z], flat, charged[s, a:z], derivative[: flat.size],
+                grad_out[s // span, a:z], weight, flat, charged[s, a:z], derivative[: flat.size],
                 decay, gain, threshold, soft, s % hold == hold - 1, grad_drive[s // hold, a:z],
             )  # fmt: skip
             if s % ticks == 0:
@@ -116,13 +118,21 @@ class LIFUnroll(torch.autograd.Function):
     """See `kernels.lif.lif_unroll`."""
 
     @staticmethod
-    def forward(ctx, drive: Tensor, v: Tensor, reset: Tensor, p: LIF, ticks: int, hold: int, span: int, dt: float):  # type: ignore[override]
+    def forward(ctx, drive: Tensor, v: Tensor, reset: Tensor, p: LIF, ticks: int, hold: int, span: int, keep: float, dt: float):  # type: ignore[override]
         decay = math.exp(-dt / p.tau_mem)
         drive, reset = drive.contiguous(), reset.contiguous()
         steps, shape = drive.shape[0] * hold, drive.shape[1:]
-        charged, out = torch.empty(steps, *shape), torch.empty(steps // span, *shape)
+        charged, out = torch.empty(steps, *shape), torch.zeros(steps // span, *shape)
         v = v.clone(memory_format=torch.contiguous_format)
-        ctx.constants = (ticks, hold, span, np.float32(decay), np.float32(1.0 - decay), np.float32(p.v_threshold))
+        ctx.constants = (
+            ticks,
+            hold,
+            span,
+            np.float32(keep),
+            np.float32(decay),
+            np.float32(1.0 - decay),
+            np.float32(p.v_threshold),
+        )
         ctx.soft, ctx.kind, ctx.slope = p.v_reset is None, _SURROGATE_IDS[p.surrogate], np.float32(p.slope)
         ctx.save_for_backward(charged, reset)
         ctx.set_materialize_grads(False)
@@ -143,4 +153,4 @@ class LIFUnroll(torch.autograd.Function):
             grad_out.flatten(1).numpy(), grad_v.numpy(), charged.flatten(1).numpy(), reset.numpy(),
             *ctx.constants, ctx.soft, ctx.kind, ctx.slope, grad_drive.flatten(1).numpy(),
         )  # fmt: skip
-        return grad_drive, grad_v, None, None, None, None, None, None
+        return grad_drive, grad_v, None, None, None, None, None, None, None

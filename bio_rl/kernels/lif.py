@@ -21,11 +21,11 @@ def lif_unroll(
     *,
     ticks: int,
     hold: int = 1,
-    rates: bool = False,
+    readout: float | None = None,
     dt: float = 1.0,
     backend: str | None = None,
 ) -> tuple[Tensor, LIFState]:
-    """Spikes [T·ticks, B, N], or with `rates` their means over each decision's ticks [T, B, N]; and the state after them.
+    """Spikes [T·ticks, B, N], or with a `readout` the leaky average of each decision's [T, B, N]; and the state after them.
 
     state.v [B, N]; drive [T·ticks / hold, B, N], each row held for `hold` ticks; reset [T, B] bool: the membrane of that
     row starts decision t at rest. backend: torch (the reference) or numba; None takes the device's default.
@@ -41,14 +41,29 @@ def lif_unroll(
     backend = backend or default_backend(drive.device.type)
     if backend == "torch":
         spikes, state = _reference(p, state, drive, reset, ticks, hold, dt)
-        return (spikes.unflatten(0, (decisions, ticks)).sum(1) / ticks if rates else spikes), state
+        return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
     if backend == "numba":
         from bio_rl.kernels import _lif_numba
 
-        span = ticks if rates else 1
-        out, v = _lif_numba.LIFUnroll.apply(drive, state.v, reset, p, ticks, hold, span, dt)  # type: ignore[misc]
-        return (out / ticks if rates else out), LIFState(v)
+        span, keep = (1, 0.0) if readout is None else (ticks, readout)
+        out, v = _lif_numba.LIFUnroll.apply(drive, state.v, reset, p, ticks, hold, span, keep, dt)  # type: ignore[misc]
+        return (out if readout is None else out / _weight(ticks, keep)), LIFState(v)
     raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
+
+
+def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
+    """Leaky integrals of the spikes [T·K, B, N] of each decision, y ← κ y + z, in units of their largest value: [T, B, N].
+
+    κ = `keep`: 1 gives the firing rate; below it, late spikes weigh more, so that K ticks can say up to 2^K values, not K+1.
+    """
+    y = torch.zeros_like(spikes[::ticks])
+    for z in spikes.unflatten(0, (-1, ticks)).unbind(1):
+        y = keep * y + z
+    return y / _weight(ticks, keep)
+
+
+def _weight(ticks: int, keep: float) -> float:
+    return sum(keep**k for k in range(ticks))
 
 
 def _reference(

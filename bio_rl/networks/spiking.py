@@ -7,6 +7,7 @@ where an episode starts.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from bio_rl import random
 from bio_rl.codes.population import Population, poisson
-from bio_rl.kernels.lif import lif_unroll
+from bio_rl.kernels.lif import leaky_average, lif_unroll
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF, LIFState, init
 from bio_rl.neurons.surrogate import SURROGATES
@@ -42,6 +43,8 @@ class Config:
     """current: the fields drive the first layer directly; poisson: they are spike probabilities per tick."""
     tau_mem: float = 2.0
     """ms, membrane time constant."""
+    tau_out: float = 2.0
+    """ms, of the leaky readout that averages the last layer's spikes; 0 for the plain firing rate."""
     soft_reset: bool = False
     """Subtract the threshold after a spike instead of resetting to zero."""
     surrogate: str = "rectangle"
@@ -82,6 +85,7 @@ class Network(nn.Module):
             surrogate=config.surrogate,
             slope=config.slope,
         )
+        self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
         self.encode = Population(config.population, config.reach)
         sizes = (n_in * config.population, *config.hidden)
         self.layers = nn.ModuleList(orthogonal(nn.Linear(a, b), config.gain) for a, b in itertools.pairwise(sizes))
@@ -117,12 +121,13 @@ class Network(nn.Module):
         for layer, neuron_state in zip(self.layers, layers, strict=True):
             drive = layer(spikes)
             hold = reset.shape[0] * k // drive.shape[0]
-            last = len(after) == len(self.layers) - 1 and probe is None  # its rates are enough, unless somebody looks
-            spikes, neuron_state = lif_unroll(self.neuron, neuron_state, drive, reset, ticks=k, hold=hold, rates=last)
+            last = len(after) == len(self.layers) - 1 and probe is None  # its average is enough, unless somebody looks
+            readout = self.keep if last else None
+            spikes, neuron_state = lif_unroll(self.neuron, neuron_state, drive, reset, ticks=k, hold=hold, readout=readout)
             after.append(neuron_state)
             if probe is not None:
                 probe.record(f"spikes/{len(after)}", spikes)
-        rates = spikes if probe is None else spikes.unflatten(0, (-1, k)).sum(1) / k
+        rates = spikes if probe is None else leaky_average(spikes, k, self.keep)
         out = self.readout(rates).view(t, b, -1)
         return out, SpikingState(tuple(after) if self.config.memory else (), keys) if state else ()
 
