@@ -11,6 +11,7 @@ install := $(python) -m pip install $(quiet) --disable-pip-version-check -c cons
 unexport PYTHONPATH PYTHONHOME
 export PYTHONNOUSERSITE = 1
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint clean
 
@@ -22,7 +23,7 @@ demo: $(venv)/installed
 	@echo "  (with this environment: source $(venv)/bin/activate)"
 
 test: $(venv)/installed-dev lint
-	$(python) -m pytest -n 2
+	$(python) -m pytest
 
 lint: $(venv)/installed-dev
 	$(python) -m ruff check .
@@ -40,8 +41,8 @@ $(venv)/installed-dev: pyproject.toml constraints.txt | $(venv)/made
 	@touch $(venv)/installed $@
 
 $(venv)/made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "bio_rl needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "bio_rl needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
 	    "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
