@@ -47,9 +47,9 @@ class Config:
     """ms, of the leaky readout that averages the last layer's spikes; 0 for the plain firing rate."""
     soft_reset: bool = False
     """Subtract the threshold after a spike instead of resetting to zero."""
-    surrogate: str = "rectangle"
+    surrogate: str = "atan"
     """atan, fast_sigmoid or rectangle."""
-    slope: float = 1.0
+    slope: float = 2.0
     """Of the surrogate; shallow slopes learn better in RL (Van den Berghe 2025)."""
     gain: float = 5.0
     """Of the orthogonal initial weights: high enough that neurons fire at first."""
