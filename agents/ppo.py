@@ -192,7 +192,9 @@ class Agent(nn.Module):
     def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         super().load_state_dict(state["modules"], *args, **kwargs)
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would keep the very tensors
-        self.generator.set_state(state["generator"])
+        if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
+            self.generator.set_state(state["generator"])
+        self._anneal()  # the horizon may have become longer
 
     # ---------------------------------- the parts of an update, in the order of their use
 
@@ -306,7 +308,7 @@ class Agent(nn.Module):
         unexplained = (batch.target - batch.value).var() / batch.target.var().clamp(min=1e-8)
         report = {
             "train/explained_variance": 1.0 - unexplained,
-            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"]),
+            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"], device=self.device),
         }
         if isinstance(self.policy, distributions.DiagonalGaussian):
             report["train/std"] = self.policy.log_std.exp().mean()

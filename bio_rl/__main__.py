@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         refuse(f"no command called {name!r}; {discovery.suggestion(name, COMMANDS)}")
     try:
         COMMANDS[name](rest)
-    except (ValueError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
+    except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

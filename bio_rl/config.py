@@ -45,6 +45,7 @@ class Run:
     """Greedy episodes at each checkpoint, which choose the best; 0 for none."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "run_dir", Path(self.run_dir))
         for name in ("steps", "num_envs", "checkpoints"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")

@@ -10,7 +10,7 @@ class RunningNorm(nn.Module):
     """Running statistics of [..., *shape] samples.  x̂ = clip((x - μ) / sqrt(σ² + ε), ±limit)
 
     Chan, Golub & LeVeque 1983 merge in float64; statistics change only in `update`, never in the forward pass, so acting,
-    learning and evaluating within one rollout see the same normaliser. Before the first update it is the identity.
+    learning and evaluating within one rollout see the same normaliser. Before the first update it only clips.
     """
 
     def __init__(self, shape: tuple[int, ...], limit: float = 10.0, epsilon: float = 1e-8) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -100,7 +101,6 @@ def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.
     experiment = Experiment.from_dict(runfolder.read_config(folder))
     if steps is not None:
         experiment = config.replace_run(experiment, steps=steps)
-        runfolder.write_config(folder, experiment.as_dict())
     env = vector.make(
         experiment.run.env,
         experiment.run.num_envs,
@@ -109,6 +109,10 @@ def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.
     )
     session = Session(experiment, make_agent(experiment, env), env, folder)
     session.restore(read_last(folder))
+    if steps is not None:
+        if steps < session.runner.seen:
+            raise ValueError(f"--steps is {steps:,}, but the run is at step {session.runner.seen:,} already")
+        runfolder.write_config(folder, experiment.as_dict())
     return session.learn()
 
 
@@ -281,7 +285,12 @@ class Session:
         run = self.experiment.run
         trained = Trained(self.experiment, self.runner.agent, self.folder, self.runner.seen)
         evaluation = evaluate_run(trained)
-        record = {"steps": self.runner.seen, "seconds": self.elapsed, "best_eval": self.best, **evaluation.as_dict()}
+        record = {
+            "steps": self.runner.seen,
+            "seconds": self.elapsed,
+            "best_eval": self.best if math.isfinite(self.best) else None,
+            **evaluation.as_dict(),
+        }
         runfolder.write_json(self.folder / "result.json", record)
         with suppress(ImportError):  # the extra `plots`
             curves.draw({run.env: {f"{run.agent} {run.network}": [self.folder]}}, self.folder / "learning_curve.png")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 Obs = Tensor | Mapping[str, Tensor]
@@ -132,10 +133,14 @@ class Episodes:
 
 
 class Agent(Protocol):
-    """A learner. `update` is the only place where slow weights change, and where fast ones may."""
+    """A learner, made as Agent(config, network, observation_space, action_space, *, horizon, seed, device).
+
+    `update` is the only place where slow weights change, and where fast ones may."""
 
     rollout: Steps | Episodes
     """How much experience `update` receives."""
+    device: torch.device
+    """Where percepts and states are."""
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` fresh lives."""

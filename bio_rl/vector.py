@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import math
+import signal
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -78,22 +81,34 @@ def make(env: str, num_envs: int, *, device: torch.device | str = "cpu", workers
     """
     if num_envs < 1:
         raise ValueError(f"--num-envs is {num_envs}, expected at least 1")
-    env_id = find_id(env)
-    spec = gym.spec(env_id)
-    if env_id.startswith("bio_rl/") or spec.entry_point is None:
-        try:
-            vector = gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **kwargs)
-        except TypeError:  # its constructor takes no autoreset mode: the adapter serves the one it has
-            vector = gym.make_vec(env_id, num_envs, **kwargs)
-    else:
-        vector = gym.make_vec(
-            env_id,
-            num_envs,
-            vectorization_mode="async" if workers else "sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
-            **kwargs,
-        )
-    return Vector(vector, device)
+    try:
+        return Vector(_make(find_id(env), num_envs, workers, kwargs), device)
+    except (gym.error.Error, ImportError) as error:
+        raise ValueError(f"--env {env} cannot be made: {error}") from error
+
+
+def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -> VectorEnv:
+    if not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
+        mode, own = "async" if workers else "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}
+        with _deaf_to_ctrl_c(workers):
+            return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=own, **settings)
+    try:
+        return gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
+    except TypeError:  # its constructor takes no autoreset mode: the adapter serves the one it has
+        return gym.make_vec(env_id, num_envs, **settings)
+
+
+@contextmanager
+def _deaf_to_ctrl_c(workers: bool) -> Iterator[None]:
+    """Processes started inside inherit deafness to Ctrl-C, which the main process alone handles: it saves, then stops."""
+    if not workers or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Vector:
@@ -137,6 +152,7 @@ class Vector:
             reset, self._done = self._done, done
         elif ended and self.mode is AutoresetMode.SAME_STEP:
             final = _dense_final(obs, info, done)
+            self._check(final, reward)
         elif ended:
             obs, _ = self.env.reset(options={"reset_mask": done})
         arrays = (self._encode(obs), reward.astype(np.float32), terminated, truncated, reset)
@@ -235,6 +251,8 @@ def _decoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
         centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
         one = np.float32(1.0)
         return lambda action: centre + half * np.minimum(np.maximum(action, -one), one)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return lambda action: (action + space.start).astype(space.dtype)
     dtype = space.dtype
     return lambda action: action.astype(dtype)
 

@@ -1,4 +1,4 @@
-"""A spiking network: population-coded input, layers of LIF neurons, K ticks per decision, a linear readout of firing rates.
+"""A spiking network: population-coded input, layers of LIF neurons, K ticks per decision, a linear readout of averaged spikes.
 
 Memoryless: every decision starts at rest. With `memory` the membranes are carried from decision to decision and cleared
 where an episode starts.
