@@ -42,7 +42,7 @@ class Run:
     checkpoints: int = 10
     """Checkpoints over the run, evenly spaced; the last three and the best are kept."""
     eval_episodes: int = 10
-    """Greedy episodes at each checkpoint, which choose the best; 0 for none."""
+    """Greedy episodes at each checkpoint, which choose the best; 0 for none but the final evaluation."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_dir", Path(self.run_dir))

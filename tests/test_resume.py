@@ -37,7 +37,7 @@ def train(folder: Path, name: str, steps: int = STEPS, *more: str) -> Path:
     network = name.partition("-")[0]
     flags = [*COMMON, *EVAL, "--network", network, *NETWORKS[name], "--steps", str(steps), "--run-dir", str(folder)]
     done = run(*flags, *more)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.returncode, done.stderr)
     return (folder / "latest").resolve()
 
 
