@@ -1,13 +1,234 @@
-"""Bookkeeping that native vector environments share: a generator per environment, reset masks, Gymnasium's infos."""
+"""What our natively vectorised worlds share: stepping, autoreset, seeds, Gymnasium's infos, exact resume.
 
-from collections.abc import Sequence
-from typing import Any
+A world, or a family of worlds, derives from `NativeVectorEnv` and gives its hooks; `SingleEnv` serves one row of it as a
+Gymnasium environment. Results are bit-identical with Gymnasium's SyncVectorEnv over the single environments.
+"""
 
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space, create_empty_array
 
 Info = dict[str, Any]
+Rows = slice | np.ndarray
+ALL = slice(None)
 _LOW_64 = (1 << 64) - 1
+
+
+class NativeVectorEnv(VectorEnv):
+    """N environments stepped as one batch; every method returns fresh arrays, never views of the world's own.
+
+    A subclass calls this constructor, makes its state, then calls `_set_spaces`. Each row has its own generator, and what
+    is drawn at random for a row comes from it alone.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    ) -> None:
+        """max_episode_steps: None or -1 for no limit."""
+        modes = type(self).metadata["render_modes"]
+        if render_mode is not None and render_mode not in modes:
+            raise ValueError(f"render_mode is {render_mode!r}, expected None or one of {modes}")
+        self.num_envs, self.render_mode = num_envs, render_mode
+        self.max_episode_steps = None if max_episode_steps == -1 else max_episode_steps
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self._rngs: list[np.random.Generator | None] = [None] * num_envs
+        self._elapsed = np.full(num_envs, -1, np.int64)  # steps since the episode began; -1: never reset
+        self._done = np.zeros(num_envs, np.bool_)  # the episode ended and no reset has followed yet
+
+    # hooks of a world
+
+    def _reset_rows(self, rows: np.ndarray) -> None:
+        """Set rows, int [n], to the start of new episodes, drawing from `self._rngs[i]` for row i."""
+        raise NotImplementedError
+
+    def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
+        """Move the world on by one step. Rows of begun, bool [N], are reset right after: they may be left out or not."""
+        raise NotImplementedError
+
+    def _outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Rewards float64 [N], terminated bool [N] and infos {key: [N]}, fresh arrays, of the step just made."""
+        raise NotImplementedError
+
+    def _observe(self, rows: Rows) -> np.ndarray:
+        """Observations of rows, a fresh array [rows, *obs]."""
+        raise NotImplementedError
+
+    def _reset_info(self, rows: Rows) -> Info:
+        """Infos {key: [rows]} of episodes that begin."""
+        return {}
+
+    def _world_state(self) -> dict[str, np.ndarray]:
+        """The world's part of `state_dict`: arrays [N, ...], its own or copies."""
+        raise NotImplementedError
+
+    def _set_world_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `_world_state` gave; state holds more entries than those."""
+        raise NotImplementedError
+
+    def _frames(self) -> tuple[Any, ...]:
+        """One frame per environment, of its current state."""
+        raise NotImplementedError
+
+    # Gymnasium's interface
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, Info]:
+        """Observations [N, *obs] and infos; with options["reset_mask"] only those rows begin anew, the others go on."""
+        mask = reset_mask(options, self.num_envs)
+        rows = np.flatnonzero(mask)
+        reseed(self._rngs, seed_list(seed, self.num_envs), rows)
+        self._begin(rows)
+        self._done[mask] = False
+        if len(rows) == self.num_envs:
+            self._obs = self._observe(ALL)
+        else:
+            self._obs[rows] = self._observe(rows)
+        return self._obs.copy(), merge_resets({}, mask, self._reset_info(rows))
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
+        """Observations [N, *obs], rewards [N], terminated [N], truncated [N] and infos."""
+        actions = self._checked(actions)
+        begun = self._done if self.autoreset_mode is AutoresetMode.NEXT_STEP and self._done.any() else None
+        self._elapsed += 1
+        self._advance(actions, begun)
+        if begun is not None:  # under NEXT_STEP rows that ended begin anew instead
+            self._begin(np.flatnonzero(begun))
+        rewards, terminated, info = self._outcome(actions)
+        if begun is not None:
+            rewards[begun] = 0.0
+            terminated[begun] = False
+        truncated = np.zeros(self.num_envs, np.bool_)
+        if self.max_episode_steps is not None:
+            np.greater_equal(self._elapsed, self.max_episode_steps, out=truncated)
+        self._done = terminated | truncated
+        self._obs = self._observe(ALL)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
+            info = self._reset_same_step(info)
+        elif begun is not None:
+            info = merge_resets(info, begun, self._reset_info(np.flatnonzero(begun)))
+        else:
+            info = add_masks(info)
+        return self._obs.copy(), rewards, terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One frame per environment, uint8 [height, width, 3] each for rgb_array; None without a render_mode."""
+        if self.render_mode is None:
+            gym.logger.warn("render() was called without a render_mode: make the environment with render_mode='rgb_array'")
+            return None
+        return self._frames()
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:
+        """The environments' own generators, one each."""
+        reseed(self._rngs, [None] * self.num_envs, np.arange(self.num_envs))
+        return tuple(self._rngs)
+
+    # exact resume
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything the next step depends on, as copied arrays; actions aside, a loaded copy continues bitwise.
+
+        The world's own arrays (see its `_world_state`); obs [N, *obs]: the last observations; elapsed int64 [N]: steps
+        since the episodes began; done bool [N]; rng uint64 [N, 7] (see `rng_arrays`).
+        """
+        state = {**self._world_state(), "obs": self._obs, "elapsed": self._elapsed, "done": self._done}
+        return {name: value.copy() for name, value in state.items()} | {"rng": rng_arrays(self._rngs)}
+
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
+        """Continue from `state_dict()` of an environment with the same settings; no reset is needed."""
+        now = self.state_dict()
+        if state.keys() != now.keys():
+            raise ValueError(f"state has entries {sorted(state)}, expected {sorted(now)}")
+        for name, value in now.items():
+            if state[name].shape != value.shape:
+                raise ValueError(
+                    f"state[{name!r}] has shape {state[name].shape}, expected {value.shape}; it was saved with another "
+                    "num_envs, world or version of its simulator"
+                )
+        self._set_world_state(state)
+        self._obs, self._elapsed, self._done = (np.array(state[name]) for name in ("obs", "elapsed", "done"))
+        self._rngs = rngs_from_arrays(np.asarray(state["rng"], np.uint64))
+
+    # internals
+
+    def _set_spaces(self, observation: gym.Space, action: gym.Space) -> None:
+        """The spaces of one row, and those of the batch."""
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space, self.action_space = (batch_space(space, self.num_envs) for space in (observation, action))
+        self._obs: Any = create_empty_array(observation, self.num_envs)
+
+    def _checked(self, actions: np.ndarray) -> np.ndarray:
+        actions = np.ascontiguousarray(actions)  # sums over a row then run in the order of a single environment's
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"actions have shape {actions.shape}, expected [num_envs, *action] = {self.action_space.shape}")
+        if self._elapsed.min() < 0:
+            raise gym.error.ResetNeeded("step() was called before reset()")
+        if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
+            raise gym.error.ResetNeeded(
+                f"environments {np.flatnonzero(self._done).tolist()} ended and autoreset is off: "
+                "call reset(options={'reset_mask': terminated | truncated}) first"
+            )
+        return actions
+
+    def _begin(self, rows: np.ndarray) -> None:
+        """Begin new episodes in rows, int [n]."""
+        self._reset_rows(rows)
+        self._elapsed[rows] = 0
+
+    def _reset_same_step(self, info: Info) -> Info:
+        """Begin the ended episodes anew within this step: infos with final_obs and final_info."""
+        done, rows = self._done, np.flatnonzero(self._done)
+        final = final_infos(self._obs, info, done)
+        self._begin(rows)
+        self._obs = self._obs.copy()
+        self._obs[rows] = self._observe(rows)
+        self._done = np.zeros_like(done)
+        return merge_resets(info, done, self._reset_info(rows)) | final
+
+
+class SingleEnv(gym.Env):
+    """One environment of a native batch, in Gymnasium's single form; its time limit is gymnasium.make's wrapper."""
+
+    def __init__(self, make_vec: Callable[..., NativeVectorEnv], render_mode: str | None = None, **kwargs: Any) -> None:
+        """make_vec: the native class; kwargs: its own settings."""
+        mode = AutoresetMode.DISABLED
+        self.batch = make_vec(1, max_episode_steps=None, render_mode=render_mode, autoreset_mode=mode, **kwargs)
+        self.render_mode = render_mode
+        self.metadata = {key: value for key, value in self.batch.metadata.items() if key != "autoreset_mode"}
+        self.observation_space, self.action_space = self.batch.single_observation_space, self.batch.single_action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, Info]:
+        """The first observation [*obs] and its infos."""
+        super().reset(seed=seed)
+        self.batch._rngs = [self.np_random]  # one generator, known to both
+        obs, info = self.batch.reset(options=options)
+        return obs[0], _first(info)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:
+        """Observation [*obs], reward, terminated, truncated and infos; raises ResetNeeded after the end of an episode."""
+        obs, reward, terminated, truncated, info = self.batch.step(np.asarray(action)[None])
+        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), _first(info)
+
+    def render(self) -> Any:
+        """The frame, uint8 [height, width, 3] for rgb_array; None without a render_mode."""
+        frames = self.batch.render()
+        return None if frames is None else frames[0]
+
+    def close(self) -> None:
+        self.batch.close()
 
 
 def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
@@ -97,3 +318,8 @@ def final_infos(obs: np.ndarray, step_info: Info, done: np.ndarray) -> Info:
         ended[key], ended[f"_{key}"] = value.copy(), done.copy()
         ended[key][~done] = 0
     return {"final_obs": obs, "_final_obs": done.copy(), "final_info": ended, "_final_info": done.copy()}
+
+
+def _first(info: Info) -> Info:
+    """Infos of the only row of a batch, without masks."""
+    return {key: value[0] for key, value in info.items() if not key.startswith("_")}

@@ -21,7 +21,7 @@ from bio_rl.rendering import can_render
 from bio_rl.testing import check_vector_env
 
 ROOT = Path(bio_rl.__file__).parents[1]
-ROBOTICS = sorted(env_id for env_id, spec in discover().items() if ".robotics." in spec["vector_entry_point"])
+WORLDS = sorted(discover())
 FALLS_EARLY = ("InvertedPendulum", "InvertedDoublePendulum")
 
 
@@ -29,12 +29,12 @@ def limit(env_id: str) -> int:
     return 3 if any(name in env_id for name in FALLS_EARLY) else 7
 
 
-@pytest.mark.parametrize("env_id", ROBOTICS)
+@pytest.mark.parametrize("env_id", WORLDS)
 def test_vector_contract(env_id: str) -> None:
     check_vector_env(env_id, max_episode_steps=limit(env_id))
 
 
-@pytest.mark.parametrize("env_id", ROBOTICS)
+@pytest.mark.parametrize("env_id", WORLDS)
 def test_single_contract(env_id: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # unbounded observations, actions beyond [-1, 1]: Gymnasium's own choices
@@ -198,7 +198,7 @@ def test_register_twice_and_specs_are_json() -> None:
     before = dict(gym.registry)
     register()
     assert gym.registry == before
-    for env_id in ROBOTICS:
+    for env_id in WORLDS:
         assert gym.spec(env_id).to_json()
         reference = gym.make_vec(env_id).metadata["reference"]
         assert reference["random"] < reference["expert"]
