@@ -1,6 +1,9 @@
 """Population code: every input dimension drives neurons with Gaussian receptive fields along it.
 
 A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]      Tang et al. 2020 (PopSAN), eq. 1
+
+The fields drive the next layer directly (current), are spike probabilities (poisson, in `codes.rate`), or charge one
+integrate-and-fire neuron each (deterministic).
 """
 
 from __future__ import annotations
@@ -8,7 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bio_rl import random
+from bio_rl.codes._ticks import check_ticks
+from bio_rl.codes.rate import poisson
+
+__all__ = ["Population", "deterministic", "poisson"]
+
+THRESHOLD = 0.999  # of the encoding neurons, in PopSAN's code: just below the field's peak, which so fires at every tick
 
 
 class Population(nn.Module):
@@ -31,7 +39,27 @@ class Population(nn.Module):
         return distance.square().neg().exp().flatten(-2)
 
 
-def poisson(rates: Tensor, key: Tensor, ticks: int) -> Tensor:
-    """Bernoulli spikes [K, B, N] float with the probabilities `rates` [B, N] at each tick, a pure function of key [B]."""
-    draws = random.uniform(key, ticks, rates.shape[-1])  # [B, K, N]
-    return (draws.transpose(0, 1) < rates).to(rates.dtype)
+def deterministic(currents: Tensor, ticks: int, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Spikes [K, B, N] float of integrate-and-fire neurons that the fields charge, and their membranes [B, N] after them.
+
+        V ← V + A;   z = 1[V > 0.999];   V ← V - 0.999 z              Tang et al. 2020 (PopSAN), constants of its code
+
+    currents: A [B, N] in [0, 1], held for the K = `ticks` ticks; v: [B, N], what the last decision left, None for zero.
+    From zero a field with 0 < A <= 0.999 fires ⌈K A / 0.999⌉ - 1 times, at even intervals.
+
+    The threshold has no derivative; as in PopSAN's code the gradient passes straight through it, ∂z/∂V := 1, also into
+    the reset. Then ∂z_k/∂A = (1 - 0.001^k) / 0.999 and the count's is about K / 0.999, the slope of the line that the count
+    rounds: centres and widths can be learned through it. Raises ValueError for a v of another shape or ticks < 1.
+    """
+    check_ticks("deterministic", ticks)
+    if v is None:
+        v = torch.zeros_like(currents)
+    if v.shape != currents.shape:
+        raise ValueError(f"deterministic: v has shape {tuple(v.shape)}, expected that of currents, {tuple(currents.shape)}")
+    spikes = []
+    for _ in range(ticks):
+        v = v + currents
+        z = (v > THRESHOLD).to(v.dtype) + (v - v.detach())  # the bracket is exactly zero, and carries the gradient
+        v = v - THRESHOLD * z
+        spikes.append(z)
+    return torch.stack(spikes), v
