@@ -1,0 +1,88 @@
+"""Short-term plasticity in front of dense weights.      dt, tau_f and tau_d in ms; u and x are fractions.
+
+    du/dt = (U - u)/τ_f      dx/dt = (1 - x)/τ_d      at a spike, in this order:
+    u ← u + U (1 - u)        release = u x, with the new u and the old x        x ← x - u x
+    drive_j = Σ_i w_ji release_i + b_j
+
+u is the fraction of its resources that a spike releases, x the fraction available. Between ticks both decay exactly; a tick
+decays first, then spikes. τ_f = 0 holds u at U (depression only, Tsodyks & Markram 1997): the first spike of a rested synapse
+releases U, and U(2 - U) where τ_f > 0, since facilitation acts before release. Markram, Wang & Tsodyks 1998; u rests at U as in
+Mongillo, Barak & Tsodyks 2008.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bio_rl.connections._check import check_sizes, check_spikes
+from bio_rl.connections._init import orthogonal
+from bio_rl.state import check_batch
+
+
+class STP(NamedTuple):
+    """Constants; a depressing synapse (as tsodyks_synapse in NEST). Facilitating: STP(0.15, 1500, 200), near Mongillo 2008."""
+
+    U: float = 0.5
+    """Utilisation of a rested synapse, in (0, 1]."""
+    tau_f: float = 0.0
+    """ms, over which facilitation is forgotten; 0 for none."""
+    tau_d: float = 800.0
+    """ms, over which resources recover."""
+
+
+class STPState(NamedTuple):
+    u: Tensor
+    """[B, pre] utilisation after the last tick."""
+    x: Tensor
+    """[B, pre] resources left after the last tick."""
+
+
+def init(p: STP, batch: int, n: int, device: torch.device | None = None) -> STPState:
+    """`batch` x `n` rested synapses."""
+    return STPState(torch.full((batch, n), p.U, device=device), torch.ones(batch, n, device=device))
+
+
+def step(p: STP, s: STPState, spikes: Tensor, dt: float = 1.0) -> tuple[Tensor, STPState]:
+    """Advance one tick. spikes [B, pre] in {0, 1}. Returns what they release, [B, pre] in [0, 1], and the new state."""
+    x = 1.0 + math.exp(-dt / p.tau_d) * (s.x - 1.0)
+    u = s.u
+    if p.tau_f > 0:
+        u = p.U + math.exp(-dt / p.tau_f) * (u - p.U)
+        u = u + p.U * (1.0 - u) * spikes
+    release = u * x * spikes
+    return release, STPState(u, x - release)
+
+
+class Connection(nn.Module):
+    """Spikes [B, pre] to drive [B, post]; the state is one synapse per presynaptic neuron, shared by its targets.
+
+    U, tau_f, tau_d: see STP. gain: of the orthogonal initial weights; the bias starts at zero.
+    """
+
+    def __init__(
+        self, n_pre: int, n_post: int, *, U: float = 0.5, tau_f: float = 0.0, tau_d: float = 800.0, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        check_sizes("stp", n_pre=n_pre, n_post=n_post)
+        if not (0 < U <= 1 and tau_f >= 0 and tau_d > 0):
+            raise ValueError(
+                f"stp: U, tau_f, tau_d are {U}, {tau_f}, {tau_d}; expected 0 < U <= 1, tau_f >= 0 ms, tau_d > 0 ms"
+            )
+        self.synapse = STP(U, tau_f, tau_d)
+        self.weight = orthogonal(n_post, n_pre, gain=gain)
+        self.bias = nn.Parameter(torch.zeros(n_post))
+
+    def initial_state(self, batch: int) -> STPState:
+        return init(self.synapse, batch, self.weight.shape[1], self.weight.device)
+
+    def forward(self, spikes: Tensor, state: STPState, dt: float = 1.0) -> tuple[Tensor, STPState]:
+        """(drive, state). Raises ValueError for spikes of another layer's size or a state of another batch."""
+        check_spikes("stp", spikes, self.weight.shape[1], batched=True)
+        check_batch(state, spikes.shape[0], "stp")
+        release, state = step(self.synapse, state, spikes, dt)
+        return F.linear(release, self.weight, self.bias), state
