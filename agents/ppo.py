@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions
+from bio_rl.codes.homeostat import activity
+from bio_rl.energy import operations
 from bio_rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.networks import Blueprint
 from bio_rl.normalize import RunningNorm
 from bio_rl.observations import Features
+from bio_rl.optim import clip_, flatten
 from bio_rl.returns import discounted_sum, gae
 from bio_rl.state import detach, index, leaves, stack, tree_map
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
@@ -129,7 +132,7 @@ class Agent(nn.Module):
         self.config, self.horizon = config, horizon
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.features = Features(observation_space, config.normalise_obs)
+            self.features = Features(observation_space, config.normalise_obs, network.image)
             self.policy = distributions.for_space(action_space, config.log_std)
             self.actor = network.build(self.features.size, self.policy.n_out, out_gain=0.01)
             self.critic = network.critic().build(self.features.size, 1)
@@ -141,15 +144,16 @@ class Agent(nn.Module):
         self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
         self.rollout = Steps(config.rollout, self.chunk)
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.optimizer = torch.optim.Adam(self.parameters(), config.learning_rate, eps=1e-5, fused=True)
+        self.weights = [flatten(self.parameters())]  # in a list: it is no parameter beside those that it holds
+        self.optimizer = torch.optim.Adam(self.weights, config.learning_rate, eps=1e-5, fused=True)
 
     def initial_state(self, batch: int) -> PPOState:
         returns = torch.zeros(batch, device=self.device)
         return PPOState(self.actor.initial_state(batch), self.critic.initial_state(batch), returns)
 
     @torch.no_grad()
-    def act(self, percept: Percept, state: PPOState, explore: bool = True) -> ActOut:
-        out, actor = self.actor(self._see(percept), state.actor)
+    def act(self, percept: Percept, state: PPOState, explore: bool = True, probe: Probe | None = None) -> ActOut:
+        out, actor = self.actor(self._see(percept), state.actor, probe)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state._replace(actor=actor))
         action = self.policy.sample(out, self.generator)
@@ -269,9 +273,10 @@ class Agent(nn.Module):
             yield index(batch, (slice(None), slice(a, a + size))), index(states, slice(a, a + size))
 
     def _step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        (flat,) = self.weights
+        flat.grad.zero_()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_grad_norm, foreach=True)
+        clip_(flat.grad, self.config.max_grad_norm)
         self.optimizer.step()
 
     def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Losses:
@@ -301,10 +306,13 @@ class Agent(nn.Module):
         left = max(0.0, 1.0 - int(self.steps) / self.horizon) if self.config.anneal else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * left
+        for network in (self.actor, self.critic):
+            if hasattr(network, "anneal"):
+                network.anneal(min(1.0, int(self.steps) / self.horizon))
 
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
-        """What is worth a look once per update: explained variance, learning rate, deviation, firing rates."""
+        """What is worth a look once per update: explained variance, learning rate, deviation, firing, operations."""
         unexplained = (batch.target - batch.value).var() / batch.target.var().clamp(min=1e-8)
         report = {
             "train/explained_variance": 1.0 - unexplained,
@@ -315,5 +323,10 @@ class Agent(nn.Module):
         probe = Probe()
         self.actor(self._see(ahead), detach(state), probe)
         for name, records in probe.records.items():
-            report[f"{name}_rate"] = torch.stack([r.mean() for r in records]).mean()
+            if name.startswith("spikes/"):
+                report |= {f"{name}_{figure}": x for figure, x in activity(records[-1])._asdict().items()}
+        counts = operations(probe, len(ahead.reset))
+        report |= {f"energy/{name}": count for name, count in counts._asdict().items()}
+        if hasattr(self.actor, "regulate"):
+            self.actor.regulate(probe)
         return report

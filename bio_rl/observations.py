@@ -14,14 +14,20 @@ from bio_rl.normalize import RunningNorm
 class Features(nn.Module):
     """Observations [..., *obs] of a space as float features [..., F]: a Box normalised and flattened, a Discrete one-hot.
 
-    Raises ValueError for other spaces. `normalise` keeps running statistics in the state dict (`RunningNorm`).
+    With `image`, for networks that look at pictures, a Box of bytes [H, W, C] or [C, H, W] becomes [..., C, H, W] in [0, 1].
+    `size` is F, or (C, H, W). Raises ValueError for other spaces. `normalise` keeps running statistics in the state dict
+    (`RunningNorm`).
     """
 
-    def __init__(self, space: gym.Space, normalise: bool) -> None:
+    def __init__(self, space: gym.Space, normalise: bool, image: bool = False) -> None:
         super().__init__()
         self.choices = 0
         self.norm: RunningNorm | None = None
-        if isinstance(space, gym.spaces.Discrete):
+        self.image: tuple[int, ...] | None = None
+        self.size: int | tuple[int, ...]
+        if image:
+            self.image, self.size = _picture(space)
+        elif isinstance(space, gym.spaces.Discrete):
             self.choices = self.size = int(space.n)
         elif isinstance(space, gym.spaces.Box) and space.shape:
             self.shape, self.size = space.shape, math.prod(space.shape)
@@ -31,6 +37,9 @@ class Features(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """[..., F] float32."""
+        if self.image is not None:
+            lead = obs.dim() - 3
+            return obs.permute(*range(lead), *(lead + axis for axis in self.image)).to(torch.float32) / 255.0
         if self.choices:
             return nn.functional.one_hot(obs, self.choices).to(torch.float32)
         flat = self._flat(obs)
@@ -43,3 +52,11 @@ class Features(nn.Module):
 
     def _flat(self, obs: Tensor) -> Tensor:
         return obs.flatten(obs.dim() - len(self.shape)).to(torch.float32)
+
+
+def _picture(space: gym.Space) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(axes of the observation in the order C, H, W; their sizes). The channels are the smaller of the first and last axis."""
+    if not (isinstance(space, gym.spaces.Box) and len(space.shape) == 3 and space.dtype.kind == "u"):
+        raise ValueError(f"observation space {space} cannot be served by a network for pictures; known: Box of bytes [H, W, C]")
+    axes = (2, 0, 1) if space.shape[2] <= space.shape[0] else (0, 1, 2)
+    return axes, tuple(space.shape[axis] for axis in axes)

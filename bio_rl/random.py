@@ -36,6 +36,11 @@ def advance(key: Tensor) -> Tensor:
     return _mix(key + _GOLDEN)
 
 
+def fold(key: Tensor, n: int) -> Tensor:
+    """Keys [B] for the n-th of several uses of one key, independent of each other and of `advance`."""
+    return _mix(key ^ ((n + 1) * _MIX_1 & 0x7FFFFFFFFFFFFFFF))
+
+
 def uniform(key: Tensor, *shape: int) -> Tensor:
     """Uniform draws in [0, 1), [*key.shape, *shape] float32: the same key gives the same draws on every device."""
     n = torch.Size(shape).numel()

@@ -1,10 +1,14 @@
 """Surrogate derivatives of the spike function  z = H(x),  x = v - v_threshold.
 
-| name         | dz/dx                         | source                                    |
-|--------------|-------------------------------|-------------------------------------------|
-| atan         | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)     |
-| fast_sigmoid | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018, eq. 11              |
-| rectangle    | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1         |
+| name         | dz/dx                         | source                                             |
+|--------------|-------------------------------|----------------------------------------------------|
+| atan         | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)              |
+| fast_sigmoid | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11          |
+| triangle     | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to scale |
+| rectangle    | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1                  |
+| sigmoid      | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the logistic |
+
+All but fast_sigmoid (height one, area 2/α) have area one for every slope α.
 """
 
 from __future__ import annotations
@@ -26,15 +30,27 @@ def fast_sigmoid(x: Tensor, slope: float) -> Tensor:
     return (1.0 + slope * x.abs()).square().reciprocal()
 
 
+def triangle(x: Tensor, slope: float) -> Tensor:
+    """α · max(0, 1 - α |x|), elementwise."""
+    return slope * (1.0 - slope * x.abs()).clamp(min=0.0)
+
+
 def rectangle(x: Tensor, slope: float) -> Tensor:
-    """α where |x| < 1 / (2α), else 0: area one for every α."""
+    """α where |x| < 1 / (2α), else 0."""
     return slope * (x.abs() < 0.5 / slope).to(x.dtype)
+
+
+def sigmoid(x: Tensor, slope: float) -> Tensor:
+    """α σ(αx) (1 - σ(αx)), elementwise; as σ(-αx), since 1 - σ cancels where σ is near one."""
+    return slope * (torch.sigmoid(slope * x) * torch.sigmoid(-slope * x))
 
 
 SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "atan": atan,
     "fast_sigmoid": fast_sigmoid,
+    "triangle": triangle,
     "rectangle": rectangle,
+    "sigmoid": sigmoid,
 }
 
 

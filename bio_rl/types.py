@@ -40,13 +40,20 @@ class Percept(NamedTuple):
 
 @dataclass
 class Probe:
-    """Collects named tensors [K, B, N] (spikes, membranes, …) that a network reports while it runs one decision."""
+    """Collects what a network reports while it runs one decision: named tensors, and what its connections had to compute."""
 
     records: dict[str, list[Tensor]] = field(default_factory=dict)
+    """Spikes, membranes, … [K, B, N] by name, one entry a decision."""
+    products: list[tuple[str, Tensor, Tensor]] = field(default_factory=list)
+    """(name, weights [post, pre], inputs [..., pre]) of every product of the decision, a convolution unfolded to patches."""
 
     def record(self, name: str, value: Tensor) -> None:
         """Append `value` [K, B, N], detached, under `name`."""
         self.records.setdefault(name, []).append(value.detach())
+
+    def synapses(self, name: str, weight: Tensor, pre: Tensor) -> None:
+        """Note that `weight` [post, pre] was multiplied with each row of `pre` [..., pre]: what `bio_rl.energy` counts."""
+        self.products.append((name, weight.detach(), pre.detach()))
 
 
 class Network(Protocol):
@@ -146,8 +153,9 @@ class Agent(Protocol):
         """The state of `batch` fresh lives."""
         ...
 
-    def act(self, percept: Percept, state: State, explore: bool = True) -> ActOut:
-        """One decision for each row; with explore=False the greedy one, which changes no random state."""
+    def act(self, percept: Percept, state: State, explore: bool = True, probe: Probe | None = None) -> ActOut:
+        """One decision for each row; with explore=False the greedy one, which changes no random state. What the network that
+        decides reports goes to `probe`."""
         ...
 
     def update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:

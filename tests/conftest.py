@@ -1,5 +1,12 @@
-"""One thread for torch: the networks of the tests are tiny, and two workers on two cores must not wait for each other."""
+"""One thread for torch: the networks of the tests are tiny, and two workers on two cores must not wait for each other.
+
+Without a GPU the Triton kernels run in Triton's interpreter, which has to be asked for before anything imports triton.
+"""
+
+import os
 
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 torch.set_num_threads(1)

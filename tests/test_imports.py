@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "state", "discovery", "random", "rendering", "runfolder", "statistics"),
+    ("types", "state", "discovery", "random", "rendering", "runfolder", "statistics", "surrogates"),
     ("neurons", "codes"),
     ("plasticity", "modulators"),
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state
-    ("connections",),
+    ("connections", "energy"),
     ("networks",),
-    ("returns", "losses", "distributions", "normalize", "replay", "vector"),
+    ("returns", "losses", "optim", "distributions", "normalize", "replay", "vector"),
     ("observations",),
     ("runner",),
     ("evaluation", "checkpoint", "metrics", "config"),
@@ -156,7 +156,7 @@ def test_every_module_of_the_library_has_its_place() -> None:
         ("bio_rl.config", "from bio_rl import agents"),
         ("bio_rl.config", "def f():\n    from bio_rl import envs"),
         ("bio_rl.types", "from bio_rl.state import stack"),
-        ("bio_rl.neurons.lif", "def f():\n    from bio_rl.kernels.lif import lif_unroll"),
+        ("bio_rl.neurons.lif", "def f():\n    from bio_rl.kernels.unroll import unroll"),
         ("bio_rl.newcomer", "from bio_rl.types import Percept"),
         ("bio_rl", "from bio_rl.training import train"),
         ("bio_rl.envs.robotics.hopper", "from bio_rl.agents import ppo"),

@@ -29,10 +29,13 @@ class Clock(gym.Env):
 
 
 class Identity(gym.Env):
-    """Reward 1 for the action that the observation names; 20 steps. `delay` asks for the name seen so many steps ago."""
+    """Reward 1 for the action that the observation names; 20 steps. `delay` asks for the name seen so many steps ago.
 
-    def __init__(self, space: str = "discrete", delay: int = 0) -> None:
-        self.observation_space = gym.spaces.Discrete(2)
+    With `pictures` the name is shown as the bright half of a picture."""
+
+    def __init__(self, space: str = "discrete", delay: int = 0, pictures: bool = False) -> None:
+        self.pictures = pictures
+        self.observation_space = gym.spaces.Box(0, 255, (12, 12, 1), np.uint8) if pictures else gym.spaces.Discrete(2)
         spaces = {
             "discrete": gym.spaces.Discrete(2),
             "shifted": gym.spaces.Discrete(2, start=5),
@@ -61,7 +64,12 @@ class Identity(gym.Env):
         return float(np.mean(np.asarray(action) == wanted + (5 if self.kind == "shifted" else 0)))
 
     def _obs(self):
-        return np.int64(self.cues[self.t])
+        if not self.pictures:
+            return np.int64(self.cues[self.t])
+        picture = np.zeros((12, 12, 1), np.uint8)
+        picture[:, 6:] = 255 * self.cues[self.t]
+        picture[:, :6] = 255 - picture[:, 6:]
+        return picture
 
 
 class Broken(gym.Env):

@@ -6,17 +6,17 @@ import functools
 import importlib.util
 import sys
 
-BACKENDS = ("torch", "numba")
+BACKENDS = ("torch", "numba", "triton")
 
 
 @functools.cache
 def default_backend(device_type: str) -> str:
-    """`numba` on the CPU where it is installed, else `torch`; said once on stderr, never switched silently afterwards."""
-    if device_type != "cpu":
-        backend, why = "torch", f" on {device_type}"
-    elif importlib.util.find_spec("numba") is None:
-        backend, why = "torch", ", the slower reference: `pip install numba` for the fused kernels"
-    else:
-        backend, why = "numba", ""
-    print(f"neuron kernels: {backend}{why}", file=sys.stderr)
+    """numba on the CPU and triton on CUDA where they are installed, else torch; said once on stderr, never switched silently.
+
+    It is for neurons that have a fused time loop (`Neuron.core`); the others always run in torch.
+    """
+    wanted = {"cpu": "numba", "cuda": "triton"}.get(device_type, "torch")
+    backend = wanted if wanted == "torch" or importlib.util.find_spec(wanted) else "torch"
+    why = "" if backend == wanted else f", the slower reference: `pip install {wanted}` for the fused kernels"
+    print(f"neuron kernels on {device_type}: {backend}{why}", file=sys.stderr)
     return backend

@@ -25,11 +25,16 @@ class Blueprint:
         """The network of that name as its `Config` has it. Raises ValueError for an unknown name."""
         return Blueprint(name, discovery.load(sys.modules[__name__], name).Config())
 
-    def build(self, n_in: int, n_out: int, out_gain: float = 1.0) -> nn.Module:
-        """A network from [B, n_in] features to [B, n_out]."""
+    @property
+    def image(self) -> bool:
+        """Whether it looks at pictures [B, C, H, W]; they are then its `n_in`."""
+        return getattr(discovery.load(sys.modules[__name__], self.name), "IMAGE", False)
+
+    def build(self, n_in: int | tuple[int, ...], n_out: int, out_gain: float = 1.0) -> nn.Module:
+        """A network from [B, n_in] features, or pictures of the shape `n_in`, to [B, n_out]."""
         return discovery.load(sys.modules[__name__], self.name).Network(self.config, n_in, n_out, out_gain)
 
     def critic(self) -> Blueprint:
-        """The network that values states beside this one; of the same kind, it shares this configuration."""
-        name = discovery.load(sys.modules[__name__], self.name).CRITIC
+        """The network that values states beside this one: `config.critic` where it has one, else a twin."""
+        name = getattr(self.config, "critic", self.name)
         return self if name == self.name else Blueprint.default(name)

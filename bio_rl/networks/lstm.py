@@ -16,9 +16,6 @@ from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
 
-CRITIC = "lstm"
-"""The network that values states beside an actor of this kind."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -56,8 +53,14 @@ class Network(nn.Module):
 
     def forward(self, x: Percept, state: LSTMState, probe: Probe | None = None) -> tuple[Tensor, LSTMState]:
         check_batch(state, len(x.reset), "lstm")
-        state = self._step(self.encode(x.obs), x.reset, state)
-        return self.readout(state.h), state
+        features = self.encode(x.obs)
+        after = self._step(features, x.reset, state)
+        if probe is not None:
+            probe.synapses("encode", self.encode[0].weight, x.obs)
+            probe.synapses("cell, input", self.cell.weight_ih, features)
+            probe.synapses("cell, recurrent", self.cell.weight_hh, state.h)
+            probe.synapses("readout", self.readout.weight, after.h)
+        return self.readout(after.h), after
 
     def unroll(self, xs: Percept, state: LSTMState) -> tuple[Tensor, LSTMState]:
         check_batch(state, xs.reset.shape[1], "lstm")

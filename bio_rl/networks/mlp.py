@@ -10,9 +10,6 @@ from torch import Tensor, nn
 from bio_rl.networks._init import orthogonal
 from bio_rl.types import Percept, Probe
 
-CRITIC = "mlp"
-"""The network that values states beside an actor of this kind."""
-
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
@@ -45,7 +42,16 @@ class Network(nn.Module):
         return ()
 
     def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+        if probe is not None:
+            _count(self.layers, x.obs, probe)
         return self.layers(x.obs), ()
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         return self.layers(xs.obs), ()
+
+
+def _count(layers: nn.Sequential, x: Tensor, probe: Probe) -> None:
+    for depth, layer in enumerate(layers):
+        if isinstance(layer, nn.Linear):
+            probe.synapses(f"layer {depth // 2 + 1}", layer.weight, x)
+        x = layer(x)

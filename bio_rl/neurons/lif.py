@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire.      dt and tau_mem in ms; v and drive in units of the threshold.
+"""Leaky integrate-and-fire.      dt and the τ in ms; v and drive in units of the threshold.
 
     τ_mem dv/dt = v_leak - v + drive      v ≥ v_threshold → spike, then v ← v_reset (hard) or v ← v - v_threshold (soft)
 
@@ -13,7 +13,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons.surrogate import spike
+from bio_rl.neurons import Core, after_spike
+from bio_rl.surrogates import spike
+
+
+class LIFState(NamedTuple):
+    v: Tensor
+    """[B, N] membrane potential after the last tick's reset."""
+    refractory: Tensor | tuple[()] = ()
+    """[B, N] ms for which the neuron is still held; empty without a refractory period."""
 
 
 class LIF(NamedTuple):
@@ -26,29 +34,42 @@ class LIF(NamedTuple):
     """Resting potential."""
     v_reset: float | None = 0.0
     """Potential after a spike; None subtracts the threshold instead (soft reset)."""
+    tau_refractory: float = 0.0
+    """ms after a spike during which the membrane is held and cannot spike."""
     surrogate: str = "atan"
     slope: float = 2.0
     """Of the surrogate derivative, per unit of membrane potential."""
 
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
+        v = torch.full((batch, n), self.v_leak, device=device)
+        return LIFState(v, torch.zeros_like(v) if self.tau_refractory > 0 else ())
 
-class LIFState(NamedTuple):
-    v: Tensor
-    """[B, N] membrane potential after the last tick's reset."""
+    def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
+        """The reset is detached from the gradient (Zenke & Vogels 2021)."""
+        decay = math.exp(-dt / self.tau_mem)
+        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        if self.tau_refractory > 0:
+            held = s.refractory > 0.5 * dt
+            v = torch.where(held, s.v, v)
+            z = torch.where(held, 0.0, spike(v - self.v_threshold, self.surrogate, self.slope))
+            refractory = torch.where(z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0))
+        else:
+            z, refractory = spike(v - self.v_threshold, self.surrogate, self.slope), ()
+        v = after_spike(v, z, self.v_threshold, self.v_reset)
+        return z, LIFState(v, refractory)
+
+    def core(self, dt: float) -> Core:
+        decay = math.exp(-dt / self.tau_mem)
+        return Core(
+            decay=decay,
+            gain=1.0 - decay,
+            v_threshold=self.v_threshold,
+            v_leak=self.v_leak,
+            v_reset=self.v_reset,
+            refractory=self.tau_refractory,
+            surrogate=self.surrogate,
+            slope=self.slope,
+        )
 
 
-def init(p: LIF, batch: int, n: int, device: torch.device | None = None) -> LIFState:
-    """`batch` x `n` neurons at rest."""
-    return LIFState(torch.full((batch, n), p.v_leak, device=device))
-
-
-def step(p: LIF, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
-    """Advance one tick. drive [B, N]. Returns spikes [B, N] in {0, 1} with a surrogate gradient, and the new state.
-
-    The reset is detached from the gradient (Zenke & Vogels 2021).
-    """
-    decay = math.exp(-dt / p.tau_mem)
-    v = p.v_leak + decay * (s.v - p.v_leak) + (1.0 - decay) * drive
-    z = spike(v - p.v_threshold, p.surrogate, p.slope)
-    fired = z.detach()
-    v = v - fired * p.v_threshold if p.v_reset is None else torch.where(fired.bool(), p.v_reset, v)
-    return z, LIFState(v)
+NEURON = LIF

@@ -16,15 +16,17 @@ from bio_rl.state import leaves, tree_map
 AGENTS = list(discovery.names(agents))
 NETWORKS = list(discovery.names(networks))
 SPACES = ["discrete", "shifted", "multidiscrete", "multibinary", "box"]
+SMALL_NETWORKS = {"spiking_conv": {"channels": (3,), "kernel": (3,), "stride": (3,), "hidden": (16,)}}
 SMALL = {"ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4}}
 
 
 def make(agent, network="mlp", space="discrete", seed=0, num_envs=3, network_settings=None, **settings):
-    env = vector.make("tests.worlds:Identity-v0", num_envs, space=space)
+    env = vector.make("tests.worlds:Identity-v0", num_envs, space=space, pictures=Blueprint.default(network).image)
     module = discovery.load(agents, agent)
     config = module.Config(**SMALL.get(agent, {}), **settings)
     blueprint = Blueprint.default(network)
-    blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **network_settings or {}))
+    own = {**SMALL_NETWORKS.get(network, {}), **(network_settings or {})}
+    blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **own))
     learner = module.Agent(config, blueprint, env.observation_space, env.action_space, horizon=1000, seed=seed)
     runner = Runner(learner, env)
     runner.start(seed)

@@ -1,0 +1,248 @@
+"""What the spiking networks share: their settings, a layer of neurons, and the run through K ticks of T decisions.
+
+Memoryless: every decision starts at rest. With `memory` the neurons' state is carried from decision to decision and cleared
+where an episode starts. A static input (a direct current) meets its weights once a decision, not K times.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from bio_rl import discovery, neurons, random
+from bio_rl.codes.homeostat import homeostat
+from bio_rl.kernels.unroll import leaky_average, trace, unroll
+from bio_rl.networks._init import orthogonal
+from bio_rl.state import check_batch
+from bio_rl.surrogates import SURROGATES
+from bio_rl.types import Percept, Probe, State
+
+HOMEOSTAT_RATE = 0.02
+"""Step of the homeostat per update: a silent neuron gains a threshold's worth of drive in about 50/target updates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spikes:
+    """Settings of every spiking network."""
+
+    neuron: Annotated[str, tyro.conf.arg(name="neuron", prefix_name=False)] = "lif"
+    """Kind of neuron (see: train.py list neurons)."""
+    constants: tuple[str, ...] = ()
+    """Of the neuron, where its own defaults do not fit: NAME=NUMBER, as in tau_adapt=100 beta=1.6."""
+    ticks: int = 4
+    """K, simulation ticks of 1 ms per decision."""
+    memory: bool = False
+    """Carry the neurons' state from one decision to the next."""
+    tau_mem: tuple[float, ...] = (2.0,)
+    """ms, membrane time constant of all layers, or one for each layer."""
+    tau_out: float = 2.0
+    """ms, of the leaky readout that averages the last layer's spikes; 0 for the plain firing rate."""
+    soft_reset: bool = False
+    """Subtract the threshold after a spike instead of resetting to zero."""
+    surrogate: str = "atan"
+    """Derivative of the spike: atan, fast_sigmoid, triangle, rectangle or sigmoid."""
+    slope: tuple[float, ...] = (2.0,)
+    """Of the surrogate, per threshold; two numbers are a schedule from the first to the second over the run (shallow slopes
+    early learn better in RL: Van den Berghe 2025)."""
+    gain: float = 5.0
+    """Of the orthogonal initial weights: high enough that neurons fire at first."""
+    target_rate: float = 0.0
+    """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for none."""
+
+    def __post_init__(self) -> None:
+        self._refuse(self.ticks < 1, "ticks", "at least one")
+        self._refuse(self.gain <= 0, "gain", "a positive number")
+        for name in ("tau_mem", "slope"):
+            self._refuse(min(getattr(self, name), default=0.0) <= 0, name, "positive numbers")
+        self._refuse(len(self.slope) > 2, "slope", "one number, or two: from, to")
+        self._refuse(self.tau_out < 0, "tau_out", "0 or more ms")
+        self._refuse(not 0 <= self.target_rate <= 1, "target_rate", "a number from 0 to 1")
+        if self.surrogate not in SURROGATES:
+            raise ValueError(f"surrogate is {self.surrogate!r}; {discovery.suggestion(self.surrogate, SURROGATES)}")
+        neuron(self, 0, 1)
+
+    def _refuse(self, wrong: bool, name: str, expected: str) -> None:
+        if wrong:
+            owner = type(self).__module__.rpartition(".")[2]
+            raise ValueError(f"{owner}.{name} is {getattr(self, name)}, expected {expected}")
+
+
+def neuron(config: Spikes, depth: int, n: int) -> Any:
+    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or constant."""
+    kind = neurons.load(config.neuron)
+    fields, unit = kind._fields, getattr(kind, "SPAN", 1.0)
+    tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
+    values: dict[str, Any] = {"tau_mem": tau_mem, "surrogate": config.surrogate, "slope": config.slope[0] / unit}
+    if config.soft_reset:
+        if "v_reset" not in fields or unit != 1.0:
+            raise ValueError(f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own")
+        values["v_reset"] = None
+    values = {name: value for name, value in values.items() if name in fields}
+    for text in config.constants:
+        name, _, number = text.partition("=")
+        if name not in fields:
+            raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {name}=2.5") from None
+    p = kind(**values)
+    return p.learning(tau_mem, n) if hasattr(p, "learning") else p
+
+
+class Layer(nn.Module):
+    """A connection and the neurons that it drives. Constants that are tensors become parameters."""
+
+    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int) -> None:
+        super().__init__()
+        p = neuron(config, depth, n)
+        self.connection, self.n, self.p = connection, n, p
+        self.learned = nn.ParameterDict({name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)})
+        self.unit = getattr(p, "DRIVE", 1.0)
+
+    def constants(self) -> Any:
+        """The neurons' constants with what they have learned."""
+        return self.p._replace(**self.learned) if self.learned else self.p
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the neurons draw, so that their state holds a key."""
+        return hasattr(self.p, "seed")
+
+    def rest(self, key: Tensor) -> State:
+        """The neurons at rest, one row for each key [B]."""
+        state = self.p.init(len(key), self.n, key.device)
+        return state._replace(key=key) if self.noisy else state
+
+    def drive(self, spikes: Tensor) -> Tensor:
+        """[S, B, N] of what came in, [S, B, pre]."""
+        drive, _ = self.connection(spikes, ())
+        return drive * self.unit if self.unit != 1.0 else drive
+
+    def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
+        """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
+        return self.connection.weight, spikes
+
+    def run(
+        self, drive: Tensor, state: State, reset: Tensor, *, ticks: int, hold: int, readout: float | None, probe: Probe | None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """(spikes [S, B, N] or their leaky average [T, B, N], state, membranes for a probe)."""
+        if probe is None:
+            return *unroll(self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout), None
+        spikes, membranes, state = trace(self.constants(), state, drive, reset, ticks=ticks, hold=hold)
+        return spikes, state, membranes
+
+
+class SpikingState(NamedTuple):
+    layers: tuple[State, ...]
+    """The neurons' state of each layer with `memory`, else empty."""
+    key: tuple[Tensor, ...]
+    """The noise key [B] of a code or of memoryless neurons that draw, else empty; it is never reset."""
+
+
+class SpikingNetwork(nn.Module):
+    """Layers of neurons between an encoder and a linear readout of the last layer's averaged spikes.
+
+    A network of this kind sets `layers` in its constructor and overrides `encode`.
+    """
+
+    def __init__(self, config: Spikes, layers: list[Layer], n_out: int, out_gain: float, *, draws: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
+        self.layers = nn.ModuleList(layers)
+        self.readout = orthogonal(nn.Linear(layers[-1].n, n_out), out_gain)
+        self.seed = nn.Buffer(torch.randint(2**31, ()))
+        self.keyed = draws or (layers[0].noisy and not config.memory)
+
+    def encode(self, obs: Tensor, keys: Tensor | None) -> Tensor:
+        """Features [T, B, ...] to the first layer's input: [T, B, F] held for K ticks, or [T, K, B, F] that changes.
+
+        keys: [T, B], a noise key for each decision, where something draws."""
+        raise AssertionError("a network has an encoder of its own")
+
+    def initial_state(self, batch: int) -> SpikingState | tuple[()]:
+        device = self.readout.weight.device
+        layers: tuple[State, ...] = ()
+        if self.config.memory:
+            seeds = range(int(self.seed), int(self.seed) + len(self.layers))
+            layers = tuple(layer.rest(random.keys(s, batch, device)) for s, layer in zip(seeds, self.layers, strict=True))
+        key = (random.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
+        return SpikingState(layers, key) if layers or key else ()
+
+    def forward(self, x: Percept, state: SpikingState | tuple[()], probe: Probe | None = None):
+        """One decision: ([B, n_out], state)."""
+        xs = Percept(x.obs.unsqueeze(0), x.action, x.reward, x.terminated, x.reset.unsqueeze(0))
+        out, state = self._run(xs, state, probe)
+        return out.squeeze(0), state
+
+    def unroll(self, xs: Percept, state: SpikingState | tuple[()]):
+        """T decisions: ([T, B, n_out], state)."""
+        return self._run(xs, state, None)
+
+    def anneal(self, progress: float) -> None:
+        """Set what follows a schedule, `progress` from 0 to 1 of the run: the slope of the surrogate."""
+        first, last = self.config.slope[0], self.config.slope[-1]
+        for layer in self.layers:
+            if first != last and "slope" in layer.p._fields:
+                slope = (first + (last - first) * progress) / getattr(layer.p, "SPAN", 1.0)
+                layer.p = layer.p._replace(slope=slope)
+
+    @torch.no_grad()
+    def regulate(self, probe: Probe) -> None:
+        """Move every neuron's bias towards the target rate, by what `probe` has seen."""
+        if self.config.target_rate > 0:
+            for depth, layer in enumerate(self.layers, 1):
+                rate, bias = probe.records[f"spikes/{depth}"][-1].mean((0, 1)), layer.connection.bias
+                bias.copy_(homeostat(bias, rate.view(*bias.shape, -1).mean(-1), self.config.target_rate, HOMEOSTAT_RATE))
+
+    def _run(self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None):
+        k, (t, b) = self.config.ticks, xs.reset.shape
+        check_batch(state, b, "spiking")
+        keys, key = _decision_keys(state.key[0], t) if self.keyed else (None, ())
+        spikes = self.encode(xs.obs, keys)
+        reset, before = (xs.reset, state.layers) if self.config.memory else self._at_rest(t * b, keys)
+        if not self.config.memory and spikes.dim() == 4:
+            spikes = spikes.transpose(0, 1)
+        hold = k if spikes.dim() == 3 else 1
+        spikes = spikes.reshape(-1, reset.shape[1], spikes.shape[-1])
+        if probe is not None:
+            probe.record("input", spikes)
+        after = []
+        for depth, (layer, neurons_before) in enumerate(zip(self.layers, before, strict=True), 1):
+            readout = self.keep if depth == len(self.layers) and probe is None else None
+            if probe is not None:
+                probe.synapses(f"layer {depth}", *layer.product(spikes))
+            spikes, neurons_after, membranes = layer.run(
+                layer.drive(spikes), neurons_before, reset, ticks=k, hold=hold, readout=readout, probe=probe
+            )
+            hold = 1
+            after.append(neurons_after)
+            if probe is not None:
+                probe.record(f"spikes/{depth}", spikes)
+                probe.record(f"membrane/{depth}", membranes)
+        rates = spikes if probe is None else leaky_average(spikes, k, self.keep)
+        if probe is not None:
+            probe.synapses("readout", self.readout.weight, rates)
+        out = self.readout(rates).view(t, b, -1)
+        return out, SpikingState(tuple(after) if self.config.memory else (), key) if state else ()
+
+    def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
+        """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each layer's state)."""
+        reset = torch.ones(1, rows, dtype=torch.bool, device=self.readout.weight.device)
+        key = reset[0].to(torch.int64) if keys is None else keys.flatten()
+        return reset, tuple(layer.rest(random.fold(key, i) if layer.noisy else key) for i, layer in enumerate(self.layers))
+
+
+def _decision_keys(key: Tensor, decisions: int) -> tuple[Tensor, tuple[Tensor]]:
+    """A key [T, B] for each decision, and the one [B] of the decision after them."""
+    keys = []
+    for _ in range(decisions):
+        keys.append(key)
+        key = random.advance(key)
+    return torch.stack(keys), (key,)

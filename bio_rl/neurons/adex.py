@@ -1,0 +1,78 @@
+"""Adaptive exponential integrate-and-fire.      v in mV, currents in pA, capacitance in pF, conductances in nS, dt and τ in ms.
+
+    C dv/dt = -g_L (v - E_L) + g_L Δ_T exp((v - V_T) / Δ_T) - w + drive        τ_w dw/dt = a (v - E_L) - w
+    v ≥ v_threshold → spike, v ← v_reset, w ← w + b
+
+Brette & Gerstner 2005, J. Neurophysiol. 94:3637, eq. 1-3, with its constants (a bursting-free regular spiking neuron). The leak
+is integrated exactly over a tick, the exponential and w as they are at its start.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.neurons import capped
+from bio_rl.surrogates import spike
+
+
+class AdExState(NamedTuple):
+    v: Tensor
+    """[B, N] mV, membrane potential after the last tick's reset."""
+    w: Tensor
+    """[B, N] pA, adaptation current."""
+
+
+class AdEx(NamedTuple):
+    """Constants."""
+
+    capacitance: float = 281.0
+    """pF."""
+    g_leak: float = 30.0
+    """nS; with the capacitance a membrane time constant of 9.37 ms."""
+    v_leak: float = -70.6
+    """mV."""
+    v_t: float = -50.4
+    """mV, where the exponential takes over (V_T)."""
+    delta_t: float = 2.0
+    """mV, sharpness of the spike's onset (Δ_T)."""
+    v_threshold: float = 20.0
+    """mV, peak of a spike."""
+    v_reset: float = -70.6
+    """mV."""
+    tau_w: float = 144.0
+    """ms, of the adaptation."""
+    a: float = 4.0
+    """nS, subthreshold adaptation."""
+    b: float = 80.5
+    """pA, jump of the adaptation at a spike."""
+    surrogate: str = "atan"
+    slope: float = 0.1
+    """Of the surrogate derivative, per mV."""
+
+    DRIVE = 5000.0
+    """pA, what a network multiplies its unit drives with: they are in units of a threshold elsewhere."""
+
+    SPAN = 90.0
+    """mV, from rest to the threshold: what is one unit elsewhere."""
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> AdExState:
+        v = torch.full((batch, n), self.v_leak, device=device)
+        return AdExState(v, torch.zeros_like(v))
+
+    def step(self, s: AdExState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, AdExState]:
+        """The reset of v is detached from the gradient."""
+        decay = math.exp(-dt * self.g_leak / self.capacitance)
+        onset = self.delta_t * ((s.v - self.v_t) / self.delta_t).clamp(max=10.0).exp()  # 10: beyond it, v spikes within a tick
+        target = self.v_leak + onset + (drive - s.w) / self.g_leak
+        v = capped(target + decay * (s.v - target), self.v_threshold + 1.0)  # a spike has no height
+        w = s.w + (1.0 - math.exp(-dt / self.tau_w)) * (self.a * (s.v - self.v_leak) - s.w)
+        z = spike(v - self.v_threshold, self.surrogate, self.slope)
+        fired = z.detach()
+        return z, AdExState(torch.where(fired.bool(), self.v_reset, v), w + fired * self.b)
+
+
+NEURON = AdEx

@@ -1,0 +1,69 @@
+"""Current-based leaky integrate-and-fire: a first-order synapse before the membrane.      dt and the τ in ms.
+
+    τ_syn di/dt = -i,  i ← i + drive at a spike        τ_mem dv/dt = v_leak - v + R i,   R = τ_mem per ms
+
+i ← e^{-dt/τ_syn} i + drive;   v ← v_leak + e^{-dt/τ_mem} (v - v_leak) + dt i;   spike and reset as LIF. The drive is an
+impulse: a steady current of x per ms is a drive of x dt. The defaults are PopSAN's at dt = 1 (Tang et al. 2020, eq. 2-4:
+current decay ½, voltage decay ¾, threshold ½, rectangular surrogate of width 1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.neurons import Core, after_spike
+from bio_rl.surrogates import spike
+
+
+class CubaLIFState(NamedTuple):
+    v: Tensor
+    """[B, N] membrane potential after the last tick's reset."""
+    i: Tensor
+    """[B, N] synaptic current."""
+
+
+class CubaLIF(NamedTuple):
+    """Constants; names as in NIR."""
+
+    tau_mem: float = -1.0 / math.log(0.75)
+    """ms, membrane time constant."""
+    tau_syn: float = 1.0 / math.log(2.0)
+    """ms, of the synaptic current."""
+    v_threshold: float = 0.5
+    v_leak: float = 0.0
+    v_reset: float | None = 0.0
+    """Potential after a spike; None subtracts the threshold instead (soft reset)."""
+    surrogate: str = "rectangle"
+    slope: float = 1.0
+    """Of the surrogate derivative, per unit of membrane potential."""
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> CubaLIFState:
+        v = torch.full((batch, n), self.v_leak, device=device)
+        return CubaLIFState(v, torch.zeros_like(v))
+
+    def step(self, s: CubaLIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, CubaLIFState]:
+        """The reset is detached from the gradient."""
+        i = math.exp(-dt / self.tau_syn) * s.i + drive
+        v = self.v_leak + math.exp(-dt / self.tau_mem) * (s.v - self.v_leak) + dt * i
+        z = spike(v - self.v_threshold, self.surrogate, self.slope)
+        v = after_spike(v, z, self.v_threshold, self.v_reset)
+        return z, CubaLIFState(v, i)
+
+    def core(self, dt: float) -> Core:
+        return Core(
+            decay=math.exp(-dt / self.tau_mem),
+            gain=dt,
+            decay_synapse=math.exp(-dt / self.tau_syn),
+            v_threshold=self.v_threshold,
+            v_leak=self.v_leak,
+            v_reset=self.v_reset,
+            surrogate=self.surrogate,
+            slope=self.slope,
+        )
+
+
+NEURON = CubaLIF

@@ -1,0 +1,64 @@
+"""A stochastic neuron: leaky integration, and spikes by an escape rate that grows exponentially towards the threshold.
+
+    ρ(v) = ρ_θ exp((v - v_threshold) / Δ)        P(spike in dt) = 1 - exp(-ρ(v) dt)        v ← v_reset after a spike
+
+dt and τ in ms, ρ in spikes per ms; v and drive in units of the threshold. Gerstner et al., Neuronal Dynamics (2014), §9.1;
+the neuron of TD-LTP (Frémaux, Sprekeler & Gerstner 2013). The draws are a pure function of a key in the state; the gradient is
+that of the spike probability.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl import random
+from bio_rl.neurons import after_spike
+
+
+class EscapeState(NamedTuple):
+    v: Tensor
+    """[B, N] membrane potential after the last tick's reset."""
+    key: Tensor
+    """[B] noise key of the next tick; a reset does not touch it."""
+
+
+class EscapeNoise(NamedTuple):
+    """Constants."""
+
+    tau_mem: float = 20.0
+    """ms, membrane time constant."""
+    v_threshold: float = 1.0
+    v_leak: float = 0.0
+    v_reset: float | None = 0.0
+    """Potential after a spike; None subtracts the threshold instead (soft reset)."""
+    rate_threshold: float = 0.1
+    """ρ_θ, spikes per ms of a membrane at the threshold."""
+    delta: float = 0.2
+    """Δ, width of the noisy threshold; towards 0 the neuron becomes a LIF."""
+    seed: int = 0
+    """Of the noise keys; a layer of its own takes a seed of its own."""
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> EscapeState:
+        return EscapeState(torch.full((batch, n), self.v_leak, device=device), random.keys(self.seed, batch, device))
+
+    def probability(self, v: Tensor, dt: float = 1.0) -> Tensor:
+        """Of a spike within dt at the potential v; an expm1 keeps it exact where it is small."""
+        rate = self.rate_threshold * ((v - self.v_threshold) / self.delta).clamp(max=20.0).exp()
+        return -torch.expm1(-rate * dt)
+
+    def step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, EscapeState]:
+        """The reset is detached from the gradient."""
+        decay = math.exp(-dt / self.tau_mem)
+        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        p = self.probability(v, dt)
+        drawn = (random.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
+        z = drawn + (p - p.detach())  # the value drawn, the derivative of its mean
+        v = after_spike(v, drawn, self.v_threshold, self.v_reset)
+        return z, EscapeState(v, random.advance(s.key))
+
+
+NEURON = EscapeNoise

@@ -1,0 +1,85 @@
+"""Izhikevich's simple model, the firing patterns of cortical neurons from two equations.      v in mV, dt in ms.
+
+    dv/dt = 0.04 v² + 5 v + 140 - u + drive        du/dt = a (b v - u)        v ≥ 30 mV → spike, v ← c, u ← u + d
+
+Izhikevich 2003, IEEE Trans. Neural Networks 14:1569, eq. 1-3. As in its listing v is advanced in half steps (of at most ½ ms)
+and u once a tick of up to 1 ms. The drive is the paper's I (about 10 makes a regular spiking neuron fire tonically).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.neurons import capped
+from bio_rl.surrogates import spike
+
+
+class IzhikevichState(NamedTuple):
+    v: Tensor
+    """[B, N] mV, membrane potential after the last tick's reset."""
+    u: Tensor
+    """[B, N] mV/ms, recovery."""
+
+
+class Izhikevich(NamedTuple):
+    """Constants; by default a regular spiking neuron. See `PRESETS`."""
+
+    a: float = 0.02
+    """1/ms, rate of the recovery."""
+    b: float = 0.2
+    """1/ms, its sensitivity to v."""
+    c: float = -65.0
+    """mV, v after a spike."""
+    d: float = 8.0
+    """mV/ms, jump of the recovery at a spike."""
+    v_threshold: float = 30.0
+    """mV, peak of a spike."""
+    surrogate: str = "atan"
+    slope: float = 0.1
+    """Of the surrogate derivative, per mV."""
+
+    DRIVE = 50.0
+    """What a network multiplies its unit drives with: they are in units of a threshold elsewhere."""
+
+    SPAN = 100.0
+    """mV, from rest to the threshold: what is one unit elsewhere."""
+
+    def rest(self) -> tuple[float, float]:
+        """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c) where there is none."""
+        root = (5.0 - self.b) ** 2 - 4 * 0.04 * 140.0
+        v = (-(5.0 - self.b) - math.sqrt(root)) / 0.08 if root >= 0 else self.c
+        return v, self.b * v
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> IzhikevichState:
+        v, u = self.rest()
+        return IzhikevichState(torch.full((batch, n), v, device=device), torch.full((batch, n), u, device=device))
+
+    def step(self, s: IzhikevichState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, IzhikevichState]:
+        """The reset of v is detached from the gradient."""
+        v, u = s
+        half_steps = max(1, math.ceil(dt / 0.5))
+        for _ in range(half_steps):
+            v = v + dt / half_steps * ((0.04 * v + 5.0) * v + 140.0 - u + drive)
+            v = capped(v, self.v_threshold + 1.0)  # a spike has no height: without a bound v² runs away within a tick
+        u = u + dt * self.a * (self.b * v - u)
+        z = spike(v - self.v_threshold, self.surrogate, self.slope)
+        fired = z.detach()
+        return z, IzhikevichState(torch.where(fired.bool(), self.c, v), u + fired * self.d)
+
+
+PRESETS = {
+    "regular_spiking": Izhikevich(a=0.02, b=0.2, c=-65.0, d=8.0),
+    "intrinsically_bursting": Izhikevich(a=0.02, b=0.2, c=-55.0, d=4.0),
+    "chattering": Izhikevich(a=0.02, b=0.2, c=-50.0, d=2.0),
+    "fast_spiking": Izhikevich(a=0.1, b=0.2, c=-65.0, d=2.0),
+    "low_threshold_spiking": Izhikevich(a=0.02, b=0.25, c=-65.0, d=2.0),
+    "thalamo_cortical": Izhikevich(a=0.02, b=0.25, c=-65.0, d=0.05),
+    "resonator": Izhikevich(a=0.1, b=0.26, c=-65.0, d=2.0),
+}
+"""The classes of Izhikevich 2003, fig. 2."""
+
+NEURON = Izhikevich

@@ -1,0 +1,38 @@
+"""The readout that does not spike: a leaky integrator of its input.      dt and τ in ms.
+
+    y ← κ y + (1 - κ) drive,   κ = e^{-dt/τ_out}
+
+Bellec et al. 2020, methods, "output": τ_out 20 ms, 2 ms on Atari. The output of a tick is the membrane itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LeakyIntegratorState(NamedTuple):
+    v: Tensor
+    """[B, N] membrane potential."""
+
+
+class LeakyIntegrator(NamedTuple):
+    """Constants."""
+
+    tau_out: float = 20.0
+    """ms."""
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> LeakyIntegratorState:
+        return LeakyIntegratorState(torch.zeros(batch, n, device=device))
+
+    def step(self, s: LeakyIntegratorState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LeakyIntegratorState]:
+        """(membrane [B, N], state): no spikes."""
+        keep = math.exp(-dt / self.tau_out)
+        v = keep * s.v + (1.0 - keep) * drive
+        return v, LeakyIntegratorState(v)
+
+
+NEURON = LeakyIntegrator

@@ -1,0 +1,71 @@
+"""Leaky integrate-and-fire whose membrane time constant is learned.      dt and τ in ms.
+
+    v ← v_leak + e^{-dt/τ} (v - v_leak) + (1 - e^{-dt/τ}) drive,     τ = τ_min + softplus(w),   w learned
+
+Spike and reset as LIF. Fang et al. 2021 (PLIF) learn 1/τ = σ(w) of the Euler step with one w a layer; here the decay is exact
+in dt, so that halving dt converges, and a w for every neuron is possible.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from bio_rl.neurons import Core, after_spike
+from bio_rl.neurons.lif import LIFState
+from bio_rl.surrogates import spike
+
+TAU_MIN = 0.2
+"""ms: a membrane that keeps less than 1 % per tick of 1 ms has no memory left to learn."""
+
+
+class PLIF(NamedTuple):
+    """Constants, one of which is a parameter."""
+
+    w: float | Tensor = math.log(math.expm1(2.0 - TAU_MIN))
+    """Learned, [] or [N]; 2 ms by default."""
+    v_threshold: float = 1.0
+    v_leak: float = 0.0
+    v_reset: float | None = 0.0
+    """Potential after a spike; None subtracts the threshold instead (soft reset)."""
+    surrogate: str = "atan"
+    slope: float = 2.0
+    """Of the surrogate derivative, per unit of membrane potential."""
+
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
+        return LIFState(torch.full((batch, n), self.v_leak, device=device))
+
+    def tau_mem(self) -> Tensor:
+        """ms, [] or [N]."""
+        return TAU_MIN + softplus(torch.as_tensor(self.w))
+
+    def learning(self, tau_mem: float, n: int) -> PLIF:
+        """The same with a fresh parameter per neuron, [n], that starts at `tau_mem` ms."""
+        if tau_mem <= TAU_MIN:
+            raise ValueError(f"tau_mem is {tau_mem} ms, expected more than {TAU_MIN}")
+        return self._replace(w=torch.full((n,), math.log(math.expm1(tau_mem - TAU_MIN))))
+
+    def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
+        """The reset is detached from the gradient."""
+        decay = torch.exp(-dt / self.tau_mem())
+        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        z = spike(v - self.v_threshold, self.surrogate, self.slope)
+        v = after_spike(v, z, self.v_threshold, self.v_reset)
+        return z, LIFState(v)
+
+    def core(self, dt: float) -> Core:
+        return Core(
+            decay=torch.exp(-dt / self.tau_mem()),
+            v_threshold=self.v_threshold,
+            v_leak=self.v_leak,
+            v_reset=self.v_reset,
+            surrogate=self.surrogate,
+            slope=self.slope,
+        )
+
+
+NEURON = PLIF

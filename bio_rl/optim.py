@@ -1,0 +1,32 @@
+"""All parameters of a learner as one vector: an optimiser step and the clipping of gradients are then one operation each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
+    """One parameter [Σ numel] whose memory, and whose gradient's, the given ones share from now on.
+
+    Call it once the parameters are on their device. A backward pass adds to the shared gradient, so clear that one, in place.
+    Raises ValueError for parameters of several dtypes or devices, or none.
+    """
+    parts = list(parameters)
+    kinds = {(p.dtype, p.device) for p in parts}
+    if len(kinds) != 1:
+        raise ValueError(f"flatten: expected parameters of one dtype on one device, got {sorted(map(str, kinds)) or 'none'}")
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parts]))
+    flat.grad = torch.zeros_like(flat)
+    offset = 0
+    for p in parts:
+        p.data, p.grad = (x[offset : offset + p.numel()].view_as(p) for x in (flat.data, flat.grad))
+        offset += p.numel()
+    return flat
+
+
+def clip_(grad: Tensor, max_norm: float) -> None:
+    """Scale `grad` down to the norm `max_norm` where it is longer (Pascanu et al. 2013), without a device synchronisation."""
+    grad.mul_((max_norm / (torch.linalg.vector_norm(grad) + 1e-6)).clamp(max=1.0))
