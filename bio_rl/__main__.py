@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, networks, training, vector
+from bio_rl import checkpoint, config, discovery, energy, networks, training, vector
 from bio_rl.config import Run
 
 EXAMPLES = """other commands:
-  eval RUN      greedy evaluation            play RUN     film an episode
-  resume RUN    continue, also longer        list KIND    envs, agents or networks
+  eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
+  resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
 `train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
 
 
@@ -42,15 +42,19 @@ class Eval(Place):
     best: bool = False
     """The weights that evaluated best in training, instead of the last."""
     json: bool = False
-    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths."""
+    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a decision's, by network)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Play(Place):
-    """Film a greedy episode of a run."""
+    """Film a greedy episode of a run, or draw what its neurons do."""
 
     video: Path | None = None
-    """The file to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
+    """The film to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
+    raster: Path | None = None
+    """The picture to write instead, .png, .svg or .pdf: input, spikes, membranes, action and reward on one time axis."""
+    decisions: int = 50
+    """Length of the raster."""
     seed: int = training.FINAL_SEED
     """Of the start state."""
     best: bool = False
@@ -70,7 +74,7 @@ class List:
     """List what there is."""
 
     kind: tyro.conf.Positional[str]
-    """envs, agents or networks."""
+    """envs, agents, networks or neurons."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -130,17 +134,26 @@ def evaluate(arguments: Sequence[str]) -> None:
     given: Eval = parse(Eval, arguments, "eval")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
     result = training.evaluate_run(trained, given.episodes, given.seed)
+    counts = training.operations_per_decision(trained)
     if given.json:
-        print(json.dumps(result.as_dict()))
-    else:
-        print(f"{trained.experiment.run.env} after {trained.steps:,} steps: {result}")
+        figures = {name: {k: float(x) for k, x in c._asdict().items()} for name, c in counts.items()}
+        print(json.dumps({**result.as_dict(), "operations": figures}))
+        return
+    print(f"{trained.experiment.run.env} after {trained.steps:,} steps: {result}")
+    for name, count in counts.items():
+        beside = " of the default size, for comparison" if name != trained.experiment.run.network else ""
+        print(f"per decision {energy.summary(count)}: {name}{beside}")
 
 
 def play(arguments: Sequence[str]) -> None:
-    from bio_rl.viz import video
+    from bio_rl.viz import raster, video
 
     given: Play = parse(Play, arguments, "play")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    if given.raster is not None:
+        print(f"wrote {raster.draw(trained, given.raster, given.seed, given.decisions)}")
+        if given.video is None:
+            return
     path, total = video.film(trained, given.video or trained.folder / "episode.mp4", given.seed)
     print(f"return {total:.1f}; wrote {path}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bio_rl.runner import begin, decide
-from bio_rl.types import Agent
+from bio_rl.types import Agent, Probe
 from bio_rl.vector import Vector
 
 MAX_STEPS = 100_000
@@ -81,3 +81,43 @@ def frames(agent: Agent, env: Vector, seed: int) -> tuple[list[np.ndarray], floa
         if bool(transition.terminated[0] | transition.truncated[0]):
             break
     return pictures, total
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a brain did in the first environment, decision by decision: D of them, until its episode ended."""
+
+    probe: Probe
+    """Of all D decisions; of all rows."""
+    actions: np.ndarray
+    """[D, A], or [D, 1] for choices."""
+    rewards: np.ndarray
+    """[D]."""
+
+    def train(self, name: str) -> np.ndarray:
+        """A record of the first row with all ticks in one row, [D·K, N]; what is held for a decision is repeated K times."""
+        rows = [x[:, 0].cpu().numpy() for x in self.probe.records[name]]
+        return np.concatenate([np.repeat(x, self.ticks, 0) if len(x) == 1 else x for x in rows])
+
+    @property
+    def ticks(self) -> int:
+        """K."""
+        return len(self.probe.records["spikes/1"][0])
+
+    @property
+    def layers(self) -> int:
+        """How many layers spiked; 0 for a network of other units."""
+        return sum(name.startswith("spikes/") for name in self.probe.records)
+
+
+def record(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+    """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding network reports."""
+    life, probe = begin(agent, env, seed), Probe()
+    actions, rewards = [], []
+    for _ in range(decisions):
+        transition, life = decide(agent, env, life, explore=False, probe=probe)
+        actions.append(transition.action[0].reshape(-1).cpu().numpy())
+        rewards.append(float(transition.reward[0]))
+        if bool(transition.terminated[0] | transition.truncated[0]):
+            break
+    return Recording(probe, np.stack(actions), np.array(rewards))

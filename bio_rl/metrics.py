@@ -12,6 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ class MetricsLog:
         """Put a text, such as the table of hyperparameters, on TensorBoard's text page."""
         if self._board is not None:
             self._guarded(self._board.add_text, name, markdown, 0)
+
+    def image(self, name: str, pixels: Any, step: int) -> None:
+        """Put a grey picture [H, W], 0 black to 1 white, on TensorBoard's image page."""
+        if self._board is not None:
+            self._guarded(partial(self._board.add_image, dataformats="HW"), name, pixels, step)
 
     def flush(self) -> None:
         """Hand TensorBoard's queue to the system; `metrics.jsonl` is never behind."""

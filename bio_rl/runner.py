@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bio_rl.state import rows, stack, tree_map
-from bio_rl.types import Agent, Episodes, Metrics, Percept, Rollout, State, Steps, Transition
+from bio_rl.types import Agent, Episodes, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.vector import Ended, Step, Vector
 
 
@@ -35,10 +35,10 @@ def begin(agent: Agent, env: Vector, seed: int | None = None) -> Life:
     return Life(Percept(obs, torch.zeros_like(action), zero, never, ~never), agent.initial_state(n))
 
 
-def decide(agent: Agent, env: Vector, life: Life, explore: bool = True) -> tuple[Transition, Life]:
+def decide(agent: Agent, env: Vector, life: Life, explore: bool = True, probe: Probe | None = None) -> tuple[Transition, Life]:
     """One decision in all environments."""
     percept, state, junk = life
-    out = agent.act(percept, state, explore)
+    out = agent.act(percept, state, explore) if probe is None else agent.act(percept, state, explore, probe)
     step = env.step(out.action)
     valid = step.valid if step.valid is not None else torch.ones_like(step.terminated)
     transition = Transition(

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bio_rl import checkpoint, config, runfolder, vector
 from bio_rl.checkpoint import CheckpointError, Checkpoints
 from bio_rl.config import Experiment
-from bio_rl.evaluation import Evaluation, evaluate
+from bio_rl.energy import Operations, operations
+from bio_rl.evaluation import Evaluation, evaluate, record
 from bio_rl.metrics import EpisodeStats, MetricsLog
+from bio_rl.networks import Blueprint
 from bio_rl.panel import Panel
 from bio_rl.runner import Runner
 from bio_rl.vector import FaultyEnvironmentError, Vector
@@ -27,6 +30,10 @@ EVAL_SEED = 1_000_000
 """Of the greedy evaluations while training; `FINAL_SEED` of the one that is reported, on other start states."""
 FINAL_SEED = 2_000_000
 FINAL_EPISODES = 20
+PICTURED = 32
+"""Decisions of the raster on TensorBoard."""
+MOST = 0.9
+"""Share of a layer's neurons that may be silent, or fire always, before somebody is told."""
 
 
 @dataclass
@@ -142,6 +149,24 @@ def evaluate_run(
         env.close()
 
 
+def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str, Operations]:
+    """The synaptic operations of a run's network and of an MLP of the default sizes for the same task, by network.
+
+    Means over the first `decisions` greedy decisions of one episode.
+    """
+    experiment = trained.experiment
+    counts = {}
+    env = vector.make(experiment.run.env, 1, device=trained.agent.device)
+    try:
+        counts[experiment.run.network] = operations(record(trained.agent, env, FINAL_SEED, decisions).probe, 1)
+        if experiment.run.network != "mlp" and not experiment.network.image:
+            plain = replace(config.replace_run(experiment, network="mlp"), network=Blueprint.default("mlp"))
+            counts["mlp"] = operations(record(make_agent(plain, env), env, FINAL_SEED, 1).probe, 1)
+    finally:
+        env.close()
+    return counts
+
+
 def read_last(folder: Path) -> dict[str, Any]:
     """The newest readable checkpoint of a run. Raises CheckpointError where there is none."""
     path = Checkpoints(folder / "checkpoints").last()
@@ -170,6 +195,7 @@ class Session:
         self.saved = 0
         self.elapsed = 0.0
         self.stop = False
+        self.warned: set[str] = set()
 
     def restore(self, tree: dict[str, Any]) -> None:
         """Take up the run where a checkpoint left it, and say what is and what is not as it was."""
@@ -223,9 +249,12 @@ class Session:
             if due or runner.seen - logged >= log_every:
                 logged = runner.seen
                 values = log.write(runner.seen, values)
+                self._warn(values, panel)
             panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values)
             if due:
                 self._save(values.get("eval/mean_reward"))
+                if run.eval_episodes and "spikes/1_rate" in metrics:
+                    self._picture(log)
         if self.stop:
             self._save(None)
 
@@ -248,6 +277,30 @@ class Session:
             return evaluate(agent, env, EVAL_SEED).mean
         finally:
             env.close()
+
+    def _picture(self, log: MetricsLog) -> None:
+        """The spikes of a few greedy decisions on TensorBoard: neurons down, ticks across."""
+        env = vector.make(self.experiment.run.env, 1, device=self.runner.env.device)
+        try:
+            seen = record(self.runner.agent, env, EVAL_SEED, PICTURED)
+        finally:
+            env.close()
+        if seen.layers:
+            spikes = np.concatenate([seen.train(f"spikes/{i + 1}") for i in range(seen.layers)], 1)
+            log.image("spikes/raster", 1.0 - spikes.T, self.runner.seen)
+
+    def _warn(self, values: Mapping[str, float], panel: Panel) -> None:
+        """Say once of each layer that most of its neurons never fire, or always."""
+        for name, value in values.items():
+            layer, _, figure = name.rpartition("_")
+            if figure in ("dead", "saturated") and value > MOST and layer not in self.warned:
+                self.warned.add(layer)
+                never = "never fire" if figure == "dead" else "fire at every tick"
+                way = "higher" if figure == "dead" else "lower"
+                panel.print(
+                    f"note: {value:.0%} of the neurons of layer {layer.rpartition('/')[2]} {never}; "
+                    f"a {way} --{self.experiment.run.network}.gain or a --{self.experiment.run.network}.target-rate helps"
+                )
 
     def _save(self, score: float | None) -> None:
         """Checkpoint everything that an exact continuation needs; keep it as the best where `score` beats the others."""

@@ -8,7 +8,7 @@ import gymnasium as gym
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl import agents, discovery, envs, networks
+from bio_rl import agents, discovery, envs, networks, neurons
 
 
 def _first_line(module: str) -> str:
@@ -55,4 +55,5 @@ KINDS: dict[str, Callable[[], None]] = {
     "envs": environments,
     "agents": lambda: _names(agents, "agents"),
     "networks": lambda: _names(networks, "networks"),
+    "neurons": lambda: _names(neurons, "neurons"),
 }
