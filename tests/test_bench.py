@@ -5,14 +5,16 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from bio_rl.bench import __main__ as cli
-from bio_rl.bench import _report, learning
+from bio_rl.bench import _report, learning, neurons
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
     "env_step": ["--env", "Hopper-v5", "--num-envs", "4", "--rounds", "1", "--seconds", "0.02"],
     "runner": ["--num-envs", "1", "--steps", "8", "--rollouts", "1", "--rounds", "2"],
+    "neurons": ["--shapes", "2", "3", "4", "5", "2", "--threads", "1", "--rounds", "1", "--seconds", "0.001"],
     "ppo": ["--num-envs", "4", "--rollout", "16", "--minibatch", "32", "--epochs", "1", "--rounds", "1", "--updates", "1"],
 }
 
@@ -49,6 +51,7 @@ def test_an_unknown_bench_exits_with_2_and_names_the_nearest(capsys):
     [
         (["env_step", "--seconds", "0"], "expected positive"),
         (["env_step", "--env", "CartPole-v1"], "no environment of its own"),
+        (["neurons", "--threads", "0"], "expected positive"),
         (["learning", "--jobs", "0"], "--jobs is 0"),
         (["learning", "--network", "spikin"], "did you mean 'spiking'"),
     ],
@@ -71,6 +74,37 @@ def test_sides_are_measured_in_turn_and_ratios_are_paired():
     figures = measured.figures("a", "b")
     assert figures["steps_per_s"] == 4.0  # median of 2, 4, 6
     assert figures["vs_b"] == 2.0 and figures["vs_b_quartiles"] == [1.5, 2.5]  # of 2/1, 4/4, 6/2
+
+
+def test_all_sides_of_neurons_have_the_same_weights_and_ours_computes_what_spikingjelly_does():
+    pytest.importorskip("spikingjelly", exc_type=ImportError)
+    forwards, x = neurons.sides(3, 4, 5, 6, 2)
+    assert next(iter(forwards)) == "ours" and forwards.keys() >= {"ours", "spikingjelly", "mlp"}
+    out = {side: module(x).detach() for side, module in forwards.items()}
+    assert out["ours"].shape == (3, 4, 2) and out["ours"].std() > 0
+    assert torch.allclose(out["ours"], out["spikingjelly"]) and not torch.allclose(out["ours"], out["mlp"])
+    for module in forwards.values():
+        assert all(torch.equal(a, b) for a, b in zip(module.parameters(), forwards["ours"].parameters(), strict=True))
+
+
+def test_a_missing_peer_is_left_out_and_the_rest_is_measured(monkeypatch, capsys):
+    def missing(n_in, hidden, n_out):
+        raise ImportError("No module named 'norse'")
+
+    monkeypatch.setattr(neurons, "PEERS", {"norse": missing, "mlp": neurons.Mlp})
+    cli.main(["neurons", *TINY["neurons"], "--json"])
+    printed = capsys.readouterr().out
+    assert "norse is left out" in printed and "bio-rl[bench]" in printed
+    results = json.loads(printed.strip().splitlines()[-1])["results"]
+    assert results["geometric mean"].keys() == {"vs_mlp", "vs_mlp_min"} and "norse_ms" not in results["T2 B3 4-5-2"]
+
+
+def test_the_mean_over_shapes_takes_the_fastest_peer_of_each():
+    def rounds(ours, norse, snntorch):
+        return _report.Rounds({"ours": [ours], "norse": [norse], "snntorch": [snntorch], "mlp": [2 * ours]})
+
+    found = neurons.means({"a": rounds(8.0, 1.0, 2.0), "b": rounds(9.0, 9.0, 3.0)})  # calls per second: 8/2 and 9/9
+    assert found == {"vs_fastest_peer": 2.0, "vs_fastest_peer_min": 1.0, "vs_mlp": 0.5, "vs_mlp_min": 0.5}
 
 
 def record(mean: float) -> dict:

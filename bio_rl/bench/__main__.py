@@ -1,6 +1,7 @@
 """`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one object as the last line.
 
-A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`.
+A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`. Where this machine has
+nothing for it to measure it says so and returns {}: no table then, and `--out` keeps what it had.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    _report.show(f"{name} on {_report.device()}", results)
+    if results:
+        _report.show(f"{name} on {_report.device()}", results)
     values = _report.report(name, settings, results)
-    if settings.out is not None:
+    if settings.out is not None and results:
         _report.save(settings.out, values)
         print(f"wrote {settings.out}")
     if settings.json:

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from bio_rl import runfolder
 
-PEERS = ("stable-baselines3", "envpool")
+PEERS = ("stable-baselines3", "envpool", "spikingjelly", "snntorch", "norse")
 SPREADS = ("_quartiles", "_interval")
 """Endings of figures [low, high] that belong to the figure of the same name without the ending."""
 
