@@ -83,6 +83,25 @@ def test_nan_stops_training_with_its_index_its_step_and_the_checkpoint_kept(caps
     assert bio_rl.load("latest", run_dir=tmp_path).steps == 4
 
 
+def test_play_draws_a_raster_of_a_spiking_run_and_refuses_one_without_spikes(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    small = ["--steps", "64", "--num-envs", "2", "--ppo.rollout", "16", "--ppo.minibatch", "16", "--run-dir", str(tmp_path)]
+    main([*small, "--spiking.hidden", "8", "6", "--eval-episodes", "1", "--checkpoints", "1"])
+    main(["play", "latest", "--run-dir", str(tmp_path), "--raster", str(tmp_path / "spikes.png"), "--decisions", "7"])
+    assert (tmp_path / "spikes.png").stat().st_size > 10_000
+    assert "expected a file that ends in" in refused(capsys, "play", "--run-dir", str(tmp_path), "--raster", "spikes.txt")
+    main(["eval", "latest", "--run-dir", str(tmp_path), "--episodes", "1"])
+    said = capsys.readouterr().out
+    assert "ACs" in said and "mlp of the default size" in said
+    main([*small, "--network", "mlp", "--eval-episodes", "0"])
+    assert "no spikes to draw" in refused(capsys, "play", "--run-dir", str(tmp_path), "--raster", str(tmp_path / "no.png"))
+
+
+def test_a_neuron_is_chosen_with_one_flag_and_an_unknown_one_is_refused(capsys):
+    assert "did you mean 'alif'" in refused(capsys, "--neuron", "aliff")
+    assert "neuron" in refused(capsys, "--network", "mlp", "--neuron", "alif")
+
+
 def test_eval_prints_one_json_object(capsys, run):
     main(["eval", str(run), "--episodes", "3", "--json"])
     result = json.loads(capsys.readouterr().out)
