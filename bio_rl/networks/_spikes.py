@@ -143,6 +143,8 @@ class SpikingState(NamedTuple):
     """The neurons' state of each layer with `memory`, else empty."""
     key: tuple[Tensor, ...]
     """The noise key [B] of a code or of memoryless neurons that draw, else empty; it is never reset."""
+    code: tuple[State, ...] = ()
+    """The state of an encoder that has one, else empty."""
 
 
 class SpikingNetwork(nn.Module):
@@ -166,6 +168,14 @@ class SpikingNetwork(nn.Module):
         keys: [T, B], a noise key for each decision, where something draws."""
         raise AssertionError("a network has an encoder of its own")
 
+    def rest_of_code(self, batch: int) -> tuple[State, ...]:
+        """The fresh state of an encoder that has one."""
+        return ()
+
+    def changes(self, xs: Percept, code: State) -> tuple[Tensor, State]:
+        """Further input [T, B, F'] of an encoder with a state, and that state after it."""
+        raise AssertionError("a network whose encoder has a state says what it sends")
+
     def initial_state(self, batch: int) -> SpikingState | tuple[()]:
         device = self.readout.weight.device
         layers: tuple[State, ...] = ()
@@ -173,7 +183,8 @@ class SpikingNetwork(nn.Module):
             seeds = range(int(self.seed), int(self.seed) + len(self.layers))
             layers = tuple(layer.rest(random.keys(s, batch, device)) for s, layer in zip(seeds, self.layers, strict=True))
         key = (random.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
-        return SpikingState(layers, key) if layers or key else ()
+        code = self.rest_of_code(batch)
+        return SpikingState(layers, key, code) if layers or key or code else ()
 
     def forward(self, x: Percept, state: SpikingState | tuple[()], probe: Probe | None = None):
         """One decision: ([B, n_out], state)."""
@@ -205,7 +216,10 @@ class SpikingNetwork(nn.Module):
         k, (t, b) = self.config.ticks, xs.reset.shape
         check_batch(state, b, "spiking")
         keys, key = _decision_keys(state.key[0], t) if self.keyed else (None, ())
-        spikes = self.encode(xs.obs, keys)
+        spikes, code = self.encode(xs.obs, keys), state.code if state else ()
+        if code:
+            moved, code = self.changes(xs, code[0])
+            spikes, code = torch.cat((spikes, moved), -1), (code,)
         reset, before = (xs.reset, state.layers) if self.config.memory else self._at_rest(t * b, keys)
         if not self.config.memory and spikes.dim() == 4:
             spikes = spikes.transpose(0, 1)
@@ -230,7 +244,7 @@ class SpikingNetwork(nn.Module):
         if probe is not None:
             probe.synapses("readout", self.readout.weight, rates)
         out = self.readout(rates).view(t, b, -1)
-        return out, SpikingState(tuple(after) if self.config.memory else (), key) if state else ()
+        return out, SpikingState(tuple(after) if self.config.memory else (), key, code) if state else ()
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
         """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each layer's state)."""

@@ -8,14 +8,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from bio_rl import discovery
+from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.rate import poisson
 from bio_rl.connections import dense
 from bio_rl.networks._spikes import Layer, Spikes, SpikingNetwork
+from bio_rl.types import Percept
 
 CODES = ("current", "deterministic", "latency", "poisson")
 
@@ -31,6 +34,9 @@ class Config(Spikes):
     code: str = "current"
     """How the fields drive the first layer: as a direct current, by deterministic or poisson spikes, or by latency, one spike
     each that comes the sooner the stronger."""
+    events: float = 0.0
+    """Threshold, in standard deviations, of an event encoder beside the fields: two more inputs per dimension say how often it
+    has moved so far up and down since the last decision. It remembers across decisions; 0 for none. Needs the code current."""
     critic: str = "mlp"
     """Network that values states while training; `spiking` for one like this."""
 
@@ -39,6 +45,8 @@ class Config(Spikes):
         self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 64 64")
         self._refuse(len(self.tau_mem) not in (1, len(self.hidden)), "tau_mem", f"one time constant or {len(self.hidden)}")
         self._refuse(self.reach <= 0, "reach", "a positive number")
+        impossible = self.events < 0 or (self.events > 0 and self.code != "current")
+        self._refuse(impossible, "events", "0, or a positive threshold with the code current")
         if self.code not in CODES:
             raise ValueError(f"code is {self.code!r}; {discovery.suggestion(self.code, CODES)}")
 
@@ -59,9 +67,22 @@ class Network(SpikingNetwork):
     """Kind of its layers."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
-        stack = layers(config, n_in * config.population, self.LAYER, spikes_in=config.code != "current")
+        cells = config.population + (2 if config.events else 0)
+        stack = layers(config, n_in * cells, self.LAYER, spikes_in=config.code != "current")
         super().__init__(config, stack, n_out, out_gain, draws=config.code == "poisson")
+        self.n_in = n_in
         self.population = Population(config.population, config.reach)
+
+    def rest_of_code(self, batch: int) -> tuple[delta.DeltaState, ...]:
+        return (delta.init(batch, self.n_in, self.readout.weight.device),) if self.config.events else ()
+
+    def changes(self, xs: Percept, code: delta.DeltaState) -> tuple[Tensor, delta.DeltaState]:
+        moved, never = [], torch.zeros_like(xs.reset[0])
+        for x, reset in zip(xs.obs, xs.reset, strict=True):
+            code = delta.DeltaState(torch.where(reset[:, None], x, code.sent))  # an episode begins without events
+            events, code = delta.events(code, x, never, self.config.events)
+            moved.append(events)
+        return torch.stack(moved), code
 
     def encode(self, obs: Tensor, keys: Tensor | None) -> Tensor:
         c = self.config

@@ -22,6 +22,8 @@ VARIANTS = {
         {"code": "deterministic"},
         {"code": "latency", "memory": True},
         {"soft_reset": True},
+        {"events": 0.1},
+        {"events": 0.1, "memory": True},
         {"hidden": (20, 10), "tau_mem": (2.0, 5.0)},
         *({"neuron": name} for name in discovery.names(neurons)),
         {"neuron": "escape_noise", "memory": True},
