@@ -123,7 +123,14 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
             near = difflib.get_close_matches(name, fields, n=1)
             guess = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{owner} has no setting called {name!r}{guess}")
-    return dataclasses.replace(config, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    return dataclasses.replace(config, **{name: _like(getattr(config, name), value) for name, value in values.items()})
+
+
+def _like(before: Any, value: Any) -> Any:
+    """`value` as a tuple where it stands for one: a list, or a single number for a setting that may have several."""
+    if isinstance(before, tuple) and isinstance(value, int | float | str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def experiment(

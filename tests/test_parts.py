@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bio_rl import distributions, random, state
+from bio_rl import config, distributions, random, state
 from bio_rl.neurons.lif import LIFState
 from bio_rl.normalize import RunningNorm
 
@@ -80,3 +80,8 @@ def test_categorical_samples_have_the_softmax_frequencies():
     drawn = distributions.Categorical(3).sample(out, torch.Generator().manual_seed(0))
     frequency = np.bincount(drawn.numpy(), minlength=3) / 20_000
     np.testing.assert_allclose(frequency, torch.tensor([0.0, 1.0, 2.0]).softmax(0).numpy(), atol=0.01)
+
+
+def test_one_number_stands_for_a_setting_that_may_have_several():
+    experiment = config.experiment(network="spiking", network_settings={"tau_mem": 3.0, "slope": [1.0, 4.0]})
+    assert experiment.network.config.tau_mem == (3.0,) and experiment.network.config.slope == (1.0, 4.0)
