@@ -43,7 +43,11 @@ class Config(Spikes):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 64 64")
-        self._refuse(len(self.tau_mem) not in (1, len(self.hidden)), "tau_mem", f"one time constant or {len(self.hidden)}")
+        self._refuse(
+            len(self.tau_mem) not in (1, len(self.hidden)),
+            "tau_mem",
+            f"one time constant, or one for each layer ({len(self.hidden)})",
+        )
         self._refuse(self.reach <= 0, "reach", "a positive number")
         impossible = self.events < 0 or (self.events > 0 and self.code != "current")
         self._refuse(impossible, "events", "0, or a positive threshold with the code current")

@@ -37,7 +37,7 @@ class Config(Spikes):
             wrong = len(getattr(self, name)) != len(self.channels) or min(getattr(self, name), default=0) < 1
             self._refuse(wrong, name, f"{len(self.channels)} positive numbers, one for each convolutional layer")
         depth = len(self.channels) + len(self.hidden)
-        self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant or {depth}")
+        self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
 
 
 class Picture(nn.Module):
