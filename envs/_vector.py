@@ -174,6 +174,11 @@ class NativeVectorEnv(VectorEnv):
         actions = np.ascontiguousarray(actions)  # sums over a row then run in the order of a single environment's
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, expected [num_envs, *action] = {self.action_space.shape}")
+        if isinstance(self.single_action_space, gym.spaces.Discrete):
+            known = (actions >= 0) & (actions < self.single_action_space.n)
+            if not known.all():
+                rows, n = np.flatnonzero(~known).tolist(), self.single_action_space.n
+                raise ValueError(f"actions are {actions[~known].tolist()} in rows {rows}, expected integers from 0 to {n - 1}")
         if self._elapsed.min() < 0:
             raise gym.error.ResetNeeded("step() was called before reset()")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():

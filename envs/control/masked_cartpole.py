@@ -64,15 +64,6 @@ class MaskedCartPole(NativeVectorEnv):
         high = np.array([2 * MAX_POSITION, 2 * MAX_ANGLE], np.float32)
         self._set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), gym.spaces.Discrete(2))
 
-    def _checked(self, actions: np.ndarray) -> np.ndarray:
-        actions = super()._checked(actions)
-        known = (actions == 0) | (actions == 1)
-        if not known.all():
-            raise ValueError(
-                f"actions are {actions[~known].tolist()} in rows {np.flatnonzero(~known).tolist()}, expected 0 or 1"
-            )
-        return actions
-
     def _reset_rows(self, rows: np.ndarray) -> None:
         for i in rows.tolist():
             self.physics[:, i] = self._rngs[i].uniform(-RESET_NOISE, RESET_NOISE, 4)

@@ -156,7 +156,7 @@ def test_resume_continues_bitwise(mode: AutoresetMode) -> None:
 def test_faults_of_the_caller_are_named() -> None:
     env = MaskedCartPole(3)
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"\[2\] in rows \[1\], expected 0 or 1"):
+    with pytest.raises(ValueError, match=r"\[2\] in rows \[1\], expected integers from 0 to 1"):
         env.step(np.array([0, 2, 1]))
     with pytest.raises(ValueError, match=r"shape \(3, 1\), expected"):
         env.step(np.zeros((3, 1), int))
