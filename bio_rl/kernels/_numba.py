@@ -289,13 +289,13 @@ def _after(x, v_threshold, v_reset, soft, out):
 
 @_jit
 def _backward(
-    lo, hi, shape, loop, numbers, learned, surrogate, ends, starts, grad_out, grad_drive, reset, xs, drive, v0, gdecay
+    lo, hi, shape, loop, numbers, learned, surrogate, ends, starts, grad_out, grad_drive, reset, xs, drive, v0
 ):  # fmt: skip
     """Rows lo to hi of shape (S, B, N).
 
     Addresses: the gradients `ends` of the final state (v, i, a; for r any) [B, N] each, 0 for zero; grad_out [O, M],
     reset [T, B], xs [S, M]. Written: grad_drive [D, M] and, unless it is 0, each of `starts`, the gradients of the initial
-    state. gdecay: None, or zeros for one block, to which the decay's gradient is added; then drive [D, M] and v0 [B, N] are
+    state. Returns, where the decay is learned, its gradient summed over blocks of rows; then drive [D, M] and v0 [B, N] are
     what went in.
     """
     steps, batch, n = shape
@@ -304,6 +304,7 @@ def _backward(
     size, rows = batch * n, max(1, _BLOCK // n)
     most = min(rows, hi - lo) * n
     derivative, before, state = np.empty(most, np.float32), np.empty(most, np.float32), np.empty((3, most), np.float32)
+    gdecay = _unless_none(learned, np.zeros(most, np.float32))
     for top in range(lo, hi, rows):
         left, m = top * n, (min(top + rows, hi) - top) * n
         gv = state[0, :m]
@@ -341,6 +342,7 @@ def _backward(
         _store(starts[0], left, gv)
         _store(starts[1], left, gi)
         _store(starts[2], left, ga)
+    return gdecay
 
 
 class _Plan(NamedTuple):
@@ -349,17 +351,20 @@ class _Plan(NamedTuple):
     surrogate: int
     loop: tuple[int, int, int, int]
     """ticks, hold, span, and 1 for a soft reset."""
+    present: tuple[bool, ...]
+    """Which of `_FIELDS` the neuron has. Autograd is shown these alone: every argument of its costs a small layer dearly."""
     numbers: np.ndarray
     """float32, of `_Numbers`."""
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(core: Core, ticks: int, hold: int, span: int, keep: float, dt: float) -> _Plan:
+def _plan(core: Core, present: tuple[bool, ...], ticks: int, hold: int, span: int, keep: float, dt: float) -> _Plan:
     numbers = _Numbers(
         core.decay, core.gain, core.v_threshold, core.v_leak, core.v_reset or 0.0, core.decay_synapse, core.decay_adaptation,
         core.adaptation, core.refractory, dt, 0.5 * dt, keep, core.slope,
     )  # fmt: skip
-    return _Plan(_SURROGATES[core.surrogate], (ticks, hold, span, int(core.v_reset is None)), np.array(numbers, np.float32))
+    loop = ticks, hold, span, int(core.v_reset is None)
+    return _Plan(_SURROGATES[core.surrogate], loop, present, np.array(numbers, np.float32))
 
 
 @torch.compiler.disable
@@ -372,79 +377,73 @@ def run(
     """
     if drive.dtype != torch.float32 or drive.device.type != "cpu":
         raise ValueError(f"backend 'numba' got a drive of {drive.dtype} on {drive.device}; known: torch.float32 on cpu")
-    fields = [getattr(state, name, None) for name in _FIELDS]
-    given = [x.float() if isinstance(x, Tensor) else None for x in fields]
+    fields = {name: x for name in _FIELDS if isinstance(x := getattr(state, name, None), Tensor)}
+    present = tuple([name in fields for name in _FIELDS])
+    given = [x.float() for x in fields.values()]
     decay = core.decay if isinstance(core.decay, Tensor) else None
-    plan = _plan(core if decay is None else core._replace(decay=0.0), ticks, hold, span, keep, dt)
+    plan = _plan(core if decay is None else core._replace(decay=0.0), present, ticks, hold, span, keep, dt)
     reset = reset.contiguous()
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in (drive, decay, *given)):
+    if torch.is_grad_enabled() and (drive.requires_grad or any([x.requires_grad for x in (*given, decay) if x is not None])):
         out, *after = _Unroll.apply(plan, reset, decay, drive, *given)  # type: ignore[misc]
     else:
         out, after, _, _ = _advance(plan, reset, decay, drive, given, save=False)
-    return out, state._replace(**{name: x for name, x in zip(_FIELDS, after, strict=False) if x is not None})
+    return out, state._replace(**dict(zip(fields, after, strict=True)))
 
 
 def _advance(
-    plan: _Plan, reset: Tensor, decay: Tensor | None, drive: Tensor, given: Sequence[Tensor | None], *, save: bool
-) -> tuple[Tensor, list[Tensor | None], Tensor | None, np.ndarray | None]:
+    plan: _Plan, reset: Tensor, decay: Tensor | None, drive: Tensor, given: Sequence[Tensor], *, save: bool
+) -> tuple[Tensor, list[Tensor], Tensor | None, np.ndarray | None]:
     """(out [O, B, N], state after, xs [S, B, N] where it is to be saved, β of a block where it is learned)."""
     held, batch, n = drive.shape
     _, hold, span, _ = plan.loop
-    shape = held * hold, batch, n
+    steps = held * hold
     drive = drive.contiguous()
-    before = [None if x is None else x.contiguous() for x in given]
-    after = [None if x is None else torch.empty(batch, n) for x in before]
-    out = torch.empty(held * hold // span, batch, n)
-    xs = torch.empty(shape) if save else None
+    before = [x.contiguous() for x in given]
+    after = [torch.empty(batch, n) for _ in before]
+    out = torch.empty(steps // span, batch, n)
+    xs = torch.empty(steps, batch, n) if save else None
     learned = None if decay is None else _tiled(decay, batch, n)
-
-    def rows(lo: int, hi: int) -> None:  # holds on to the tensors whose addresses it gives away
-        _forward(
-            lo, hi, shape, plan.loop, plan.numbers, learned, _addresses(before), _addresses(after), drive.data_ptr(),
-            reset.data_ptr(), out.data_ptr(), _address(xs),
-        )  # fmt: skip
-
-    _share(rows, batch, shape[0] * n)
+    arguments = (
+        (steps, batch, n), plan.loop, plan.numbers, learned, _addresses(plan, before), _addresses(plan, after),
+        drive.data_ptr(), reset.data_ptr(), out.data_ptr(), _address(xs),
+    )  # fmt: skip
+    _share(_forward, arguments, batch, steps * n)
     return out, after, xs, learned
 
 
 class _Unroll(torch.autograd.Function):
-    """decay [] or [N], or None where it is the core's number; drive [D, B, N]; v, i, a, r [B, N] or None."""
+    """decay [] or [N], or None where it is the core's number; drive [D, B, N]; and of v, i, a, r [B, N] those present."""
 
     @staticmethod
     def forward(ctx, plan: _Plan, reset, decay, drive, *given):  # type: ignore[override]
         out, after, xs, learned = _advance(plan, reset, decay, drive, given, save=True)
         ctx.save_for_backward(xs, reset, *(() if decay is None else (drive, given[0], decay)))
-        ctx.plan = plan, learned, [x is not None for x in given]
+        ctx.plan = plan, learned
         ctx.set_materialize_grads(False)
-        if after[3] is not None:
-            ctx.mark_non_differentiable(after[3])
+        if plan.present[3]:
+            ctx.mark_non_differentiable(after[-1])
         return out, *after
 
     @staticmethod
     def backward(ctx, grad_out, *grads):  # type: ignore[override]
-        plan, learned, present = ctx.plan
+        plan, learned = ctx.plan
         xs, reset, *others = ctx.saved_tensors
         drive, v0, decay = (others[0].contiguous(), others[1].contiguous(), others[2]) if others else (None, None, None)
-        steps, batch, n = shape = xs.shape
+        steps, batch, n = xs.shape
         _, hold, span, _ = plan.loop
         grad_drive = torch.empty(steps // hold, batch, n)
         grad_out = torch.zeros(steps // span, batch, n) if grad_out is None else grad_out.contiguous()
         ends = [None if g is None else g.contiguous() for g in grads]
-        starts = [torch.empty(batch, n) if needed else None for needed in ctx.needs_input_grad[4:7]]
-
-        def rows(lo: int, hi: int) -> np.ndarray | None:
-            gdecay = None if learned is None else np.zeros(len(learned), np.float32)
-            at_end = tuple([_address(g) if there else None for g, there in zip(ends, present, strict=True)])
-            _backward(
-                lo, hi, tuple(shape), plan.loop, plan.numbers, learned, plan.surrogate, at_end,
-                tuple([_address(x) for x in starts]), grad_out.data_ptr(), grad_drive.data_ptr(), reset.data_ptr(),
-                xs.data_ptr(), _address(drive), _address(v0), gdecay,
-            )  # fmt: skip
-            return gdecay
-
-        parts = _share(rows, batch, steps * n)
-        return None, None, None if decay is None else _summed(parts, n, decay), grad_drive, *starts, None
+        starts = [torch.empty(batch, n) if needed else None for needed in ctx.needs_input_grad[4:]]
+        if plan.present[3]:
+            starts[-1] = None  # refractoriness has no gradient
+        at_start = tuple([address or 0 for address in _addresses(plan, starts)[:3]])
+        arguments = (
+            (steps, batch, n), plan.loop, plan.numbers, learned, plan.surrogate, _addresses(plan, ends), at_start,
+            grad_out.data_ptr(), grad_drive.data_ptr(), reset.data_ptr(), xs.data_ptr(), _address(drive), _address(v0),
+        )  # fmt: skip
+        parts = _share(_backward, arguments, batch, steps * n)
+        return None, None, None if decay is None else _summed(parts, n, decay), grad_drive, *starts
 
 
 def _address(x: Tensor | None) -> int:
@@ -452,9 +451,10 @@ def _address(x: Tensor | None) -> int:
     return 0 if x is None else x.data_ptr()
 
 
-def _addresses(state: Sequence[Tensor | None]) -> tuple[int | None, ...]:
-    """Of a state's fields; None for what the neuron lacks."""
-    return tuple([None if x is None else x.data_ptr() for x in state])
+def _addresses(plan: _Plan, state: Sequence[Tensor | None]) -> tuple[int | None, ...]:
+    """Of `_FIELDS`, from the tensors that are present: None for what the neuron lacks, 0 where there is no tensor."""
+    left = iter(state)
+    return tuple([_address(next(left)) if there else None for there in plan.present])
 
 
 def _tiled(decay: Tensor, batch: int, n: int) -> np.ndarray:
@@ -468,15 +468,15 @@ def _summed(parts: list[np.ndarray], n: int, decay: Tensor) -> Tensor:
     return torch.as_tensor(each if decay.dim() else each.sum(), dtype=decay.dtype)
 
 
-def _share(call: Callable[[int, int], Any], batch: int, work: int) -> list[Any]:
-    """call(lo, hi) over shares of the rows, as many at a time as torch has threads, where the work (per row) is worth it."""
-    count = min(torch.get_num_threads(), batch * work // _SHARE, batch)
-    if count < 2:
-        return [call(0, batch)]
+def _share(loop: Callable[..., Any], arguments: tuple[Any, ...], batch: int, work: int) -> list[Any]:
+    """loop(lo, hi, *arguments) over shares of the rows, as many at a time as torch has threads, where the work (per row) is
+    worth it. The caller holds on to the tensors whose addresses it gives away."""
+    if batch * work < 2 * _SHARE or (count := min(torch.get_num_threads(), batch * work // _SHARE, batch)) < 2:
+        return [loop(0, batch, *arguments)]
     edges = [batch * k // count for k in range(count + 1)]
     pool = _pool(count)
-    others = [pool.submit(call, lo, hi) for lo, hi in itertools.pairwise(edges[1:])]
-    return [call(0, edges[1]), *(other.result() for other in others)]
+    others = [pool.submit(loop, lo, hi, *arguments) for lo, hi in itertools.pairwise(edges[1:])]
+    return [loop(0, edges[1], *arguments), *(other.result() for other in others)]
 
 
 @functools.cache
