@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -34,15 +35,17 @@ class Training:
     """None: the preset's."""
     episodes: int
     """Of the final greedy evaluation."""
+    flags: str = ""
+    """Further flags of train.py, as they are typed."""
 
     @property
     def case(self) -> str:
-        return f"{self.env}/{self.network}"
+        return " ".join([f"{self.env}/{self.network}", *self.flags.split()])
 
-    def flags(self) -> list[str]:
-        """The command line's."""
+    def arguments(self) -> list[str]:
+        """Of train.py."""
         flags = ["--env", self.env, "--network", self.network, "--agent", self.agent, "--seed", str(self.seed)]
-        return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else [])]
+        return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else []), *shlex.split(self.flags)]
 
 
 def run_all(
@@ -77,24 +80,22 @@ def shares(jobs: int) -> SimpleQueue[set[int]]:
 
 
 def run(training: Training, parent: Path, running: set[subprocess.Popen], slots: SimpleQueue[set[int]]) -> dict[str, Any]:
-    """The record of one training: result.json and the commit, its returns those of `episodes` greedy episodes.
+    """The record of one training: result.json and the commit, with what `eval` says of its `episodes` greedy episodes.
 
     Raises TrainingError.
     """
-    from bio_rl.training import FINAL_EPISODES
-
-    parent = parent.absolute() / f"{training.env.replace('/', '-')}_{training.network}_s{training.seed}"
+    name = training.case.translate(str.maketrans("/ ", "-_"))
+    parent = parent.absolute() / f"{name}_s{training.seed}"
     cores = slots.get()
     try:
-        _process([*training.flags(), "--run-dir", str(parent)], training, running, cores)
+        _process([*training.arguments(), "--run-dir", str(parent)], training, running, cores)
     finally:
         slots.put(cores)
     folder = (parent / "latest").resolve()
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    if training.episodes != FINAL_EPISODES:
-        text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running, set())
-        record |= json.loads(text.splitlines()[-1])
-    return record | {"commit": json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]}
+    text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running, set())
+    commit = json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]
+    return record | json.loads(text.splitlines()[-1]) | {"commit": commit}
 
 
 def _process(arguments: list[str], training: Training, running: set[subprocess.Popen], cores: set[int]) -> str:

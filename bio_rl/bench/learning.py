@@ -34,6 +34,8 @@ class Settings(Shared):
     """Of the trainings."""
     steps: int | None = None
     """Environment steps of a training; by default the preset's."""
+    flags: str = ""
+    """Further flags of train.py for every training, as in --flags "--neuron alif"; they are part of a case's name."""
     jobs: int = 2
     """Trainings at a time."""
     episodes: int = 20
@@ -73,7 +75,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def trainings(settings: Settings) -> list[Training]:
     """What is asked for, seed by seed, so that an interrupted bench has something of everything."""
-    common = {"agent": settings.agent, "steps": settings.steps, "episodes": settings.episodes}
+    common = {"agent": settings.agent, "steps": settings.steps, "episodes": settings.episodes, "flags": settings.flags}
     return [
         Training(env=env, network=network, seed=seed, **common)
         for seed in settings.seeds
@@ -108,7 +110,8 @@ def setting(training: Training) -> dict[str, Any]:
     steps: dict[str, Any] = {} if training.steps is None else {"steps": training.steps}
     full = config.experiment(training.env, training.agent, training.network, **steps).as_dict()
     run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
-    return json.loads(json.dumps(full | {"run": run, "episodes": training.episodes}))
+    flags = {"flags": training.flags} if training.flags else {}
+    return json.loads(json.dumps(full | {"run": run, "episodes": training.episodes} | flags))
 
 
 def difference(old: Any, new: Any, at: str = "") -> str:
@@ -150,9 +153,19 @@ def figures(case: Mapping[str, Any]) -> dict[str, Any]:
         "iqm_best": rounded(statistics.interquartile_mean(best)),
         "seconds_median": rounded(float(np.median(seconds))),
         "seconds_max": rounded(max(seconds)),
+        **operations(records),
         "setting": case["setting"],
         "seeds": dict(sorted(case["seeds"].items(), key=lambda item: int(item[0]))),
     }
+
+
+def operations(records: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds of a decision's operations, by network; nothing where a record has none."""
+    if not all("operations" in record for record in records):
+        return {}
+    counts = [record["operations"] for record in records]
+    means = {n: {k: rounded(float(np.mean([c[n][k] for c in counts]))) for k in counts[0][n]} for n in counts[0]}
+    return {"operations_per_decision": means}
 
 
 def resampled(case: Mapping[str, Any], seed: int) -> np.ndarray:
