@@ -35,7 +35,7 @@ class Settings(Shared):
     steps: int | None = None
     """Environment steps of a training; by default the preset's."""
     flags: str = ""
-    """Further flags of train.py for every training, as in --flags "--neuron alif"; they are part of a case's name."""
+    """Further flags of train.py for every training, as in --flags="--neuron alif"; they are part of a case's name."""
     jobs: int = 2
     """Trainings at a time."""
     episodes: int = 20
