@@ -13,6 +13,8 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, create_empty_array
 
+from bio_rl.envs._perturb.layer import Layer
+
 Info = dict[str, Any]
 Rows = slice | np.ndarray
 ALL = slice(None)
@@ -46,11 +48,15 @@ class NativeVectorEnv(VectorEnv):
         self._rngs: list[np.random.Generator | None] = [None] * num_envs
         self._elapsed = np.full(num_envs, -1, np.int64)  # steps since the episode began; -1: never reset
         self._done = np.zeros(num_envs, np.bool_)  # the episode ended and no reset has followed yet
+        self._layer: Layer | None = None  # perturbations, for a world that offers them
 
     # hooks of a world
 
     def _reset_rows(self, rows: np.ndarray) -> None:
-        """Set rows, int [n], to the start of new episodes, drawing from `self._rngs[i]` for row i."""
+        """Set rows, int [n], to the start of new episodes, drawing from `self._rngs[i]` for row i.
+
+        A world that offers perturbations calls `self._perturb(rows)` here, after the start states are drawn and set.
+        """
         raise NotImplementedError
 
     def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
@@ -90,20 +96,22 @@ class NativeVectorEnv(VectorEnv):
         mask = reset_mask(options, self.num_envs)
         rows = np.flatnonzero(mask)
         reseed(self._rngs, seed_list(seed, self.num_envs), rows)
+        if seed is not None and self._layer is not None:
+            self._layer.born(rows)
         self._begin(rows)
         self._done[mask] = False
         if len(rows) == self.num_envs:
-            self._obs = self._observe(ALL)
+            self._obs = self._sense(ALL)
         else:
-            self._obs[rows] = self._observe(rows)
-        return self._obs.copy(), merge_resets({}, mask, self._reset_info(rows))
+            self._obs[rows] = self._sense(rows)
+        return self._obs.copy(), merge_resets({}, mask, self._begin_info(rows))
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
         """Observations [N, *obs], rewards [N], terminated [N], truncated [N] and infos."""
         actions = self._checked(actions)
         begun = self._done if self.autoreset_mode is AutoresetMode.NEXT_STEP and self._done.any() else None
         self._elapsed += 1
-        self._advance(actions, begun)
+        self._advance(actions if self._layer is None else self._layer.advance(actions, begun), begun)
         if begun is not None:  # under NEXT_STEP rows that ended begin anew instead
             self._begin(np.flatnonzero(begun))
         rewards, terminated, info = self._outcome(actions)
@@ -114,11 +122,13 @@ class NativeVectorEnv(VectorEnv):
         if self.max_episode_steps is not None:
             np.greater_equal(self._elapsed, self.max_episode_steps, out=truncated)
         self._done = terminated | truncated
-        self._obs = self._observe(ALL)
+        if self._layer is not None:
+            info |= self._layer.info(ALL)
+        self._obs = self._sense(ALL)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
             info = self._reset_same_step(info)
         elif begun is not None:
-            info = merge_resets(info, begun, self._reset_info(np.flatnonzero(begun)))
+            info = merge_resets(info, begun, self._begin_info(np.flatnonzero(begun)))
         else:
             info = add_masks(info)
         return self._obs.copy(), rewards, terminated, truncated, info
@@ -145,6 +155,8 @@ class NativeVectorEnv(VectorEnv):
         since the episodes began; done bool [N]; rng uint64 [N, 7] (see `rng_arrays`).
         """
         state = {**self._world_state(), "obs": self._obs, "elapsed": self._elapsed, "done": self._done}
+        if self._layer is not None:
+            state |= self._layer.state()
         return {name: value.copy() for name, value in state.items()} | {"rng": rng_arrays(self._rngs)}
 
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
@@ -159,6 +171,8 @@ class NativeVectorEnv(VectorEnv):
                     "num_envs, world or version of its simulator"
                 )
         self._set_world_state(state)
+        if self._layer is not None:
+            self._layer.load(state)
         self._obs, self._elapsed, self._done = (np.array(state[name]) for name in ("obs", "elapsed", "done"))
         self._rngs = rngs_from_arrays(np.asarray(state["rng"], np.uint64))
 
@@ -193,15 +207,29 @@ class NativeVectorEnv(VectorEnv):
         self._reset_rows(rows)
         self._elapsed[rows] = 0
 
+    def _perturb(self, rows: np.ndarray) -> None:
+        """Begin the perturbations of new episodes in rows, int [n]."""
+        if self._layer is not None:
+            self._layer.begin(rows)
+
+    def _sense(self, rows: Rows) -> np.ndarray:
+        """Observations of rows, as the perturbed sensors give them."""
+        obs = self._observe(rows)
+        return obs if self._layer is None else self._layer.observe(obs, rows)
+
+    def _begin_info(self, rows: Rows) -> Info:
+        """Infos {key: [rows]} of episodes that begin, with those of the perturbations."""
+        return self._reset_info(rows) if self._layer is None else self._reset_info(rows) | self._layer.info(rows)
+
     def _reset_same_step(self, info: Info) -> Info:
         """Begin the ended episodes anew within this step: infos with final_obs and final_info."""
         done, rows = self._done, np.flatnonzero(self._done)
         final = final_infos(self._obs, info, done)
         self._begin(rows)
         self._obs = self._obs.copy()
-        self._obs[rows] = self._observe(rows)
+        self._obs[rows] = self._sense(rows)
         self._done = np.zeros_like(done)
-        return merge_resets(info, done, self._reset_info(rows)) | final
+        return merge_resets(info, done, self._begin_info(rows)) | final
 
 
 class SingleEnv(gym.Env):
@@ -219,6 +247,8 @@ class SingleEnv(gym.Env):
         """The first observation [*obs] and its infos."""
         super().reset(seed=seed)
         self.batch._rngs = [self.np_random]  # one generator, known to both
+        if seed is not None and self.batch._layer is not None:
+            self.batch._layer.born(np.zeros(1, np.int64))
         obs, info = self.batch.reset(options=options)
         return obs[0], _first(info)
 

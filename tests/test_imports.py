@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {unit: level for level, line in enumerate(LAYERS) for unit in line}
 
-FOR_ENVS = {"types", "state", "random", "rendering"}
+FOR_ENVS = {"types", "state", "random", "rendering", "discovery"}
 FOR_AGENTS = {unit for unit, level in LEVEL.items() if level < LEVEL["runner"]}
 
 # The few places of the library that may name environments or agents, and how: "lazy" is inside a function.

@@ -13,6 +13,8 @@ from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE, expand_model_path
 from gymnasium.vector import AutoresetMode
 from mujoco.batch import Batch
 
+from bio_rl.envs._perturb import physics, signals
+from bio_rl.envs._perturb.layer import Layer, Perturb
 from bio_rl.envs._vector import ALL, Info, NativeVectorEnv, Rows
 from bio_rl.envs.robotics._model import BatchRenderer, load_model, useful_threads
 from bio_rl.rendering import choose_gl
@@ -31,6 +33,7 @@ class BatchVectorEnv(NativeVectorEnv):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": RENDER_MODES}
     derived_fields: ClassVar[tuple[str, ...]] = ()  # MjData fields beyond the state that the world reads
+    simulations: ClassVar[type[Batch]] = Batch  # what steps them
 
     def __init__(
         self,
@@ -49,14 +52,17 @@ class BatchVectorEnv(NativeVectorEnv):
         camera_name: str | None = None,
         max_geom: int = 1000,
         visual_options: dict[int, bool] | None = None,
+        perturb: Perturb = (),
     ) -> None:
-        """max_episode_steps: None or -1 for no limit. nthread: 0 for as many as help. The rest as in MujocoEnv."""
+        """max_episode_steps: None or -1 for no limit. nthread: 0 for as many as help. perturb: see docs/perturbations.md.
+        The rest as in MujocoEnv."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
         if render_mode is not None:
             choose_gl()
         self.frame_skip = frame_skip
-        self.model = load_model(expand_model_path(xml_file), width, height)
-        self.batch = Batch(self.model, num_envs, nthread or useful_threads(num_envs))
+        self.xml_file = expand_model_path(xml_file)
+        self.model = load_model(self.xml_file, width, height)
+        self.batch = self.simulations(self.model, num_envs, nthread or useful_threads(num_envs))
         self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self.derived = {name: self.batch.bind(name) for name in self.derived_fields}  # zero until the first reset
         self.init_qpos, self.init_qvel = self.qpos[0].copy(), self.qvel[0].copy()
@@ -78,6 +84,9 @@ class BatchVectorEnv(NativeVectorEnv):
         observation = gym.spaces.Box(-np.inf, np.inf, obs.shape[1:], np.float64)
         self._set_spaces(observation, gym.spaces.Box(low, high, dtype=np.float32))
         self._obs = obs  # until the first reset
+        if perturb:
+            self._layer = Layer(self, perturb, physics.KINDS | signals.KINDS)
+            physics.attach(self._layer, self.batch)
 
     # hooks of a world
 
@@ -108,6 +117,7 @@ class BatchVectorEnv(NativeVectorEnv):
         self.batch.reset(rows, stage=NO_STAGE)
         self.qpos[rows] = [qpos for qpos, _ in states]
         self.qvel[rows] = [qvel for _, qvel in states]
+        self._perturb(rows)
         self.batch.forward(rows)
 
     def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:

@@ -8,19 +8,25 @@ import gymnasium as gym
 import mujoco
 from mujoco.batch import Batch
 
+from bio_rl.envs._vector import NativeVectorEnv, SingleEnv
 from bio_rl.rendering import INSTALL_HINT, choose_gl
 
 ENVS_PER_THREAD = 4  # below this a thread costs more to wake than it saves
 
 
-def single_env(env_class: type[gym.Env], reference: dict[str, float], **kwargs: Any) -> gym.Env:
-    """Gymnasium's own environment, with reference scores, able to render without a display and without log files."""
+def single_env(env_class: type[gym.Env], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
+    """Gymnasium's own environment, with the reference scores of `native`, able to render without a display and without log
+    files; with perturbations it is one row of `native`, which knows them.
+    """
+    if kwargs.get("perturb"):
+        return SingleEnv(native, **kwargs)
+    kwargs.pop("perturb", None)
     if kwargs.get("render_mode") not in (None, "human"):
         choose_gl()
     no_log_file()
     with quiet_compiler():
         env = env_class(**kwargs)
-    env.metadata = {**env.metadata, "reference": reference}
+    env.metadata = {**env.metadata, "reference": native.metadata["reference"]}
     return env
 
 

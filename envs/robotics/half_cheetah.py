@@ -70,4 +70,4 @@ class HalfCheetah(BatchVectorEnv):
         return {"x_position": self.qpos[rows, 0]}
 
 
-make = partial(single_env, HalfCheetahEnv, HalfCheetah.metadata["reference"])
+make = partial(single_env, HalfCheetahEnv, HalfCheetah)

@@ -100,4 +100,4 @@ class Hopper(BatchVectorEnv):
         return {"x_position": self.qpos[rows, 0], "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1]}
 
 
-make = partial(single_env, HopperEnv, Hopper.metadata["reference"])
+make = partial(single_env, HopperEnv, Hopper)

@@ -83,4 +83,4 @@ def _pow2(values: np.ndarray) -> np.ndarray:
     return np.fromiter(map(math.pow, values.tolist(), repeat(2.0)), np.float64, len(values))
 
 
-make = partial(single_env, InvertedDoublePendulumEnv, InvertedDoublePendulum.metadata["reference"])
+make = partial(single_env, InvertedDoublePendulumEnv, InvertedDoublePendulum)

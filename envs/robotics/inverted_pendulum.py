@@ -60,4 +60,4 @@ class InvertedPendulum(BatchVectorEnv):
         return upright.astype(np.float64), ~upright, {"reward_survive": upright.astype(np.int64)}
 
 
-make = partial(single_env, InvertedPendulumEnv, InvertedPendulum.metadata["reference"])
+make = partial(single_env, InvertedPendulumEnv, InvertedPendulum)

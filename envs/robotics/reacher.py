@@ -79,4 +79,4 @@ class Reacher(BatchVectorEnv):
         return reward_dist + reward_ctrl, np.zeros(self.num_envs, np.bool_), info
 
 
-make = partial(single_env, ReacherEnv, Reacher.metadata["reference"])
+make = partial(single_env, ReacherEnv, Reacher)

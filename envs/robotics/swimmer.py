@@ -79,4 +79,4 @@ class Swimmer(BatchVectorEnv):
         return {"x_position": xy[:, 0].copy(), "y_position": xy[:, 1].copy(), "distance_from_origin": distance}
 
 
-make = partial(single_env, SwimmerEnv, Swimmer.metadata["reference"])
+make = partial(single_env, SwimmerEnv, Swimmer)

@@ -94,4 +94,4 @@ class Walker2d(BatchVectorEnv):
         return {"x_position": self.qpos[rows, 0], "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1]}
 
 
-make = partial(single_env, Walker2dEnv, Walker2d.metadata["reference"])
+make = partial(single_env, Walker2dEnv, Walker2d)
