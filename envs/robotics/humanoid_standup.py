@@ -1,0 +1,102 @@
+"""HumanoidStandup-v5: rise from the floor. Gymnasium's task, natively vectorised, bit-identical, contact forces included."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.envs.mujoco.humanoidstandup_v5 import DEFAULT_CAMERA_CONFIG, HumanoidStandupEnv
+
+from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._model import single_env
+from bio_rl.envs.robotics._pool import ContactBatch
+from bio_rl.envs.robotics.humanoid import OBSERVED, humanoid_observation, observed_fields
+
+ENV_IDS = {
+    "bio_rl/HumanoidStandup-v5": {
+        "entry_point": ":make",
+        "vector_entry_point": ":HumanoidStandup",
+        "max_episode_steps": 1000,
+    }
+}
+
+
+class HumanoidStandup(BatchVectorEnv):
+    """r = w_z z / timestep - w_c |u|² - clip(w_k |f|²) + 1; never terminates. As Gymnasium's HumanoidStandupEnv.
+
+    Observations: see `humanoid_observation`, 348 without x and y. Actions u: 17 torques in [-0.4, 0.4] x gear. z is the
+    torso's height in m; f are the contact forces on all bodies.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        **BatchVectorEnv.metadata,
+        "reference": {"random": 33000.0, "expert": 150000.0},
+    }
+
+    simulations = ContactBatch
+    derived_fields = (*OBSERVED, "ten_length", "ten_velocity")
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        xml_file: str = "humanoidstandup.xml",
+        frame_skip: int = 5,
+        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        uph_cost_weight: float = 1,
+        ctrl_cost_weight: float = 0.1,
+        impact_cost_weight: float = 0.5e-6,
+        impact_cost_range: tuple[float, float] = (-np.inf, 10.0),
+        reset_noise_scale: float = 1e-2,
+        exclude_current_positions_from_observation: bool = True,
+        include_cinert_in_observation: bool = True,
+        include_cvel_in_observation: bool = True,
+        include_qfrc_actuator_in_observation: bool = True,
+        include_cfrc_ext_in_observation: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """uph_cost_weight is without effect, as in Gymnasium."""
+        self._ctrl_cost_weight = ctrl_cost_weight
+        self._impact_cost_weight = impact_cost_weight
+        self._impact_cost_range = impact_cost_range
+        self._reset_noise_scale = reset_noise_scale
+        self._skip = 2 * int(exclude_current_positions_from_observation)
+        self._observed = observed_fields(
+            include_cinert_in_observation,
+            include_cvel_in_observation,
+            include_qfrc_actuator_in_observation,
+            include_cfrc_ext_in_observation,
+        )
+        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        super().__init__(num_envs, **model, **kwargs)
+
+    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        noise = self._reset_noise_scale
+        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
+        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
+
+    def _observe(self, rows: Rows) -> np.ndarray:
+        return humanoid_observation(self, rows, self._skip, self._observed)
+
+    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        height = self.qpos[:, 2] / self.model.opt.timestep
+        ctrl_cost = self._ctrl_cost_weight * np.square(self.ctrl).sum(1)
+        squares = np.square(self.derived["cfrc_ext"]).reshape(self.num_envs, -1)
+        impact_cost = np.clip(self._impact_cost_weight * squares.sum(1), *self._impact_cost_range)
+        info = {
+            **self._reset_info(ALL),
+            "reward_linup": height,
+            "reward_quadctrl": -ctrl_cost,
+            "reward_impact": -impact_cost,
+        }
+        return height - ctrl_cost - impact_cost + 1, np.zeros(self.num_envs, np.bool_), info
+
+    def _reset_info(self, rows: Rows) -> Info:
+        return {
+            "x_position": self.qpos[rows, 0].copy(),
+            "y_position": self.qpos[rows, 1].copy(),
+            "z_distance_from_origin": self.qpos[rows, 2] - self.init_qpos[2],
+            "tendon_length": self.derived["ten_length"][rows].copy(),
+            "tendon_velocity": self.derived["ten_velocity"][rows].copy(),
+        }
+
+
+make = partial(single_env, HumanoidStandupEnv, HumanoidStandup)
