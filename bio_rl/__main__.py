@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, energy, networks, training, vector
+from bio_rl import checkpoint, config, discovery, energy, networks, statistics, training, vector
 from bio_rl.config import Run
 
 EXAMPLES = """other commands:
@@ -42,7 +42,8 @@ class Eval(Place):
     best: bool = False
     """The weights that evaluated best in training, instead of the last."""
     json: bool = False
-    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a decision's, by network)."""
+    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a decision's, by network),
+    normalised (0 random, 1 the expert's or ideal mean; null where no reference is known)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,15 +132,20 @@ def train(arguments: Sequence[str]) -> None:
 
 
 def evaluate(arguments: Sequence[str]) -> None:
+    from bio_rl.viz import worlds
+
     given: Eval = parse(Eval, arguments, "eval")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
     result = training.evaluate_run(trained, given.episodes, given.seed)
     counts = training.operations_per_decision(trained)
+    normal = statistics.normalised(result.mean, worlds.reference(trained.experiment.run.env))
     if given.json:
         figures = {name: {k: float(x) for k, x in c._asdict().items()} for name, c in counts.items()}
-        print(json.dumps({**result.as_dict(), "operations": figures}))
+        print(json.dumps({**result.as_dict(), "operations": figures, "normalised": normal and normal[0]}))
         return
     print(f"{trained.experiment.run.env} after {trained.steps:,} steps: {result}")
+    if normal is not None:
+        print(f"normalised {normal[0]:.2f} of {normal[1]} (0 is random)")
     for name, count in counts.items():
         beside = " of the default size, for comparison" if name != trained.experiment.run.network else ""
         print(f"per decision {energy.summary(count)}: {name}{beside}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,3 +58,15 @@ def bootstrap_interval(
     With fewer than about five runs it is too narrow; it never says less than the runs themselves show.
     """
     return interval(bootstrap(x, statistic, samples, seed), confidence)
+
+
+def normalised(score: float, reference: Mapping[str, float]) -> tuple[float, str] | None:
+    """(score - random) / (expert - random) and "expert": 0 at random actions, 1 at the expert's level.
+
+    reference: an environment's `metadata["reference"]`, {"random": …, "expert" or "ideal": …}; the expert is taken where both
+    are given. None where there is nothing to compare with. Human-normalised scores: Mnih et al. 2015, Methods.
+    """
+    for name in ("expert", "ideal"):
+        if "random" in reference and name in reference:
+            return (score - reference["random"]) / (reference[name] - reference["random"]), name
+    return None

@@ -109,6 +109,20 @@ def test_eval_prints_one_json_object(capsys, run):
     assert {"mean", "std", "median", "min", "returns"} <= set(result)
 
 
+def test_eval_gives_the_score_between_random_and_the_reference_where_there_is_one(capsys, run, monkeypatch):
+    from bio_rl.viz import worlds
+
+    monkeypatch.setattr(worlds, "reference", lambda env: {"random": 0.0, "expert": 50.0})
+    main(["eval", str(run), "--episodes", "2", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["normalised"] == result["mean"] / 50.0
+    main(["eval", str(run), "--episodes", "2"])
+    assert f"normalised {result['mean'] / 50.0:.2f} of expert" in capsys.readouterr().out
+    monkeypatch.setattr(worlds, "reference", lambda env: {})
+    main(["eval", str(run), "--episodes", "2", "--json"])
+    assert json.loads(capsys.readouterr().out)["normalised"] is None
+
+
 def test_eval_is_repeatable_and_its_seed_matters(capsys, run):
     results = []
     for seed in ("5", "5", "6"):

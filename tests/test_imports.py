@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("panel", "viz"),
     ("training",),
     ("bench", "testing"),
+    ("doctor",),
     ("__main__",),
 )
 LEVEL = {unit: level for level, line in enumerate(LAYERS) for unit in line}
@@ -35,7 +36,8 @@ FOR_AGENTS = {unit for unit, level in LEVEL.items() if level < LEVEL["runner"]}
 BRIDGES = {
     "bio_rl": {"envs": "any"},  # registers the ids
     "bio_rl.config": {"agents": "lazy"},  # finds an agent by its name
-    "bio_rl.viz.tables": {"envs": "any", "agents": "any"},  # lists them
+    "bio_rl.viz.tables": {"agents": "any"},  # lists them
+    "bio_rl.viz.worlds": {"envs": "any"},  # lists them
     "bio_rl.__main__": {"envs": "any", "agents": "any"},
 }
 

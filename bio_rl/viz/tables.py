@@ -8,7 +8,11 @@ import gymnasium as gym
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl import agents, discovery, envs, networks, neurons
+from bio_rl import agents, discovery, networks, neurons
+from bio_rl.viz import worlds
+
+WIDTH = 110
+"""Characters that the table of worlds takes; a narrower terminal wraps its lines rather than losing their ends."""
 
 
 def _first_line(module: str) -> str:
@@ -27,28 +31,28 @@ def _names(package: object, title: str) -> None:
 
 
 def environments() -> None:
-    """Our own ids with their spaces and reference scores, and how many others Gymnasium knows."""
+    """Our own ids by family with spaces, lengths and reference scores, and how all others are used."""
     table = Table(title="environments", title_justify="left", box=None, pad_edge=False)
-    for column in ("id", "observation", "action", "steps", "random", "expert"):
-        table.add_column(column, justify="left" if column == "id" else "right", no_wrap=True)
-    for env_id in envs.discover():
-        env = gym.make_vec(env_id, 1)
-        scores = env.metadata.get("reference", {})
-        shown = [f"{scores[k]:,.1f}" if k in scores else "" for k in ("random", "expert")]
-        spec = gym.spec(env_id)
-        table.add_row(
-            env_id, _space(env.single_observation_space), _space(env.single_action_space),
-            str(spec.max_episode_steps or ""), *shown,
-        )  # fmt: skip
-        env.close()
-    Console().print(table)
-    others = len(gym.registry) - len(envs.discover())
-    print(f"and {others} ids that Gymnasium has registered, e.g. CartPole-v1; your own as --env my_module:Id-v0")
-
-
-def _space(space: gym.Space) -> str:
-    name = type(space).__name__
-    return f"{name}({getattr(space, 'n', None) or ', '.join(map(str, space.shape or ()))})"
+    table.add_column("family")
+    table.add_column("id", style="bold", no_wrap=True)
+    for column in ("observation", "action", "steps", "random", "expert", "ideal"):
+        table.add_column(column, justify="right", overflow="fold")
+    found, before = worlds.worlds(), ""
+    for world in found:
+        shown = world.family if world.family != before else ""
+        before = world.family
+        if world.fault:
+            table.add_row(shown, world.id, "cannot be made: see below", style="red")
+            continue
+        scores = (world.score(key) for key in ("random", "expert", "ideal"))
+        table.add_row(shown, world.id, world.observation, world.action, str(world.steps or ""), *scores)
+    Console(width=max(WIDTH, Console().width)).print(table)
+    for world in found:
+        if world.fault:
+            print(f"{world.id} cannot be made here: {world.fault}")
+    others = len(gym.registry) - len(found)
+    print(f"scores are returns of an episode; `bio_rl/` may be left out, as in --env {found[0].name}")
+    print(f"and {others} other ids of Gymnasium as they are, e.g. --env FrozenLake-v1; your own: --env my_module:Id-v0")
 
 
 KINDS: dict[str, Callable[[], None]] = {
