@@ -101,9 +101,9 @@ class NativeVectorEnv(VectorEnv):
         self._begin(rows)
         self._done[mask] = False
         if len(rows) == self.num_envs:
-            self._obs = self._sense(ALL)
+            self._obs = self._perceive(ALL)
         else:
-            self._obs[rows] = self._sense(rows)
+            self._obs[rows] = self._perceive(rows)
         return self._obs.copy(), merge_resets({}, mask, self._begin_info(rows))
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Info]:
@@ -124,7 +124,7 @@ class NativeVectorEnv(VectorEnv):
         self._done = terminated | truncated
         if self._layer is not None:
             info |= self._layer.info(ALL)
-        self._obs = self._sense(ALL)
+        self._obs = self._perceive(ALL)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
             info = self._reset_same_step(info)
         elif begun is not None:
@@ -212,7 +212,7 @@ class NativeVectorEnv(VectorEnv):
         if self._layer is not None:
             self._layer.begin(rows)
 
-    def _sense(self, rows: Rows) -> np.ndarray:
+    def _perceive(self, rows: Rows) -> np.ndarray:
         """Observations of rows, as the perturbed sensors give them."""
         obs = self._observe(rows)
         return obs if self._layer is None else self._layer.observe(obs, rows)
@@ -227,7 +227,7 @@ class NativeVectorEnv(VectorEnv):
         final = final_infos(self._obs, info, done)
         self._begin(rows)
         self._obs = self._obs.copy()
-        self._obs[rows] = self._sense(rows)
+        self._obs[rows] = self._perceive(rows)
         self._done = np.zeros_like(done)
         return merge_resets(info, done, self._begin_info(rows)) | final
 

@@ -50,7 +50,7 @@ def test_an_unknown_bench_exits_with_2_and_names_the_nearest(capsys):
     ("arguments", "message"),
     [
         (["env_step", "--seconds", "0"], "expected positive"),
-        (["env_step", "--env", "CartPole-v1"], "no environment of its own"),
+        (["env_step", "--env", "Acrobot-v1"], "no environment of its own"),
         (["neurons", "--threads", "0"], "expected positive"),
         (["learning", "--jobs", "0"], "--jobs is 0"),
         (["learning", "--network", "spikin"], "did you mean 'spiking'"),

@@ -13,7 +13,7 @@ from bio_rl.vector import FaultyEnvironmentError
 def test_names_find_our_own_ids_first_and_a_users_module():
     assert vector.find_id("HalfCheetah-v5") == "bio_rl/HalfCheetah-v5"
     assert vector.find_id("bio_rl/HalfCheetah-v5") == "bio_rl/HalfCheetah-v5"
-    assert vector.find_id("CartPole-v1") == "CartPole-v1"
+    assert vector.find_id("CartPole-v1") == "bio_rl/CartPole-v1" and vector.find_id("Acrobot-v1") == "Acrobot-v1"
     assert vector.find_id("tests.worlds:Clock-v0") == "Clock-v0"
 
 

@@ -131,7 +131,7 @@ class _Permutation(Effect):
 
 
 class ObsPermutation(_Permutation, _Sensor):
-    """obs_permutation[:CHANNELS]: the channels come in another order (sensory substitution)."""
+    """obs_permutation[:CHANNELS]: the channels come in another order (sensory substitution), clipped to their bounds."""
 
     def __init__(self, world: Any, asked: Perturbation) -> None:
         super().__init__(world, asked)
@@ -141,7 +141,7 @@ class ObsPermutation(_Permutation, _Sensor):
         on = np.flatnonzero(self.amount[rows])
         if len(on):
             sources = self.channels[self.index[rows[on]]]
-            obs[columns(on, self.channels)] = obs[on[:, None], sources]
+            obs[columns(on, self.channels)] = np.clip(obs[on[:, None], sources], self.low, self.high)
         return obs
 
 

@@ -9,10 +9,12 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import bio_rl  # registers the ids
-from bio_rl.envs._perturb import physics, signals
+from bio_rl.envs._perturb import constants, physics, signals
 from bio_rl.envs._perturb.effect import Effect
 from bio_rl.envs._perturb.text import Perturbation, Schedule, Value, parse
 from bio_rl.envs._vector import NativeVectorEnv
+from bio_rl.envs.control.cart_pole import CartPole
+from bio_rl.envs.control.pendulum import Pendulum
 from bio_rl.envs.robotics.half_cheetah import HalfCheetah
 from bio_rl.envs.robotics.hopper import Hopper
 from bio_rl.envs.robotics.inverted_pendulum import InvertedPendulum
@@ -254,6 +256,48 @@ def test_signals_do_what_they_say() -> None:
     assert abs(draws.mean()) < 0.05 and abs(draws.std() - 0.5) < 0.04
 
 
+# classic control
+
+
+def test_constants_of_a_cart_pole_change_in_their_row_only_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("gravity=3", "mass:pole=5", "mass:cart=0.2", "mass=2", "length=2", "force=-1"):
+        plain, env = CartPole(N), CartPole(N, perturb=f"{text}@every:4")
+        effect = env._layer.effects[0]
+        for e in (plain, env):
+            e.reset(seed=0)
+        effect.value[[0, 2]] = 1.0
+        for t in range(12):
+            if t == 8:
+                env.physics[:] = plain.physics
+            a = ACTIONS[t, :, 0] > 0
+            obs, expected = env.step(a.astype(int))[0], plain.step(a.astype(int))[0]
+            np.testing.assert_array_equal(obs[[0, 2]], expected[[0, 2]])
+            assert (obs[1] != expected[1]).any() == (4 < t < 8 or t == 4), (text, t)
+
+
+def test_a_force_turned_around_is_the_other_action() -> None:
+    plain, env = CartPole(N), CartPole(N, perturb="force=-1")
+    torque, turned = Pendulum(N), Pendulum(N, perturb=["force=-2", "length=0.5@3"])
+    for e in (plain, env, torque, turned):
+        e.reset(seed=0)
+    for t in range(8):
+        a = (ACTIONS[t, :, 0] > 0).astype(int)
+        np.testing.assert_array_equal(env.step(a)[0], plain.step(1 - a)[0])
+        u = ACTIONS[t, :, :1]
+        same = turned.step(u)[0] == torque.step(-2 * u)[0]
+        assert same.all() == (t < 3)
+
+
+@pytest.mark.parametrize("env_id", ["bio_rl/CartPole-v1", "bio_rl/MaskedCartPole-v0", "bio_rl/Pendulum-v1"])
+def test_classic_control_holds_the_contract_under_perturbation(env_id: str) -> None:
+    perturb = ["force=-1..1@3", "gravity=2@ramp:1-6", "obs_noise=0.3", "obs_delay=2@hazard:0.2", "action_delay=2", "length=1|3"]
+    check_vector_env(env_id, max_episode_steps=9, perturb=perturb)
+    if "Pendulum" not in env_id:
+        check_vector_env(env_id, max_episode_steps=9, perturb=["action_permutation@every:2", "obs_permutation"])
+    with pytest.raises(ValueError, match="did you mean 'force'"):
+        gym.make_vec(env_id, perturb=["fource=2"])
+
+
 # contracts
 
 
@@ -373,5 +417,5 @@ def _world_with_a_free_joint() -> Any:
 
 
 def test_effects_document_themselves() -> None:
-    for name, kind in {**physics.KINDS, **signals.KINDS}.items():
+    for name, kind in [*physics.KINDS.items(), *signals.KINDS.items(), *constants.KINDS.items()]:
         assert issubclass(kind, Effect) and (kind.__doc__ or "").startswith(name)

@@ -1,4 +1,4 @@
-"""MaskedCartPole-v0 is CartPole-v1 without its velocities, to the last bit."""
+"""Our CartPole-v1 is Gymnasium's, and MaskedCartPole-v0 is that without its velocities, to the last bit."""
 
 import gymnasium as gym
 import numpy as np
@@ -7,10 +7,12 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import bio_rl  # noqa: F401  (registers the ids)
-from bio_rl.envs.control.masked_cartpole import DT, MaskedCartPole, cart_pole_step
+from bio_rl.envs.control.cart_pole import CONSTANTS, DT, MaskedCartPole, cart_pole_step
 from bio_rl.testing import check_vector_env
 
-ID = "bio_rl/MaskedCartPole-v0"
+IDS = {"bio_rl/CartPole-v1": [0, 1, 2, 3], "bio_rl/MaskedCartPole-v0": [0, 2]}  # and what is seen of x, x', θ, θ'
+MASKED = "bio_rl/MaskedCartPole-v0"
+both = pytest.mark.parametrize(("name", "seen"), IDS.items())
 N = 5
 
 
@@ -23,18 +25,19 @@ def balance(full_obs: np.ndarray) -> np.ndarray:
 # parity with Gymnasium
 
 
+@both
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("seed", [0, 7, 123])
-def test_equals_cartpole_bit_for_bit(mode: AutoresetMode, seed: int) -> None:
-    ours = gym.make_vec(ID, N, autoreset_mode=mode)
+def test_equals_cartpole_bit_for_bit(name: str, seen: list[int], mode: AutoresetMode, seed: int) -> None:
+    ours = gym.make_vec(name, N, autoreset_mode=mode)
     theirs = gym.make_vec("CartPole-v1", N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
     expected, obs = theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0]
-    np.testing.assert_array_equal(obs, expected[:, [0, 2]])
+    np.testing.assert_array_equal(obs, expected[:, seen])
     rng, episodes = np.random.default_rng(seed), 0
     for _ in range(300):
         actions = rng.integers(0, 2, N)
         a, b = theirs.step(actions), ours.step(actions)
-        np.testing.assert_array_equal(b[0], a[0][:, [0, 2]])
+        np.testing.assert_array_equal(b[0], a[0][:, seen])
         for x, y in zip(a[1:4], b[1:4], strict=True):
             assert x.dtype == y.dtype
             np.testing.assert_array_equal(x, y)
@@ -42,40 +45,42 @@ def test_equals_cartpole_bit_for_bit(mode: AutoresetMode, seed: int) -> None:
         done = a[2] | a[3]
         episodes += done.sum()
         if "final_obs" in a[4]:
-            np.testing.assert_array_equal(b[4]["final_obs"][done], np.stack(a[4]["final_obs"][done])[:, [0, 2]])
+            np.testing.assert_array_equal(b[4]["final_obs"][done], np.stack(a[4]["final_obs"][done])[:, seen])
         if mode is AutoresetMode.DISABLED and done.any():
             expected, obs = (env.reset(options={"reset_mask": done.copy()})[0] for env in (theirs, ours))
-            np.testing.assert_array_equal(obs, expected[:, [0, 2]])
+            np.testing.assert_array_equal(obs, expected[:, seen])
     assert episodes > 30
 
 
-def test_equals_cartpole_up_to_the_time_limit() -> None:
-    ours, theirs = gym.make_vec(ID, 3), gym.make_vec("CartPole-v1", 3, vectorization_mode="sync")
+@both
+def test_equals_cartpole_up_to_the_time_limit(name: str, seen: list[int]) -> None:
+    ours, theirs = gym.make_vec(name, 3), gym.make_vec("CartPole-v1", 3, vectorization_mode="sync")
     full, _ = theirs.reset(seed=1)
     ours.reset(seed=1)
     for t in range(1, 503):
         actions = balance(full)
         full, reward, terminated, truncated, _ = theirs.step(actions)
         obs, *rest, _ = ours.step(actions)
-        np.testing.assert_array_equal(obs, full[:, [0, 2]])
+        np.testing.assert_array_equal(obs, full[:, seen])
         for x, y in zip((reward, terminated, truncated), rest, strict=True):
             np.testing.assert_array_equal(x, y)
         assert not terminated.any() and truncated.all() == (t == 500)
 
 
-def test_single_equals_cartpole() -> None:
-    ours, theirs = gym.make(ID), gym.make("CartPole-v1")
+@both
+def test_single_equals_cartpole(name: str, seen: list[int]) -> None:
+    ours, theirs = gym.make(name), gym.make("CartPole-v1")
     assert isinstance(ours.observation_space, gym.spaces.Box) and isinstance(theirs.observation_space, gym.spaces.Box)
     for bound in ("low", "high"):
         given = getattr(ours.observation_space, bound)
-        np.testing.assert_array_equal(given, getattr(theirs.observation_space, bound)[[0, 2]])
+        np.testing.assert_array_equal(given, getattr(theirs.observation_space, bound)[seen])
     assert ours.observation_space.dtype == theirs.observation_space.dtype and ours.action_space == theirs.action_space
     rng = np.random.default_rng(0)
     for seed in (3, None, 4):  # without a seed the generator goes on
         (obs, info), (expected, _) = ours.reset(seed=seed), theirs.reset(seed=seed)
         done = False
         while not done:
-            np.testing.assert_array_equal(obs, expected[[0, 2]])
+            np.testing.assert_array_equal(obs, expected[seen])
             action = rng.integers(0, 2)
             obs, *rest, info = ours.step(action)
             expected, *others, _ = theirs.step(action)
@@ -85,10 +90,11 @@ def test_single_equals_cartpole() -> None:
         ours.step(0)
 
 
-def test_spec_is_cartpoles() -> None:
-    ours, theirs = gym.spec(ID), gym.spec("CartPole-v1")
+@pytest.mark.parametrize("name", IDS)
+def test_spec_is_cartpoles(name: str) -> None:
+    ours, theirs = gym.spec(name), gym.spec("CartPole-v1")
     assert (ours.max_episode_steps, ours.reward_threshold) == (theirs.max_episode_steps, theirs.reward_threshold)
-    assert gym.make_vec(ID).max_episode_steps == 500 and gym.make(ID).spec.max_episode_steps == 500
+    assert gym.make_vec(name).max_episode_steps == 500 and gym.make(name).spec.max_episode_steps == 500
 
 
 # by hand
@@ -99,7 +105,7 @@ def test_a_still_upright_pole_is_pushed_over() -> None:
     push = 10 / 1.1
     theta_acc = -push / (0.5 * (4 / 3 - 0.1 / 1.1))
     x_acc = push - 0.05 * theta_acc / 1.1
-    after = cart_pole_step(np.zeros((4, 1)), np.array([10.0]))
+    after = cart_pole_step(np.zeros((4, 1)), np.array([True]), **CONSTANTS)
     np.testing.assert_allclose(after[:, 0], [0, DT * x_acc, 0, DT * theta_acc], rtol=1e-14)
 
 
@@ -120,14 +126,16 @@ def test_velocities_are_not_observed() -> None:
 # contracts
 
 
-def test_vector_contract_with_terminations() -> None:
+@pytest.mark.parametrize("name", IDS)
+def test_vector_contract_with_terminations(name: str) -> None:
     """test_vector_contract.py stops the episodes after 7 steps, before any pole can fall."""
-    check_vector_env(ID, max_episode_steps=12)
+    check_vector_env(name, max_episode_steps=12)
 
 
-def test_single_contract() -> None:
+@pytest.mark.parametrize("name", IDS)
+def test_single_contract(name: str) -> None:
     pytest.importorskip("pygame")
-    check_env(gym.make(ID).unwrapped)  # renders too
+    check_env(gym.make(name).unwrapped)  # renders too
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -161,7 +169,7 @@ def test_faults_of_the_caller_are_named() -> None:
     with pytest.raises(ValueError, match=r"shape \(3, 1\), expected"):
         env.step(np.zeros((3, 1), int))
     with pytest.raises(ValueError, match="human"):
-        gym.make(ID, render_mode="human")
+        gym.make(MASKED, render_mode="human")
 
 
 def test_renders_each_cart_as_gymnasium_does() -> None:
@@ -175,7 +183,7 @@ def test_renders_each_cart_as_gymnasium_does() -> None:
         theirs.reset(seed=4 + i)
         np.testing.assert_array_equal(frame, theirs.render())
     assert (frames[0] != frames[1]).any() and frames[0].shape == (400, 600, 3) and frames[0].dtype == np.uint8
-    single = gym.make(ID, render_mode="rgb_array")
+    single = gym.make(MASKED, render_mode="rgb_array")
     single.reset(seed=4)
     np.testing.assert_array_equal(single.render(), frames[0])
     for e in (env, theirs, single):
