@@ -34,6 +34,7 @@ class BatchVectorEnv(NativeVectorEnv):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": RENDER_MODES}
     derived_fields: ClassVar[tuple[str, ...]] = ()  # MjData fields beyond the state that the world reads
     simulations: ClassVar[type[Batch]] = Batch  # what steps them
+    integrator: ClassVar[mujoco.mjtIntegrator | None] = None  # another than the model's own
 
     def __init__(
         self,
@@ -62,6 +63,8 @@ class BatchVectorEnv(NativeVectorEnv):
         self.frame_skip = frame_skip
         self.xml_file = expand_model_path(xml_file)
         self.model = load_model(self.xml_file, width, height)
+        if self.integrator is not None:
+            self.model.opt.integrator = self.integrator
         self.batch = self.simulations(self.model, num_envs, nthread or useful_threads(num_envs))
         self.qpos, self.qvel, self.ctrl = (self.batch.bind(name) for name in ("qpos", "qvel", "ctrl"))
         self.derived = {name: self.batch.bind(name) for name in self.derived_fields}  # zero until the first reset
@@ -113,12 +116,16 @@ class BatchVectorEnv(NativeVectorEnv):
 
     def _reset_rows(self, rows: np.ndarray) -> None:
         """mj_resetData, set_state and mj_forward of a single environment."""
+        self._place(rows)
+        self._perturb(rows)
+        self.batch.forward(rows)
+
+    def _place(self, rows: np.ndarray) -> None:
+        """Put rows, int [n], in new start states; what follows from these is not computed yet."""
         states = [self._reset_state(self._rngs[i]) for i in rows.tolist()]
         self.batch.reset(rows, stage=NO_STAGE)
         self.qpos[rows] = [qpos for qpos, _ in states]
         self.qvel[rows] = [qvel for _, qvel in states]
-        self._perturb(rows)
-        self.batch.forward(rows)
 
     def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
         self._qpos_before = self.qpos.copy()
