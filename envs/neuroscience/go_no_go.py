@@ -1,0 +1,91 @@
+"""GoNoGo-v0: respond after one stimulus, withhold after the other, and wait for the cue in both cases."""
+
+from functools import partial
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.envs.neuroscience._trials import Drawn, Periods, Policy, TrialVectorEnv
+
+ENV_IDS = {"bio_rl/GoNoGo-v0": {"entry_point": ":make", "vector_entry_point": ":GoNoGo", "max_episode_steps": 380}}
+
+EARLY = 0.1  # what a response outside the response period costs
+
+
+class GoNoGo(TrialVectorEnv):
+    """Respond once after a go stimulus, not at all after a no-go stimulus, and only while the response cue is on.
+
+    A trial is four periods: `wait` (nothing is shown), `stimulus` (go or no-go is on), `delay` (nothing), `response` (the cue
+    is on). A response counts at a step whose observation has the cue; the first one ends the trial, as does the cue's last
+    step. Rewards: 1 for a response to go, -1 for one to no-go, -0.1 for each response outside the response period, else 0.
+
+    Observations, float32 [N, 3]: go, no-go, cue, 1 while on. Actions, int [N]: withhold (0), respond (1).
+    The ideal observer remembers the stimulus, and responds to go at the cue's first step.
+    The delayed form of Donders' 1868 task c, as for mice in Guo et al. 2014, Neuron 81.
+    """
+
+    # both exact. random: go and no-go cancel, and 12 steps a trial outside the response period cost 0.05 each: -0.6 x 20
+    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": -12.0, "ideal": 10.0}}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        *,
+        trials: int = 20,
+        p_go: float = 0.5,
+        dt: float = 100.0,
+        wait: float | tuple[float, float] = (200.0, 600.0),
+        stimulus: float | tuple[float, float] = 300.0,
+        delay: float | tuple[float, float] = 500.0,
+        response: float = 500.0,
+    ) -> None:
+        """p_go: how often the stimulus is go. dt and the periods in ms; a pair is the range of a uniform draw."""
+        if not 0 <= p_go <= 1:
+            raise ValueError(f"p_go is {p_go}, expected a probability from 0 to 1")
+        self.p_go = p_go
+        self.periods = Periods(dt, wait=wait, stimulus=stimulus, delay=delay, response=response)
+        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        self._set_spaces(gym.spaces.Box(0.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2))
+
+    def _draw(self, rng: np.random.Generator) -> Drawn:
+        """go [trials]: whether the stimulus is; ends [trials, 4]: of the periods."""
+        return {"go": rng.random(self.trials) < self.p_go, "ends": self.periods.draw(rng, self.trials)}
+
+    def _phase(self) -> np.ndarray:
+        return self.periods.phase(self.t, self.now("ends"))
+
+    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        responds, cue = actions == 1, self._phase() == self.periods.at("response")
+        counted = np.where(self.now("go"), 1.0, -1.0)
+        over = cue & (responds | (self.t + 1 == self.now("ends")[:, -1]))
+        return responds * np.where(cue, counted, -EARLY), over, {}
+
+    def _sense(self) -> np.ndarray:
+        phase, go = self._phase(), self.now("go")
+        stimulus = phase == self.periods.at("stimulus")
+        return np.column_stack((stimulus & go, stimulus & ~go, phase == self.periods.at("response"))).astype(np.float32)
+
+    def ideal(self) -> Policy:
+        return go_remembered()
+
+
+def go_remembered() -> Policy:
+    """Respond at the cue where the last stimulus was go."""
+    go: np.ndarray | None = None
+
+    def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        nonlocal go
+        go = np.zeros(len(obs), bool) if go is None else go
+        go = np.where(obs[:, :2].any(1), obs[:, 0] > 0, go & ~begun)
+        return (go & (obs[:, 2] > 0)).astype(np.int64)
+
+    return policy
+
+
+make = partial(SingleEnv, GoNoGo)
