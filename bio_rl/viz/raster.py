@@ -9,7 +9,7 @@ import numpy as np
 
 from bio_rl import vector
 from bio_rl.evaluation import Recording, record
-from bio_rl.viz.curves import COLOURS
+from bio_rl.viz.curves import COLOURS, pyplot
 
 MEMBRANES = 4
 """Neurons whose membrane is drawn: those of the last layer that fire most."""
@@ -25,12 +25,12 @@ def draw(trained: Any, path: Path, seed: int, decisions: int) -> Path:
         raise ValueError(f"--raster is {path}, expected a file that ends in {', '.join(SUFFIXES)}")
     if decisions < 1:
         raise ValueError(f"--decisions is {decisions}, expected at least 1")
-    env = vector.make(trained.experiment.run.env, 1, device=trained.agent.device)
+    run = trained.experiment.run
+    env = vector.make(run.env, 1, device=trained.agent.device, perturb=run.perturb)
     try:
         seen = record(trained.agent, env, seed, decisions)
     finally:
         env.close()
-    run = trained.experiment.run
     if not seen.layers:
         raise ValueError(f"the network {run.network} has no spikes to draw; train one with --network spiking")
     return picture(seen, path, f"{run.env} · {run.network} · {len(seen.rewards)} decisions of {seen.ticks} ticks")
@@ -39,15 +39,12 @@ def draw(trained: Any, path: Path, seed: int, decisions: int) -> Path:
 def picture(seen: Recording, path: Path, title: str) -> Path:
     """Write the figure of a recording; the time axis is in ms (ticks), a decision every K."""
     try:
-        import matplotlib
+        plt = pyplot()
     except ImportError as error:
-        raise ValueError("rasters need the extra `plots`: pip install 'bio-rl[plots]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+        raise ValueError(str(error)) from error
     k, layers = seen.ticks, seen.layers
     heights = [1.6, *[2.2] * layers, 1.4, 1.2, 0.9]
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         len(heights), 1, sharex=True, figsize=(9, 1.0 + sum(heights)), height_ratios=heights, layout="constrained"
     )
     inputs = seen.train("input")
@@ -69,7 +66,7 @@ def picture(seen: Recording, path: Path, title: str) -> Path:
     axes[0].set_title(title, fontsize=10, loc="left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    plt.close(figure)
     return path
 
 
