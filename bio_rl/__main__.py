@@ -1,4 +1,4 @@
-"""The command line: train (the default), eval, play, resume, list. `train.py`, `bio-rl` and `python -m bio_rl` are one."""
+"""The command line: train (the default), eval, play, resume, list, plot, doctor. `train.py` and `bio-rl` are the same."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from bio_rl.config import Run
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
   resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
+  plot RUN...   learning curves over seeds   doctor       what works here, how to get the rest
 `train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
 
 
@@ -88,6 +89,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         COMMANDS[name](rest)
     except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Draw learning curves: runs that differ in their seed alone are one curve, environments are panels."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ("latest",)
+    """Run folders, their names, latest, or folders that hold runs."""
+    out: Path | None = None
+    """The picture to write, .png, .svg or .pdf; by default learning_curves.png in the folder that holds the runs."""
+    key: str = "rollout/ep_rew_mean"
+    """The logged quantity, as TensorBoard names it."""
+    run_dir: Path = Run.run_dir
+    """Parent of the run folders."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Say what is installed, what works here and how to get the rest; exits 1 where training cannot work."""
+
+    run_dir: Path = Run.run_dir
+    """Parent of the run folders: is it writable?"""
+
+
         refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -188,3 +211,19 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 if __name__ == "__main__":
     main()
+def plot(arguments: Sequence[str]) -> None:
+    from bio_rl.viz import plot
+
+    given: Plot = parse(Plot, arguments, "plot")
+    print(f"wrote {plot.draw(given.runs, given.run_dir, given.out, given.key)}")
+
+
+def examine(arguments: Sequence[str]) -> None:
+    from bio_rl import doctor
+
+    given: Doctor = parse(Doctor, arguments, "doctor")
+    sys.exit(doctor.main(given.run_dir))
+
+
+    "plot": plot,
+    "doctor": examine,
