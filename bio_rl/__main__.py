@@ -79,16 +79,6 @@ class List:
     """envs, agents, networks or neurons."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; refused input exits with status 2 and one message."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
-    rest = arguments[1:] if arguments[:1] == [name] else arguments
-    if name not in COMMANDS:
-        refuse(f"no command called {name!r}; {discovery.suggestion(name, COMMANDS)}")
-    try:
-        COMMANDS[name](rest)
-    except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plot:
     """Draw learning curves: runs that differ in their seed alone are one curve, environments are panels."""
@@ -111,6 +101,16 @@ class Doctor:
     """Parent of the run folders: is it writable?"""
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; refused input exits with status 2 and one message."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
+    rest = arguments[1:] if arguments[:1] == [name] else arguments
+    if name not in COMMANDS:
+        refuse(f"no command called {name!r}; {discovery.suggestion(name, COMMANDS)}")
+    try:
+        COMMANDS[name](rest)
+    except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
         refuse(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -201,16 +201,6 @@ def show(arguments: Sequence[str]) -> None:
     tables.KINDS[given.kind]()
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    "train": train,
-    "eval": evaluate,
-    "play": play,
-    "resume": resume,
-    "list": show,
-}
-
-if __name__ == "__main__":
-    main()
 def plot(arguments: Sequence[str]) -> None:
     from bio_rl.viz import plot
 
@@ -225,5 +215,15 @@ def examine(arguments: Sequence[str]) -> None:
     sys.exit(doctor.main(given.run_dir))
 
 
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "eval": evaluate,
+    "play": play,
+    "resume": resume,
+    "list": show,
     "plot": plot,
     "doctor": examine,
+}
+
+if __name__ == "__main__":
+    main()
