@@ -46,9 +46,11 @@ class Humanoid(BatchVectorEnv):
     centre of mass, one substep behind qpos; f are the contact forces on all bodies.
     """
 
+    # random: mean of 100 episodes, seeds 0 to 99 (standard error 3.3); expert: about SAC's at 1M steps, of v4, which has no
+    # contact cost (CleanRL: 4996; Tianshou: 5489); on v5 PPO: 2661 at 10M (SLM-Lab). All before MuJoCo 4.0 changed RK4
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
-        "reference": {"random": 123.0, "expert": 5400.0},
+        "reference": {"random": 112.5, "expert": 5000.0},
     }
 
     simulations = ContactBatch

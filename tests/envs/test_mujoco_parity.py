@@ -18,6 +18,10 @@ LIMITS = {  # steps: short episodes, so that many resets are compared
     "Reacher-v5": 20,
     "InvertedPendulum-v5": 6,
     "InvertedDoublePendulum-v5": 6,
+    "Ant-v5": 20,
+    "Humanoid-v5": 20,
+    "HumanoidStandup-v5": 20,
+    "Pusher-v5": 20,
 }
 OTHER_SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (
@@ -32,6 +36,26 @@ OTHER_SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("Reacher-v5", {"reward_dist_weight": 3.0, "reward_control_weight": 0.1}),
     ("InvertedPendulum-v5", {"reset_noise_scale": 0.1, "frame_skip": 4}),
     ("InvertedDoublePendulum-v5", {"healthy_reward": 3, "reset_noise_scale": 0.4}),
+    (
+        "Ant-v5",
+        {"main_body": "front_left_leg", "contact_force_range": (-0.5, 2.0), "contact_cost_weight": 0.1, "healthy_reward": 2},
+    ),
+    ("Ant-v5", {"include_cfrc_ext_in_observation": False, "healthy_z_range": (0.5, 0.8), "frame_skip": 3}),
+    ("Ant-v5", {"exclude_current_positions_from_observation": False, "terminate_when_unhealthy": False}),
+    ("Humanoid-v5", {"contact_cost_weight": 1e-3, "contact_cost_range": (0.1, 5.0), "forward_reward_weight": 2.0}),
+    ("Humanoid-v5", {"include_cinert_in_observation": False, "include_cfrc_ext_in_observation": False}),
+    (
+        "Humanoid-v5",
+        {
+            "include_cvel_in_observation": False,
+            "include_qfrc_actuator_in_observation": False,
+            "exclude_current_positions_from_observation": False,
+            "healthy_z_range": (1.3, 1.42),
+        },
+    ),
+    ("HumanoidStandup-v5", {"impact_cost_weight": 1e-3, "impact_cost_range": (0.1, 5.0), "uph_cost_weight": 3}),
+    ("HumanoidStandup-v5", {"include_qfrc_actuator_in_observation": False, "reset_noise_scale": 0.1}),
+    ("Pusher-v5", {"reward_near_weight": 0.1, "reward_dist_weight": 2.0, "reward_control_weight": 1}),
 ]
 
 
@@ -90,6 +114,13 @@ def test_equals_gymnasium_with_other_settings(name: str, settings: dict[str, Any
     theirs, ours = both(name, AutoresetMode.SAME_STEP, max_episode_steps=15, **settings)
     assert theirs.observation_space == ours.observation_space
     assert_same_lives(theirs, ours, steps=40, scale=1.0, dtype=np.float64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIMITS)
+def test_equals_gymnasium_over_1000_steps(name: str) -> None:
+    theirs, ours = both(name, AutoresetMode.SAME_STEP)
+    assert assert_same_lives(theirs, ours, steps=1000, scale=1.0) >= N
 
 
 def test_defaults_are_gymnasiums() -> None:
