@@ -16,7 +16,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions
+from bio_rl import distributions, encoders
 from bio_rl.codes.homeostat import activity
 from bio_rl.energy import operations
 from bio_rl.losses import clipped_value_loss, ppo_policy_loss
@@ -60,7 +60,7 @@ class Config:
     target_kl: float = 0.0
     """Stop the epochs of an update when the policy has moved further than this; 0 never stops."""
     normalise_obs: bool = True
-    """Running mean and deviation of Box observations."""
+    """Running mean and deviation of Box observations, pictures and tokens aside."""
     normalise_reward: bool = True
     """Divide rewards by the running deviation of the discounted return."""
     normalise_advantage: bool = True
@@ -91,7 +91,7 @@ class Batch(NamedTuple):
     """Training sequences: N of them, L steps each."""
 
     percept: Percept
-    """[L, N, ...]; obs are features."""
+    """[L, N, ...]; obs are features, pictures and tokens among them as they came."""
     action: Tensor
     logp: Tensor
     advantage: Tensor
@@ -132,10 +132,10 @@ class Agent(nn.Module):
         self.config, self.horizon = config, horizon
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.features = Features(observation_space, config.normalise_obs, network.image)
+            self.features = Features(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
-            self.actor = network.build(self.features.size, self.policy.n_out, out_gain=0.01)
-            self.critic = network.critic().build(self.features.size, 1)
+            self.actor = encoders.build(network, self.features.size, self.policy.n_out, out_gain=0.01)
+            self.critic = encoders.build(network.critic(), self.features.size, 1)
         self.reward_norm = RunningNorm(())
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64, device="cpu"))
         self.to(device)
@@ -164,7 +164,7 @@ class Agent(nn.Module):
         reward, returns = self._scale(steps, state.returns)
         seen, final, ahead = (
             self._see(steps.percept),
-            self.features(steps.final_obs).detach(),
+            self.features(steps.final_obs),
             self._see(rollout.next),
         )
         log: list[Metrics] = []
@@ -218,7 +218,7 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def _values(
-        self, steps: Transition, seen: Percept, final: Tensor, ahead: Percept, state: State
+        self, steps: Transition, seen: Percept, final: Any, ahead: Percept, state: State
     ) -> tuple[tuple[Tensor, Tensor], State, State]:
         """(V(s_t), V(s'_t)) [T, B], the critic's states at the chunk starts, and its state after the rollout.
 

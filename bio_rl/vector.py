@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from torch import Tensor
 
-from bio_rl import discovery
+from bio_rl import discovery, third_party
 
 
 class FaultyEnvironmentError(RuntimeError):
@@ -55,9 +55,10 @@ class Step(NamedTuple):
 def find_id(env: str) -> str:
     """The registered id for what a user typed: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`, `my_module:Id-v0` is imported.
 
-    Raises ValueError with the nearest ids for an unknown one.
+    So is the package that a known id comes from (`third_party`). Raises ValueError with the nearest ids for an unknown one.
     """
     module, _, name = env.rpartition(":")
+    third_party.register(name, module)
     if module:
         try:
             importlib.import_module(module)
@@ -73,25 +74,43 @@ def find_id(env: str) -> str:
     raise ValueError(f"no environment called {env!r}; {near.partition(' known:')[0]} (see: train.py list envs)")
 
 
-def make(env: str, num_envs: int, *, device: torch.device | str = "cpu", workers: bool = False, **kwargs: Any) -> Vector:
+def make(
+    env: str,
+    num_envs: int,
+    *,
+    device: torch.device | str = "cpu",
+    workers: bool = False,
+    perturb: Sequence[str] = (),
+    **kwargs: Any,
+) -> Vector:
     """`num_envs` copies of an environment behind the adapter, in SAME_STEP mode where it can be asked for.
 
     env: an id, `HalfCheetah-v5` or `my_module:Id-v0`. workers: one process per environment (Gymnasium's AsyncVectorEnv)
-    for ids that have no vectorised form of their own.
+    for ids that have no vectorised form of their own. perturb: what is done to the world (docs/perturbations.md).
     """
     if num_envs < 1:
         raise ValueError(f"--num-envs is {num_envs}, expected at least 1")
     try:
-        return Vector(_make(find_id(env), num_envs, workers, kwargs), device)
+        settings = {**kwargs, "perturb": list(perturb)} if perturb else kwargs
+        return Vector(_make(find_id(env), num_envs, workers, settings), device)
     except (gym.error.Error, ImportError) as error:
         raise ValueError(f"--env {env} cannot be made: {error}") from error
+    except TypeError as error:
+        if "'perturb'" not in str(error):
+            raise
+        able = "CartPole-v1, Pendulum-v1 and the robots of MuJoCo, HalfCheetah-v5, Ant-v5, …"
+        raise ValueError(f"--perturb: {env} cannot be perturbed; these can: {able}") from error
 
 
 def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -> VectorEnv:
-    if not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
+    package = third_party.family(env_id)
+    if package is not None and package.vector is not None:
+        settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
+    elif not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
         mode, own = "async" if workers else "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}
+        wrappers = None if package is None else package.wrappers
         with _deaf_to_ctrl_c(workers):
-            return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=own, **settings)
+            return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=own, wrappers=wrappers, **settings)
     try:
         return gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
     except TypeError:  # its constructor takes no autoreset mode: the adapter serves the one it has
@@ -123,7 +142,7 @@ class Vector:
         self.num_envs = env.num_envs
         self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._encode = _encoder(self.observation_space)
+        self._encode, self._keys = _encoder(self.observation_space), _keys(self.observation_space)
         self._decode = _decoder(self.action_space)
         self._transfer = transfer if self.device.type == "cuda" else _as_tensors
         self._done = np.zeros(self.num_envs, bool)
@@ -136,7 +155,7 @@ class Vector:
         """The first observations [B, *obs]; starts all episodes anew."""
         obs, _ = self.env.reset(seed=seed)
         self._done[:], self._returns[:], self._lengths[:] = False, 0.0, 0
-        return self._transfer((self._encode(obs),), self.device)[0]
+        return self._join(self._transfer(self._encode(obs), self.device))
 
     def step(self, action: Tensor) -> Step:
         """Advance all environments by one decision, `action` [B] or [B, A]."""
@@ -155,14 +174,15 @@ class Vector:
             self._check(final, reward)
         elif ended:
             obs, _ = self.env.reset(options={"reset_mask": done})
-        arrays = (self._encode(obs), reward.astype(np.float32), terminated, truncated, reset)
+        arrays = (reward.astype(np.float32), terminated, truncated, reset, *self._encode(obs))
         if ended:
-            arrays = (*arrays, self._encode(final))
+            arrays = (*arrays, *self._encode(final))
         if junk is not None:
             arrays = (*arrays, ~junk)
-        seen, earned, term, trunc, start, *rest = self._transfer(arrays, self.device)
-        final_obs = rest.pop(0) if ended else seen
-        return Step(seen, earned, term, trunc, final_obs, start, rest[0] if rest else None)
+        earned, term, trunc, start, *rest = self._transfer(arrays, self.device)
+        valid = None if junk is None else rest.pop()
+        seen = self._join(rest)
+        return Step(seen, earned, term, trunc, self._join(rest) if ended else seen, start, valid)
 
     def take_episodes(self) -> list[Ended]:
         """The episodes that ended since the last call, in the order of their ends."""
@@ -189,6 +209,12 @@ class Vector:
     def close(self) -> None:
         self.env.close()
 
+    def _join(self, tensors: list[Tensor]) -> Any:
+        """The observation that the first of `tensors` are, taken off the list."""
+        if self._keys is None:
+            return tensors.pop(0)
+        return {key: tensors.pop(0) for key in self._keys}
+
     def _env_step(self, action: np.ndarray) -> tuple:
         if not isinstance(self.env.unwrapped, AsyncVectorEnv):
             return self.env.step(action)
@@ -203,7 +229,8 @@ class Vector:
 
     def _check(self, obs: Any, reward: np.ndarray) -> None:
         """Raise FaultyEnvironmentError where an observation or a reward is not finite."""
-        for name, values in (("observation", obs), ("reward", reward)):
+        seen = (("observation", obs),) if self._keys is None else ((f"observation {k!r}", obs[k]) for k in self._keys)
+        for name, values in (*seen, ("reward", reward)):
             if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not math.isfinite(values.sum()):
                 bad = ~np.isfinite(values).reshape(self.num_envs, -1).all(1)
                 if bad.any():
@@ -224,22 +251,47 @@ class Vector:
             self._returns[done], self._lengths[done] = 0.0, 0
 
 
-def _dense_final(obs: np.ndarray, info: Mapping[str, Any], done: np.ndarray) -> np.ndarray:
-    """final_obs as [B, *obs], whether the environment gives a dense array or Gymnasium's array of objects."""
+def _dense_final(obs: Any, info: Mapping[str, Any], done: np.ndarray) -> Any:
+    """final_obs as [B, *obs], whether the environment gives dense arrays or Gymnasium's array of objects."""
     final = info["final_obs"]
-    if final.dtype != object:
+    if isinstance(final, Mapping) or final.dtype != object:
         return final
-    dense = obs.copy()
-    dense[done] = np.stack(final[done])
+    rows = final[done]
+    if isinstance(obs, Mapping):
+        return {key: _with_rows(values, done, [row[key] for row in rows]) for key, values in obs.items()}
+    return _with_rows(obs, done, rows)
+
+
+def _with_rows(values: np.ndarray, at: np.ndarray, rows: Any) -> np.ndarray:
+    """A copy of `values` with `rows` in place of its rows `at`."""
+    dense = values.copy()
+    dense[at] = np.stack(rows)
     return dense
 
 
-def _encoder(space: gym.Space) -> Callable[[Any], np.ndarray]:
-    """Observations as the learner keeps them: float32, integers from zero, or bytes as they are."""
+def _keys(space: gym.Space) -> tuple[str, ...] | None:
+    """Of a dictionary of observations; None for others."""
+    return tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else None
+
+
+def _encoder(space: gym.Space) -> Callable[[Any], tuple[np.ndarray, ...]]:
+    """Observations as the learner keeps them: an array for each key, or one."""
+    if isinstance(space, gym.spaces.Dict):
+        encoders = {key: _array_encoder(part) for key, part in space.spaces.items()}
+        return lambda obs: tuple(encode(obs[key]) for key, encode in encoders.items())
+    encode = _array_encoder(space)
+    return lambda obs: (encode(obs),)
+
+
+def _array_encoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
+    """float32, integers (choices from zero), or bytes and bits as they are."""
     if isinstance(space, gym.spaces.Discrete):
         return lambda obs: obs.astype(np.int64) - int(space.start)
-    if isinstance(space, gym.spaces.Box) and space.dtype.kind != "u":
-        return lambda obs: obs.astype(np.float32)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return lambda obs: obs.astype(np.int64) - space.start
+    if isinstance(space, gym.spaces.Box) and space.dtype not in (np.uint8, np.bool_):
+        dtype = np.int64 if space.dtype.kind in "iu" else np.float32
+        return lambda obs: obs.astype(dtype)
     return lambda obs: obs
 
 

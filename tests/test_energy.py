@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from bio_rl import encoders
 from bio_rl.connections import conv
 from bio_rl.energy import operations, summary
 from bio_rl.networks import Blueprint, mlp
@@ -63,17 +64,18 @@ def test_a_convolution_unfolded_is_the_same_product():
 @pytest.mark.parametrize("shape", [(4, 6, 3), (3, 4, 6)])
 def test_pictures_come_with_channels_first_in_zero_to_one(shape):
     space = gym.spaces.Box(0, 255, shape, np.uint8)
-    features = Features(space, normalise=True, image=True)
-    assert features.size == (3, 4, 6)
+    features = Features(space, normalise=True)
+    (kind,) = features.size.others
+    assert kind.shape == (3, 4, 6)
     picture = torch.from_numpy(space.sample())
-    seen = features(picture.expand(2, 5, *shape))
+    seen = encoders.Look(kind)(features(picture.expand(2, 5, *shape)))
     expected = (picture if shape[0] == 3 else picture.permute(2, 0, 1)) / 255.0
     assert torch.equal(seen[1, 4], expected) and seen.shape == (2, 5, 3, 4, 6)
 
 
 def test_what_is_no_picture_is_refused_by_a_network_that_looks():
-    with pytest.raises(ValueError, match="cannot be served by a network for pictures"):
-        Features(gym.spaces.Box(-1, 1, (4,), np.float32), normalise=True, image=True)
+    with pytest.raises(ValueError, match="cannot be served by spiking_conv, a network for pictures"):
+        encoders.build(Blueprint.default("spiking_conv"), 4, 2)
 
 
 def test_a_slope_schedule_runs_from_its_first_to_its_second_number():

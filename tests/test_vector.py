@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import tomllib
+from pathlib import Path
+
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 
-from bio_rl import vector
+from bio_rl import third_party, vector
 from bio_rl.vector import FaultyEnvironmentError
+from tests.worlds import Riddle
 
 
 def test_names_find_our_own_ids_first_and_a_users_module():
@@ -104,6 +111,105 @@ def test_saved_environments_continue_bitwise():
         one, two = env.step(a), other.step(a)
         assert torch.equal(one.obs, two.obs) and torch.equal(one.reward, two.reward) and torch.equal(one.reset, two.reset)
     assert env.take_episodes()[-1] == other.take_episodes()[-1]
+
+
+@pytest.mark.parametrize("workers", [False, True])
+def test_dictionaries_come_as_dictionaries_of_tensors_final_observations_too(workers):
+    env, plain = vector.make("tests.worlds:Riddle-v0", 3, workers=workers), [Riddle() for _ in range(3)]
+    obs = env.reset(7)
+    for i, one in enumerate(plain):
+        assert_row(obs, i, one.reset(seed=7 + i)[0])
+    for t in range(22):
+        step = env.step(torch.ones(3, dtype=torch.int64))
+        for i, one in enumerate(plain):
+            last, reward, _, truncated, _ = one.step(1)
+            assert_row(step.final_obs, i, last)
+            assert_row(step.obs, i, one.reset()[0] if truncated else last)
+            assert step.reward[i] == reward and bool(step.reset[i]) == truncated == (t == 19)
+    env.close()
+
+
+def assert_row(obs, i, expected):
+    assert obs.keys() == expected.keys()
+    for key, value in expected.items():
+        start = 3 if key == "choice" else 0  # Discrete(start=3)
+        np.testing.assert_array_equal(obs[key][i].numpy(), (value - start).astype(obs[key].numpy().dtype))
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_dictionaries_are_served_in_every_autoreset_mode(mode):
+    env = vector.Vector(gym.make_vec("tests.worlds:Riddle-v0", 2, "sync", vector_kwargs={"autoreset_mode": mode}))
+    env.reset(0)
+    for _ in range(25):
+        step = env.step(torch.zeros(2, dtype=torch.int64))
+        assert step.obs.keys() == step.final_obs.keys() == env.observation_space.keys()
+        assert all(value.shape[0] == 2 for value in (*step.obs.values(), *step.final_obs.values()))
+    assert [end.length for end in env.take_episodes()] == [20, 20]
+
+
+def test_the_packed_copy_brings_dictionaries_too():
+    env, other = vector.make("tests.worlds:Riddle-v0", 2), vector.make("tests.worlds:Riddle-v0", 2)
+    other._transfer = vector.transfer
+    pairs = [(env.reset(0), other.reset(0))]
+    for _ in range(21):
+        one, two = (e.step(torch.zeros(2, dtype=torch.int64)) for e in (env, other))
+        pairs += [(one.obs, two.obs), (one.final_obs, two.final_obs)]
+    for one, two in pairs:
+        assert all(torch.equal(one[key], two[key]) and one[key].dtype == two[key].dtype for key in one)
+
+
+def test_a_number_that_is_not_finite_names_the_key_of_a_dictionary():
+    env = vector.make("tests.worlds:Broken-v0", 3, inside=True)
+    env.reset(0)
+    for _ in range(4):
+        env.step(torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(FaultyEnvironmentError, match=r"the observation 'touch' of environment 0 .* step 5"):
+        env.step(torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("ALE/Pong-v5", "atari"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid"),
+        ("minigrid:MiniGrid-Empty-5x5-v0", "minigrid"),
+        ("LunarLander-v3", "box2d"),
+        ("PointMaze_UMaze-v3", "maze"),
+        ("highway-fast-v0", "driving"),
+        ("popgym-RepeatFirstEasy-v0", "popgym"),
+    ],
+)
+def test_a_world_of_another_package_names_the_extra_to_install(monkeypatch, name, extra):
+    package = third_party.family(name.rpartition(":")[2])
+    monkeypatch.setitem(sys.modules, package.module, None)  # as if it were not installed
+    with pytest.raises(ValueError, match=rf"pip install 'bio-rl\[{extra}\]'"):
+        vector.find_id(name)
+
+
+def test_every_extra_that_is_named_exists():
+    table = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {package.extra for package in third_party.FAMILIES} <= table.keys()
+
+
+def test_a_users_own_world_may_have_the_name_of_anothers(monkeypatch):
+    monkeypatch.setitem(sys.modules, "highway_env", None)
+    monkeypatch.setitem(gym.registry, "parking-v0", gym.spec("Clock-v0"))
+    assert vector.find_id("tests.worlds:parking-v0") == "parking-v0"
+
+
+def test_missions_are_words_by_number():
+    words = third_party.WORDS.split()
+    numbers = third_party.tokens("Go to the red ball, xylophone")
+    assert [words[n - 1] for n in numbers[:5]] == ["go", "to", "the", "red", "ball"]
+    assert numbers[5:].tolist() == [0] * (third_party.MISSION - 5)
+    assert len(set(words)) == len(words) and len(third_party.tokens("go " * 99)) == third_party.MISSION
+
+
+def test_a_grid_of_codes_becomes_planes_of_bits():
+    pytest.importorskip("minigrid")
+    env = vector.make("MiniGrid-Empty-5x5-v0", 2)
+    obs = env.reset(0)
+    assert obs["image"].shape == (2, 7, 7, 20) and bool((obs["image"].sum(-1) == 3).all())  # one object, colour and state
 
 
 def test_impossible_numbers_of_environments_are_refused():

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from bio_rl.envs._vector import rng_arrays, rngs_from_arrays
 
 
 class Clock(gym.Env):
@@ -73,17 +76,18 @@ class Identity(gym.Env):
 
 
 class Broken(gym.Env):
-    """A pendulum-like world that goes wrong at step 5: `nan`, `reward` (infinite) or `raise`."""
+    """A pendulum-like world that goes wrong at step 5: `nan`, `reward` (infinite) or `raise`. `inside` a dictionary too."""
 
-    def __init__(self, how: str = "nan") -> None:
-        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    def __init__(self, how: str = "nan", inside: bool = False) -> None:
+        box = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+        self.observation_space = gym.spaces.Dict(sound=box, touch=box) if inside else box
         self.action_space = gym.spaces.Discrete(2)
-        self.how = how
+        self.how, self.inside = how, inside
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t = 0
-        return np.zeros(3, np.float32), {}
+        return self._obs(np.zeros(3, np.float32)), {}
 
     def step(self, action):
         self.t += 1
@@ -91,9 +95,82 @@ class Broken(gym.Env):
         if bad and self.how == "raise":
             raise ZeroDivisionError("the robot's wheel came off")
         obs = np.full(3, np.nan if bad and self.how == "nan" else 0.1, np.float32)
-        return obs, np.inf if bad and self.how == "reward" else 0.0, False, self.t >= 100, {}
+        return self._obs(obs), np.inf if bad and self.how == "reward" else 0.0, False, self.t >= 100, {}
+
+    def _obs(self, touch):
+        return {"sound": np.zeros(3, np.float32), "touch": touch} if self.inside else touch
 
 
-for _name, _class in (("Clock", "Clock"), ("Identity", "Identity"), ("Broken", "Broken")):
+SENSES = {
+    "numbers": gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
+    "picture": gym.spaces.Box(0, 255, (12, 12, 1), np.uint8),
+    "tokens": gym.spaces.Box(0, 9, (8,), np.int64),
+    "phrase": gym.spaces.MultiDiscrete([20] * 6),
+    "choice": gym.spaces.Discrete(2, start=3),
+    "factors": gym.spaces.MultiDiscrete([2, 3]),
+    "bits": gym.spaces.MultiBinary(2),
+}
+
+
+class Riddle(gym.Env):
+    """Reward 1 for the action, 0 or 1, that a sense names; 20 steps, cut by a limit.
+
+    `sense`: the one that there is, or `all`: a dictionary of all and of `asked`, one-hot numbers that say whose name counts."""
+
+    def __init__(self, sense: str = "all") -> None:
+        self.sense, self.senses = sense, list(SENSES) if sense == "all" else [sense]
+        asked = gym.spaces.Box(0.0, 1.0, (len(SENSES),), np.float64)
+        self.observation_space = gym.spaces.Dict({**SENSES, "asked": asked}) if sense == "all" else SENSES[sense]
+        self.action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._next(), {}
+
+    def step(self, action):
+        self.t += 1
+        reward = float(action == self.wanted)
+        return self._next(), reward, False, self.t >= 20, {}
+
+    def _next(self):
+        names, which = self.np_random.integers(0, 2, len(self.senses)), self.np_random.integers(len(self.senses))
+        self.wanted = names[which]
+        seen = {sense: self._show(sense, name) for sense, name in zip(self.senses, names, strict=True)}
+        return {**seen, "asked": np.eye(len(SENSES))[which]} if self.sense == "all" else seen[self.sense]
+
+    def _show(self, sense, name):
+        other = self.np_random.integers(0, 2)
+        if sense == "picture":
+            picture = np.zeros((12, 12, 1), np.uint8)
+            picture[:, 6 * name : 6 * name + 6] = 255
+            return picture
+        if sense in ("tokens", "phrase"):  # the word 1 or 2 somewhere in a row of others
+            words = self.np_random.integers(3, 9, SENSES[sense].shape)
+            words[self.np_random.integers(len(words))] = 1 + name
+            return words
+        shown = {"numbers": [2.0 * name - 1.0, other], "choice": 3 + name, "factors": [name, other], "bits": [name, other]}
+        return np.array(shown[sense], SENSES[sense].dtype)
+
+
+class RiddleVector(SyncVectorEnv):
+    """Riddles that can save themselves."""
+
+    def __init__(self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, sense: str = "all") -> None:
+        super().__init__([lambda: Riddle(sense)] * num_envs, autoreset_mode=autoreset_mode)
+
+    def state_dict(self):
+        rngs = [None if env._np_random is None else env.np_random for env in self.envs]
+        return {"rng": rng_arrays(rngs), "life": np.array([(env.t, env.wanted) for env in self.envs])}
+
+    def load_state_dict(self, state):
+        rngs = rngs_from_arrays(np.asarray(state["rng"], np.uint64))
+        for env, rng, (t, wanted) in zip(self.envs, rngs, np.asarray(state["life"]), strict=True):
+            env.np_random, env.t, env.wanted = rng, int(t), int(wanted)
+
+
+for _name in ("Clock", "Identity", "Broken", "Riddle"):
     if f"{_name}-v0" not in gym.registry:
-        gym.register(f"{_name}-v0", entry_point=f"tests.worlds:{_class}", disable_env_checker=True)
+        gym.register(f"{_name}-v0", entry_point=f"tests.worlds:{_name}", disable_env_checker=True)
+if "RiddleVector-v0" not in gym.registry:
+    gym.register("RiddleVector-v0", vector_entry_point="tests.worlds:RiddleVector")

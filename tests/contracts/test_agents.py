@@ -51,6 +51,27 @@ def test_it_learns_in_every_action_space_with_every_network(agent, network, spac
 
 
 @pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("sense", ["picture", "tokens", "factors", "all"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_it_learns_from_every_kind_of_observation_with_every_network(agent, network, sense):
+    if Blueprint.default(network).image and sense != "picture":
+        pytest.skip("it looks at pictures alone")
+    env = vector.make("tests.worlds:Riddle-v0", 3, sense=sense)
+    module, blueprint = discovery.load(agents, agent), Blueprint.default(network)
+    blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **SMALL_NETWORKS.get(network, {})))
+    settings = module.Config(**SMALL.get(agent, {}))
+    learner = module.Agent(settings, blueprint, env.observation_space, env.action_space, horizon=1000, seed=0)
+    runner = Runner(learner, env)
+    runner.start(0)
+    before = weights(learner)
+    for _ in range(3):
+        metrics = runner.step()
+    assert all(torch.isfinite(x).all() for x in metrics.values())
+    changed = [not torch.equal(a, b) for a, b in zip(before, weights(learner), strict=True)]
+    assert sum(changed) > len(changed) / 2
+
+
+@pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_acting_changes_no_weights_and_greedy_acting_no_random_state(agent, network):
     runner = make(agent, network)

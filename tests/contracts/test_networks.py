@@ -31,6 +31,7 @@ VARIANTS = {
     ],
     "recurrent_spiking": [{"dale": True}, {"memory": False, "neuron": "plif"}, {"hidden": (20, 10)}],
     "spiking_conv": [{"memory": True, "neuron": "plif"}],
+    "cnn": [{"channels": (5,), "kernel": (4,), "stride": (2,), "hidden": (10, 6)}],
 }
 CASES = [(name, settings) for name in discovery.names(networks) for settings in [{}, *VARIANTS.get(name, [])]]
 every_network = pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda x: str(x))
@@ -38,7 +39,8 @@ every_network = pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda 
 
 def build(name, settings):
     torch.manual_seed(0)
-    return blueprint(name, settings).build((1, 9, 9) if name == "spiking_conv" else N_IN, N_OUT)
+    made = blueprint(name, settings)
+    return made.build((1, 9, 9) if made.image else N_IN, N_OUT)
 
 
 def blueprint(name, settings):
@@ -152,7 +154,8 @@ def test_a_probe_changes_nothing_and_collects_k_b_n(name, settings):
 def test_save_and_load_restores_the_function(name, settings):
     net, xs = build(name, settings), percepts(name)
     torch.manual_seed(5)
-    other = blueprint(name, settings).build((1, 9, 9) if name == "spiking_conv" else N_IN, N_OUT)
+    made = blueprint(name, settings)
+    other = made.build((1, 9, 9) if made.image else N_IN, N_OUT)
     other.load_state_dict(net.state_dict())
     assert torch.equal(net.unroll(xs, net.initial_state(B))[0], other.unroll(xs, other.initial_state(B))[0])
 
@@ -175,6 +178,9 @@ def test_impossible_settings_are_refused_at_construction():
         ("spiking", {"tau_mem": (2.0, 3.0)}),
         ("spiking", {"slope": (1.0, 2.0, 3.0)}),
         ("spiking_conv", {"kernel": (3,)}),
+        ("cnn", {"hidden": ()}),
+        ("cnn", {"kernel": (3,)}),
+        ("cnn", {"stride": (1, 0), "channels": (8, 8), "kernel": (3, 3)}),
     ]:
         with pytest.raises(ValueError, match=next(iter(settings)).replace("_", "[-_]")):
             build(name, settings)
