@@ -8,11 +8,11 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, energy, networks, statistics, training, vector
+from bio_rl import checkpoint, config, discovery, energy, networks, resilience, statistics, training, vector
 from bio_rl.config import Run
 
 EXAMPLES = """other commands:
@@ -44,7 +44,17 @@ class Eval(Place):
     """The weights that evaluated best in training, instead of the last."""
     json: bool = False
     """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a decision's, by network),
-    normalised (0 random, 1 the expert's or ideal mean; null where no reference is known)."""
+    normalised (0 random, 1 the expert's or ideal mean; null where no reference is known); with --perturb the fields of
+    `bio_rl.resilience.Resilience`."""
+    perturb: tuple[str, ...] = ()
+    """Break the world half way through each episode and report drop and recovery: gear:bthigh=-1, gravity=2, … (see
+    docs/perturbations.md)."""
+    at: int | None = None
+    """Step of the perturbation, if not half way."""
+    steps: int | None = None
+    """Length of a perturbed life, if not one episode."""
+    learn: Literal["on", "off"] = "off"
+    """With --perturb: whether the agent, a copy of it, goes on learning."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,6 +169,12 @@ def evaluate(arguments: Sequence[str]) -> None:
 
     given: Eval = parse(Eval, arguments, "eval")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    if given.perturb:
+        evaluate_perturbed(given, trained)
+        return
+    for name, value in {"at": given.at, "steps": given.steps, "learn on": given.learn == "on" or None}.items():
+        if value is not None:
+            raise ValueError(f"--{name} goes with --perturb, as in --perturb gravity=2")
     result = training.evaluate_run(trained, given.episodes, given.seed)
     counts = training.operations_per_decision(trained)
     normal = statistics.normalised(result.mean, worlds.reference(trained.experiment.run.env))
@@ -172,6 +188,26 @@ def evaluate(arguments: Sequence[str]) -> None:
     for name, count in counts.items():
         beside = " of the default size, for comparison" if name != trained.experiment.run.network else ""
         print(f"per decision {energy.summary(count)}: {name}{beside}")
+
+
+def evaluate_perturbed(given: Eval, trained: training.Trained) -> None:
+    """Report what the perturbation costs, and draw it into the run folder."""
+    settings = {"episodes": given.episodes, "seed": given.seed, "at": given.at, "steps": given.steps}
+    result = resilience.evaluate_run(trained, given.perturb, learn=given.learn == "on", **settings)
+    if given.json:
+        print(json.dumps(result.as_dict()))
+    else:
+        print(f"{trained.experiment.run.env} after {trained.steps:,} steps; {result}")
+    path = trained.folder / "resilience.png"
+    try:
+        from bio_rl.viz import resilience as picture
+
+        back = None if result.recovery is None else result.at + result.recovery
+        title = f"{trained.experiment.run.env} · {' '.join(given.perturb)} · {'learning' if result.learn else 'frozen'}"
+        picture.draw(result.curve, result.curve_se, result.at, result.before, result.asymptote, back, title, path)
+        print(f"wrote {path}", file=sys.stderr if given.json else sys.stdout)
+    except ImportError:
+        print("no picture: it needs the extra `plots`, pip install 'bio-rl[plots]'", file=sys.stderr)
 
 
 def play(arguments: Sequence[str]) -> None:

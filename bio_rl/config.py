@@ -29,6 +29,8 @@ class Run:
     """Kind of network (see: train.py list networks)."""
     steps: int = 1_000_000
     """Environment steps to train for."""
+    perturb: tuple[str, ...] = ()
+    """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, … (docs/perturbations.md)."""
     seed: int = 0
     """Of the weights, the environments and every random draw."""
     device: str = "auto"

@@ -16,7 +16,7 @@ import torch
 
 from bio_rl import checkpoint, config, runfolder, vector
 from bio_rl.checkpoint import CheckpointError, Checkpoints
-from bio_rl.config import Experiment
+from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
 from bio_rl.metrics import EpisodeStats, MetricsLog
@@ -61,6 +61,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cpu" if name == "auto" else name)
 
 
+def make_env(run: Run, num_envs: int, device: torch.device | str = "cpu", **settings: Any) -> Vector:
+    """`num_envs` environments of a run, perturbed as it says. settings: those of `vector.make`."""
+    return vector.make(run.env, num_envs, device=device, **{"perturb": run.perturb, **settings})
+
+
 def make_agent(experiment: Experiment, env: Vector) -> Any:
     """A fresh agent for the spaces of `env`. Raises ValueError for a space that it cannot serve."""
     run = experiment.run
@@ -93,7 +98,7 @@ def train(
 def run_experiment(experiment: Experiment) -> Trained:
     """Train from scratch in a new run folder."""
     run = experiment.run
-    env = vector.make(run.env, run.num_envs, device=pick_device(run.device), workers=run.workers)
+    env = make_env(run, run.num_envs, pick_device(run.device), workers=run.workers)
     agent = make_agent(experiment, env)
     folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
     runfolder.write_config(folder, experiment.as_dict())
@@ -108,12 +113,8 @@ def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.
     experiment = Experiment.from_dict(runfolder.read_config(folder))
     if steps is not None:
         experiment = config.replace_run(experiment, steps=steps)
-    env = vector.make(
-        experiment.run.env,
-        experiment.run.num_envs,
-        device=pick_device(experiment.run.device),
-        workers=experiment.run.workers,
-    )
+    planned = experiment.run
+    env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
     session = Session(experiment, make_agent(experiment, env), env, folder)
     session.restore(read_last(folder))
     if steps is not None:
@@ -127,7 +128,7 @@ def load(run: str | Path = "latest", *, best: bool = False, run_dir: Path = conf
     """The trained agent of a run, on the CPU: its last weights, or with `best` those that evaluated best in training."""
     folder = runfolder.resolve(str(run), run_dir)
     experiment = Experiment.from_dict(runfolder.read_config(folder))
-    env = vector.make(experiment.run.env, 1)
+    env = make_env(experiment.run, 1)
     agent = make_agent(experiment, env)
     env.close()
     tree = checkpoint.load(folder / "checkpoints" / "best.pt") if best else read_last(folder)
@@ -142,7 +143,7 @@ def evaluate_run(
     if episodes < 1:
         raise ValueError(f"--episodes is {episodes}, expected at least 1")
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
-    env = vector.make(trained.experiment.run.env, episodes, device=trained.agent.device)
+    env = make_env(trained.experiment.run, episodes, trained.agent.device)
     try:
         return evaluate(trained.agent, env, seed)
     finally:
@@ -156,7 +157,7 @@ def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str,
     """
     experiment = trained.experiment
     counts = {}
-    env = vector.make(experiment.run.env, 1, device=trained.agent.device)
+    env = make_env(experiment.run, 1, trained.agent.device)
     try:
         counts[experiment.run.network] = operations(record(trained.agent, env, FINAL_SEED, decisions).probe, 1)
         if experiment.run.network != "mlp" and not experiment.network.image:
@@ -272,7 +273,7 @@ class Session:
 
     def _evaluate(self) -> float:
         run, agent = self.experiment.run, self.runner.agent
-        env = vector.make(run.env, run.eval_episodes, device=self.runner.env.device)
+        env = make_env(run, run.eval_episodes, self.runner.env.device)
         try:
             return evaluate(agent, env, EVAL_SEED).mean
         finally:
@@ -280,7 +281,7 @@ class Session:
 
     def _picture(self, log: MetricsLog) -> None:
         """The spikes of a few greedy decisions on TensorBoard: neurons down, ticks across."""
-        env = vector.make(self.experiment.run.env, 1, device=self.runner.env.device)
+        env = make_env(self.experiment.run, 1, self.runner.env.device)
         try:
             seen = record(self.runner.agent, env, EVAL_SEED, PICTURED)
         finally:

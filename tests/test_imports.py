@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation", "checkpoint", "metrics", "config"),
     ("panel", "viz"),
     ("training",),
+    ("resilience",),
     ("bench", "testing"),
     ("doctor",),
     ("__main__",),

@@ -24,7 +24,7 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
     env_id = trained.experiment.run.env
     try:
         choose_gl()
-        env = vector.make(env_id, 1, render_mode="rgb_array")
+        env = vector.make(env_id, 1, render_mode="rgb_array", perturb=trained.experiment.run.perturb)
         pictures, total = frames(trained.agent, env, seed)
     except Exception as error:
         raise ValueError(f"{env_id} cannot draw itself here: {error}") from error

@@ -1,0 +1,139 @@
+"""What a perturbation costs and how much comes back: the figures by hand, then through the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bio_rl
+from bio_rl import resilience, training, vector
+from bio_rl.__main__ import main
+from bio_rl.resilience import score, summarise
+from bio_rl.types import Episodes
+
+SMALL = {"steps": 512, "num_envs": 4, "eval_episodes": 0, "ppo": {"rollout": 16, "minibatch": 64}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    return bio_rl.train("CartPole-v1", network="mlp", run_dir=folder, perturb="gravity=0.9..1.1", **SMALL).folder
+
+
+def refused(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    out = capsys.readouterr()
+    return " ".join((out.err + out.out).split())
+
+
+# by hand
+
+
+def test_figures_of_a_life_that_falls_to_a_fifth_and_comes_back_by_steps() -> None:
+    """1.0 for 100 steps, 0.2 for 40, 0.6 for 20, then 0.96: the drop is 0.8, and 0.92 is regained within the last part."""
+    life = np.repeat([1.0, 0.2, 0.6, 0.96], [100, 40, 20, 40])
+    x = summarise(np.stack([life, life]), 100, ["gravity=2"], learn=False)
+    assert (x.before, x.asymptote, x.before_se, x.asymptote_se) == (1.0, pytest.approx(0.96), 0.0, 0.0)
+    assert x.drop == pytest.approx(0.8) and x.lowest == pytest.approx(0.2)
+    # the mean of 10 steps reaches 0.92 with 9 of them at 0.96 and one at 0.6: 0.924, 69 steps after the perturbation
+    assert x.recovery == 69 and "after 69 steps" in str(x) and len(x.curve) == 200
+
+
+def test_what_never_comes_back_and_what_never_dropped() -> None:
+    lost = summarise(np.repeat([[1.0, 0.5]], 100, 1), 100, [], learn=False)
+    assert lost.recovery is None and "never" in str(lost) and lost.drop == 0.5
+    calm = summarise(np.ones((3, 200)), 100, [], learn=False)
+    assert calm.recovery == 0 and calm.drop == 0 and "no drop" in str(calm)
+
+
+def test_standard_errors_are_over_lives() -> None:
+    x = summarise(np.repeat([[1.0], [2.0], [6.0]], 40, 1), 20, [], learn=True)
+    assert x.before == 3 and x.before_se == pytest.approx(np.sqrt(7 / 3)) == x.asymptote_se == x.curve_se[-1]
+
+
+def test_who_falls_earns_nothing_until_the_next_slot() -> None:
+    rewards, fell = np.ones((2, 9)), np.zeros((2, 9), bool)
+    fell[0, 1] = fell[0, 5] = True  # in the first slot of four; in the second
+    np.testing.assert_array_equal(score(rewards, fell, 4), [[1, 1, 0, 0, 1, 1, 0, 0, 1], [1] * 9])
+
+
+# a run
+
+
+def test_a_run_is_trained_and_evaluated_under_its_perturbation(run) -> None:
+    trained = bio_rl.load(run)
+    assert trained.experiment.run.perturb == ("gravity=0.9..1.1",) and "perturb" in trained.experiment.changed()
+    env = training.make_env(trained.experiment.run, 2)
+    env.reset(0)
+    gravity = env.env.unwrapped.constants["gravity"]
+    assert gravity[0] != gravity[1] and (abs(gravity / 9.8 - 1) <= 0.1).all()
+
+
+def test_eval_reports_and_draws_the_perturbed_life(capsys, run) -> None:
+    pytest.importorskip("matplotlib")
+    flags = ["eval", str(run), "--episodes", "4", "--steps", "60", "--at", "12", "--perturb", "force=0"]
+    main(flags)
+    said = capsys.readouterr().out
+    for word in ("before", "drop", "recovery", "asymptote", "frozen", "force=0 at step 12", "resilience.png"):
+        assert word in said
+    assert (run / "resilience.png").stat().st_size > 10_000
+    main([*flags, "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["at"] == 12 and len(figures["curve"]) == 60 and figures["asymptote"] < figures["before"]
+
+
+def test_the_perturbation_acts_from_its_step_on_also_in_new_episodes(run) -> None:
+    trained = bio_rl.load(run)
+    plain, broken = (resilience.evaluate_run(trained, p, episodes=3, steps=40, at=10) for p in ([], ["force=0"]))
+    assert plain.curve[:11] == broken.curve[:11] and plain.curve != broken.curve
+
+
+def test_a_frozen_agent_stays_and_a_learning_copy_changes(run) -> None:
+    trained = bio_rl.load(run)
+    before = {name: x.clone() for name, x in trained.agent.state_dict()["modules"].items()}
+    made = []
+    original = training.make_agent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "make_agent", lambda *a: made.append(original(*a)) or made[-1])
+        x = resilience.evaluate_run(trained, ["force=-1"], episodes=4, steps=64, learn=True)
+    assert x.learn and len(x.curve) == 64
+    after, learned = trained.agent.state_dict()["modules"], made[0].state_dict()["modules"]
+    assert all((after[name] == value).all() for name, value in before.items())
+    assert any((learned[name] != value).any() for name, value in before.items() if "weight" in name)
+
+
+def test_an_agent_that_needs_whole_episodes_cannot_learn_here(run) -> None:
+    trained = bio_rl.load(run)
+    trained.agent.rollout = Episodes(1)
+    with pytest.raises(ValueError, match="learns from whole episodes"):
+        resilience.evaluate_run(trained, ["force=-1"], episodes=2, steps=8, learn=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--perturb", "gravty=2"], "no perturbation called 'gravty' for CartPole; did you mean 'gravity'"),
+        (["--perturb", "gravity=2", "--at", "500"], "--at is 500, expected a step from 1 to 499"),
+        (["--perturb", "gravity=2", "--episodes", "0"], "--episodes is 0"),
+        (["--learn", "on"], "--learn on goes with --perturb"),
+        (["--at", "5"], "--at goes with --perturb"),
+    ],
+)
+def test_eval_refuses(capsys, run, flags, message) -> None:
+    assert message in refused(capsys, "eval", str(run), *flags)
+
+
+@pytest.mark.parametrize("env", ["Acrobot-v1", "MountainCar-v0"])
+def test_what_cannot_be_perturbed_is_said_at_once(env) -> None:
+    with pytest.raises(ValueError, match=f"{env} cannot be perturbed; these can: CartPole-v1"):
+        vector.make(env, 2, perturb=("gravity=2",))
+
+
+def test_train_takes_the_flag(capsys, tmp_path) -> None:
+    assert "needs a value, as in gravity=2" in refused(capsys, "--perturb", "gravity", "--run-dir", str(tmp_path))
+    assert not list(tmp_path.iterdir())
