@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
-from bio_rl.bench import _report, learning, neurons
+from bio_rl.bench import _report, learning, neurons, worlds
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
     "env_step": ["--env", "Hopper-v5", "--num-envs", "4", "--rounds", "1", "--seconds", "0.02"],
     "runner": ["--num-envs", "1", "--steps", "8", "--rollouts", "1", "--rounds", "2"],
+    "worlds": ["--env", "Hopper-v5", "Bandit-v0", "--num-envs", "1", "32", "--rounds", "1", "--budget", "0.01"],
     "neurons": ["--shapes", "2", "3", "4", "5", "2", "--threads", "1", "--rounds", "1", "--seconds", "0.001"],
     "ppo": ["--num-envs", "4", "--rollout", "16", "--minibatch", "32", "--epochs", "1", "--rounds", "1", "--updates", "1"],
 }
@@ -51,6 +52,8 @@ def test_an_unknown_bench_exits_with_2_and_names_the_nearest(capsys):
     [
         (["env_step", "--seconds", "0"], "expected positive"),
         (["env_step", "--env", "Acrobot-v1"], "no environment of its own"),
+        (["worlds", "--env", "Blackjack-v1"], "no world of its own"),
+        (["worlds", "--budget", "0"], "expected positive"),
         (["neurons", "--threads", "0"], "expected positive"),
         (["learning", "--jobs", "0"], "--jobs is 0"),
         (["learning", "--network", "spikin"], "did you mean 'spiking'"),
@@ -74,6 +77,29 @@ def test_sides_are_measured_in_turn_and_ratios_are_paired():
     figures = measured.figures("a", "b")
     assert figures["steps_per_s"] == 4.0  # median of 2, 4, 6
     assert figures["vs_b"] == 2.0 and figures["vs_b_quartiles"] == [1.5, 2.5]  # of 2/1, 4/4, 6/2
+
+
+def test_worlds_are_compared_per_single_step_with_few_of_the_single_class():
+    assert worlds.peers("bio_rl/Hopper-v5", 1024) == 16 and worlds.peers("bio_rl/Bandit-v0", 1024) == 64
+    assert worlds.peers("bio_rl/Hopper-v5", 1) == 1
+    found = worlds.figures(_report.Rounds({"1024": [8.0, 6.0, 4.0], "sync 1024": [2.0, 2.0, 2.0]}), 1024)
+    assert found["steps_per_s"] == 6.0 and found["vs_sync"] == 3.0 and found["sync_steps_per_s"] == 2.0
+
+
+def test_a_stepper_counts_the_steps_of_all_environments(monkeypatch):
+    clock = iter([0.0, 0.5, 1.0])
+    monkeypatch.setattr(worlds.time, "perf_counter", lambda: next(clock))
+    env = worlds.gym.make_vec("bio_rl/Bandit-v0", 10)
+    assert worlds.stepper(env, seconds=0.6)() == 20.0  # two steps of ten in one second
+
+
+def test_a_world_that_cannot_be_made_is_left_out_of_the_bench(monkeypatch, capsys):
+    def missing(env_id, settings):
+        raise worlds.gym.error.DependencyNotInstalled("pictures need pygame")
+
+    monkeypatch.setattr(worlds, "compare", missing)
+    assert worlds.run(worlds.Settings(env=("Bandit-v0",))) == {}
+    assert "bio_rl/Bandit-v0 is left out: pictures need pygame" in capsys.readouterr().out
 
 
 def test_all_sides_of_neurons_have_the_same_weights_and_ours_computes_what_spikingjelly_does():
