@@ -1,0 +1,139 @@
+"""CueAccumulation-v0: count cues that come as spikes, remember which side had more, and turn there."""
+
+from functools import partial
+from math import comb, prod
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from bio_rl.discovery import suggestion
+from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.envs.neuroscience._trials import Drawn, Policy
+from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
+
+ENV_IDS = {
+    "bio_rl/CueAccumulation-v0": {"entry_point": ":make", "vector_entry_point": ":CueAccumulation", "max_episode_steps": 54}
+}
+CUE, GAP, DELAY, DECISION = 100, 50, (500, 1500), 150  # ms    Bellec et al. 2020
+RATE, BACKGROUND = 40.0, 10.0  # Hz, of a neuron of an active group and of the background group    Bellec et al. 2020
+GROUP = 10  # neurons    Bellec et al. 2020
+LEVELS = 1 << 16  # of the random numbers that spikes are drawn with
+CODES = ("spikes", "rates")
+
+
+class CueAccumulation(UniformTrialVectorEnv):
+    """Cues appear on the left and on the right, one after the other; after a delay, turn to the side that had more of them.
+
+    An episode is one trial: `cues` times a cue of 100 ms on one side (either as likely) and 50 ms without; a delay of 500 to
+    1500 ms (uniform); a decision period of 150 ms, with the recall cue. With the default dt of 50 ms a step these are
+    7 x (2 + 1), 10 to 30, and 3 steps: cue k is on at steps 3k <= t < 3k + 2, from 0. The action of the decision period's last
+    step is the turn, and ends the episode; others do nothing.
+
+    Observations, float32 [N, 40]: how often each neuron spiked in the step's dt ms, at most once a ms; four groups of ten fire
+    at 40 Hz while the left cue, the right cue or the recall cue is on, else not at all, and at 10 Hz always (background).
+    With dt = 1 these are the paper's spikes. With code = "rates" they are float32 [N, 4]: each group's expected spikes per
+    neuron. All 0 when it is over. Actions, int [N]: 0 left, 1 right. Reward: +1 for the right turn, -1 for the wrong one.
+
+    Task: Bellec et al. 2020, Nature Communications 11, after Morcos & Harvey 2016. The ideal observer tells each cue's side
+    from the spikes of its 100 ms (Bayes: a silent group excludes its side), and takes the majority.
+    """
+
+    # both exact: a turn is a coin's; an active group stays silent for a whole cue with probability 0.96^1000 = 2e-18
+    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.0, "ideal": 1.0}}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        *,
+        cues: int = 7,
+        dt: int = 50,
+        code: str = "spikes",
+    ) -> None:
+        """cues: an odd number. dt: ms per step, a divisor of 50. code: spikes or rates."""
+        if cues < 1 or cues % 2 == 0:
+            raise ValueError(f"cues is {cues}, expected an odd number from 1 (1, 3, 5, 7, ...): there is no majority else")
+        if dt < 1 or GAP % dt:
+            raise ValueError(f"dt is {dt}, expected a divisor of {GAP} ms: {[d for d in range(1, GAP + 1) if GAP % d == 0]}")
+        if code not in CODES:
+            raise ValueError(f"no code called {code!r}; {suggestion(code, CODES)}")
+        self.cues, self.dt, self.spikes = cues, int(dt), code == "spikes"
+        self.cue, self.slot, self.decision = CUE // self.dt, (CUE + GAP) // self.dt, DECISION // self.dt
+        self.shortest, self.longest = (cues * self.slot + ms // self.dt + self.decision for ms in DELAY)
+        self.counts = np.stack([spike_counts(rate, self.dt) for rate in (RATE, RATE, RATE, BACKGROUND)])
+        self.numbers = cues + 1
+        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=1)
+        shape = (4 * GROUP,) if self.spikes else (4,)
+        high = float(dt) if self.spikes else RATE * dt / 1000
+        self._set_spaces(gym.spaces.Box(0.0, high, shape, np.float32), gym.spaces.Discrete(2))
+
+    def _decode(self, u: np.ndarray) -> Drawn:
+        """right [n, cues]: whether each cue is on the right; end [n]: the episodes' steps."""
+        return {
+            "right": u[:, :-1] < 0.5,
+            "end": self.shortest + (u[:, -1] * (self.longest - self.shortest + 1)).astype(np.int64),
+        }
+
+    def _bulk(self, rng: np.random.Generator) -> Drawn:
+        """luck [steps, 4, 10]: what the spikes are drawn with, where there are any."""
+        shape = (self.longest, 4, GROUP)
+        return {"luck": np.frombuffer(rng.bytes(2 * prod(shape)), np.uint16).reshape(shape)} if self.spikes else {}
+
+    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        over = self.t + 1 == self.drawn["end"]
+        majority = self.drawn["right"].sum(1) > self.cues // 2
+        return np.where(over, np.where(actions == majority, 1.0, -1.0), 0.0), over, {}
+
+    def _active(self) -> np.ndarray:
+        """Whether each group fires, bool [N, 4]."""
+        which, within = np.divmod(self.t, self.slot)
+        cue = (which < self.cues) & (within < self.cue)
+        right = self.drawn["right"][self.rows, np.minimum(which, self.cues - 1)]
+        recall = self.t >= self.drawn["end"] - self.decision
+        active = np.stack((cue & ~right, cue & right, recall, np.ones_like(cue)), 1)
+        return active & (self.trial == 0)[:, None]
+
+    def _sense(self) -> np.ndarray:
+        active = self._active()
+        if not self.spikes:
+            return active * np.array([RATE, RATE, RATE, BACKGROUND], np.float32) * np.float32(self.dt / 1000)
+        row, group = active.nonzero()
+        luck = self.drawn["luck"][row, self.t[row], group]
+        spikes = np.zeros((self.num_envs, 4, GROUP), np.float32)
+        spikes[row, group] = self.counts[group[:, None], luck]
+        return spikes.reshape(self.num_envs, -1)
+
+    def ideal(self) -> Policy:
+        return majority(self.cues, self.slot)
+
+
+def spike_counts(rate: float, dt: int) -> np.ndarray:
+    """Spikes within dt ms for each of LEVELS equally likely numbers, uint8: binomial, p = rate / 1000 in each ms."""
+    p = rate / 1000
+    pmf = [comb(dt, k) * p**k * (1 - p) ** (dt - k) for k in range(dt + 1)]
+    u = (np.arange(LEVELS) + 0.5) / LEVELS
+    return np.searchsorted(np.cumsum(pmf)[:-1], u, side="right").astype(np.uint8)
+
+
+def majority(cues: int, slot: int) -> Policy:
+    """The side with more cues so far; a cue is on the side whose neurons spiked more in its time."""
+    t, spikes = np.zeros(0, int), np.zeros((0, cues))
+
+    def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        nonlocal t, spikes
+        if len(t) != len(obs):
+            t, spikes = np.zeros(len(obs), int), np.zeros((len(obs), cues))
+        t = np.where(begun, 0, t + 1)
+        spikes[begun] = 0.0
+        left, right = obs.reshape(len(obs), 4, -1)[:, :2].sum(2).T
+        spikes[np.arange(len(obs)), np.minimum(t // slot, cues - 1)] += right - left  # after the cues both are 0
+        return (np.sign(spikes).sum(1) > 0).astype(np.int64)
+
+    return policy
+
+
+make = partial(SingleEnv, CueAccumulation)
