@@ -19,6 +19,7 @@ ENV_IDS = {
 CUE, GAP, DELAY, DECISION = 100, 50, (500, 1500), 150  # ms    Bellec et al. 2020
 RATE, BACKGROUND = 40.0, 10.0  # Hz, of a neuron of an active group and of the background group    Bellec et al. 2020
 GROUP = 10  # neurons    Bellec et al. 2020
+EXPECTED = np.array([RATE, RATE, RATE, BACKGROUND]) / 1000  # spikes in a ms of each group while it is active
 LEVELS = 1 << 16  # of the random numbers that spikes are drawn with
 CODES = ("spikes", "rates")
 
@@ -64,12 +65,12 @@ class CueAccumulation(UniformTrialVectorEnv):
         self.cues, self.dt, self.spikes = cues, int(dt), code == "spikes"
         self.cue, self.slot, self.decision = CUE // self.dt, (CUE + GAP) // self.dt, DECISION // self.dt
         self.shortest, self.longest = (cues * self.slot + ms // self.dt + self.decision for ms in DELAY)
-        self.counts = np.stack([spike_counts(rate, self.dt) for rate in (RATE, RATE, RATE, BACKGROUND)])
+        self.counts = np.stack([spike_counts(p, self.dt) for p in EXPECTED])
         self.numbers = cues + 1
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=1)
-        shape = (4 * GROUP,) if self.spikes else (4,)
-        high = float(dt) if self.spikes else RATE * dt / 1000
-        self._set_spaces(gym.spaces.Box(0.0, high, shape, np.float32), gym.spaces.Discrete(2))
+        most = np.repeat(self.counts.max(1), GROUP) if self.spikes else EXPECTED * dt
+        most = most.astype(np.float32)
+        self._set_spaces(gym.spaces.Box(np.zeros_like(most), most), gym.spaces.Discrete(2))
 
     def _decode(self, u: np.ndarray) -> Drawn:
         """right [n, cues]: whether each cue is on the right; end [n]: the episodes' steps."""
@@ -85,8 +86,8 @@ class CueAccumulation(UniformTrialVectorEnv):
 
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         over = self.t + 1 == self.drawn["end"]
-        majority = self.drawn["right"].sum(1) > self.cues // 2
-        return np.where(over, np.where(actions == majority, 1.0, -1.0), 0.0), over, {}
+        most_right = self.drawn["right"].sum(1) > self.cues // 2
+        return np.where(over, np.where(actions == most_right, 1.0, -1.0), 0.0), over, {}
 
     def _active(self) -> np.ndarray:
         """Whether each group fires, bool [N, 4]."""
@@ -100,7 +101,7 @@ class CueAccumulation(UniformTrialVectorEnv):
     def _sense(self) -> np.ndarray:
         active = self._active()
         if not self.spikes:
-            return active * np.array([RATE, RATE, RATE, BACKGROUND], np.float32) * np.float32(self.dt / 1000)
+            return active * (EXPECTED * self.dt).astype(np.float32)
         row, group = active.nonzero()
         luck = self.drawn["luck"][row, self.t[row], group]
         spikes = np.zeros((self.num_envs, 4, GROUP), np.float32)
@@ -111,9 +112,8 @@ class CueAccumulation(UniformTrialVectorEnv):
         return majority(self.cues, self.slot)
 
 
-def spike_counts(rate: float, dt: int) -> np.ndarray:
-    """Spikes within dt ms for each of LEVELS equally likely numbers, uint8: binomial, p = rate / 1000 in each ms."""
-    p = rate / 1000
+def spike_counts(p: float, dt: int) -> np.ndarray:
+    """Spikes within dt ms for each of LEVELS equally likely numbers, uint8: binomial, p in each ms."""
     pmf = [comb(dt, k) * p**k * (1 - p) ** (dt - k) for k in range(dt + 1)]
     u = (np.arange(LEVELS) + 0.5) / LEVELS
     return np.searchsorted(np.cumsum(pmf)[:-1], u, side="right").astype(np.uint8)
