@@ -11,7 +11,18 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("types", "state", "discovery", "random", "rendering", "runfolder", "statistics", "surrogates", "requirements"),
+    (
+        "types",
+        "state",
+        "discovery",
+        "random",
+        "rendering",
+        "runfolder",
+        "statistics",
+        "surrogates",
+        "requirements",
+        "third_party",
+    ),
     ("neurons", "codes"),
     ("plasticity", "modulators"),
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state
@@ -19,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("networks",),
     ("returns", "losses", "optim", "distributions", "normalize", "replay", "vector"),
     ("observations",),
+    ("encoders",),
     ("runner",),
     ("evaluation", "checkpoint", "metrics", "config"),
     ("panel", "viz"),
