@@ -6,6 +6,7 @@ import importlib
 import math
 import signal
 import threading
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -93,8 +94,10 @@ def make(
     try:
         settings = {**kwargs, "perturb": list(perturb)} if perturb else kwargs
         return Vector(_make(find_id(env), num_envs, workers, settings), device)
-    except (gym.error.Error, ImportError) as error:
-        raise ValueError(f"--env {env} cannot be made: {error}") from error
+    except (gym.error.Error, ImportError, AssertionError) as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        reason = str(error) or f"{type(error).__name__} in {at.name}: {at.line}"
+        raise ValueError(f"--env {env} cannot be made: {reason}") from error
     except TypeError as error:
         if "'perturb'" not in str(error):
             raise
@@ -252,20 +255,19 @@ class Vector:
 
 
 def _dense_final(obs: Any, info: Mapping[str, Any], done: np.ndarray) -> Any:
-    """final_obs as [B, *obs], whether the environment gives dense arrays or Gymnasium's array of objects."""
+    """final_obs as [B, *obs]: in the rows that ended what `info` has, be it dense or an array of objects; in the others obs."""
     final = info["final_obs"]
-    if isinstance(final, Mapping) or final.dtype != object:
-        return final
-    rows = final[done]
-    if isinstance(obs, Mapping):
-        return {key: _with_rows(values, done, [row[key] for row in rows]) for key, values in obs.items()}
-    return _with_rows(obs, done, rows)
+    if not isinstance(obs, Mapping):
+        return _with_rows(obs, done, final[done])
+    if isinstance(final, Mapping):
+        return {key: _with_rows(values, done, final[key][done]) for key, values in obs.items()}
+    return {key: _with_rows(values, done, [row[key] for row in final[done]]) for key, values in obs.items()}
 
 
 def _with_rows(values: np.ndarray, at: np.ndarray, rows: Any) -> np.ndarray:
-    """A copy of `values` with `rows` in place of its rows `at`."""
+    """A copy of `values` with `rows` in the places `at`."""
     dense = values.copy()
-    dense[at] = np.stack(rows)
+    dense[at] = rows if isinstance(rows, np.ndarray) and rows.dtype != object else np.stack(rows)
     return dense
 
 

@@ -136,6 +136,22 @@ def assert_row(obs, i, expected):
         np.testing.assert_array_equal(obs[key][i].numpy(), (value - start).astype(obs[key].numpy().dtype))
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 2)])
+def test_final_observations_of_rows_that_go_on_are_what_is_seen_whatever_the_environment_left_there(shape):
+    obs, final = np.zeros((4, *shape), np.float32), np.ones((4, *shape), np.float32)
+    done = np.array([False, True, True, False])
+    objects = np.array([None] * 4, object)
+    for i in (1, 2):
+        objects[i] = final[i]
+    expected = [0.0, 1.0, 1.0, 0.0]
+    for given in (final, objects):
+        dense = vector._dense_final(obs, {"final_obs": given}, done)
+        np.testing.assert_array_equal(dense.reshape(4, -1).mean(1), expected)
+    dense = vector._dense_final({"a": obs}, {"final_obs": {"a": final}}, done)
+    np.testing.assert_array_equal(dense["a"].reshape(4, -1).mean(1), expected)
+    assert not obs.any()
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_dictionaries_are_served_in_every_autoreset_mode(mode):
     env = vector.Vector(gym.make_vec("tests.worlds:Riddle-v0", 2, "sync", vector_kwargs={"autoreset_mode": mode}))
@@ -184,6 +200,19 @@ def test_a_world_of_another_package_names_the_extra_to_install(monkeypatch, name
     monkeypatch.setitem(sys.modules, package.module, None)  # as if it were not installed
     with pytest.raises(ValueError, match=rf"pip install 'bio-rl\[{extra}\]'"):
         vector.find_id(name)
+
+
+def test_an_environment_that_fails_when_made_says_where():
+    gym.register("Fails-v0", entry_point=fails)
+    try:
+        with pytest.raises(ValueError, match="Fails-v0 cannot be made: AssertionError in fails: raise AssertionError"):
+            vector.make("Fails-v0", 1)
+    finally:
+        del gym.registry["Fails-v0"]
+
+
+def fails():
+    raise AssertionError
 
 
 def test_every_extra_that_is_named_exists():
