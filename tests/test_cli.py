@@ -73,7 +73,8 @@ def test_cuda_without_cuda_says_how_to_go_on(capsys):
 def test_nan_stops_training_with_its_index_its_step_and_the_checkpoint_kept(capsys, tmp_path, monkeypatch, how, what):
     from tests import worlds
 
-    monkeypatch.setattr(worlds.Broken.__init__, "__defaults__", (how,))
+    _, *others = worlds.Broken.__init__.__defaults__
+    monkeypatch.setattr(worlds.Broken.__init__, "__defaults__", (how, *others))
     # five steps are good: a checkpoint at step 4 is there before the fault
     text = refused(
         capsys, "--env", "tests.worlds:Broken-v0", "--network", "mlp", "--num-envs", "1", "--steps", "100",
