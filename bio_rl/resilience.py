@@ -42,8 +42,8 @@ class Resilience:
     drop: float
     """before - lowest."""
     recovery: int | None
-    """Steps from the perturbation until the smoothed mean has regained 90 % of the drop after its lowest; 0 without a drop, None
-    for never."""
+    """Steps from the perturbation until the smoothed mean, after its lowest, has regained 90 % of the drop; 0 without a drop,
+    None for never."""
     asymptote: float
     """Mean of the last quarter of the time afterwards."""
     asymptote_se: float

@@ -1,5 +1,6 @@
 """Perturbations of a MuJoCo model's own fields, for every simulation of a batch by itself."""
 
+import copy
 from typing import Any
 
 import mujoco
@@ -47,6 +48,11 @@ class Gravity(Scale):
 
     field = "opt.gravity"
 
+    def __init__(self, world: Any, asked: Perturbation) -> None:
+        super().__init__(world, asked)
+        if not _feels_gravity(world.model):
+            raise ValueError("gravity moves none of the joints of this model")
+
 
 class Mass(Scale):
     """mass[:BODY]=s: mass and inertia of a body, or of all, times s."""
@@ -57,8 +63,8 @@ class Mass(Scale):
     def __init__(self, world: Any, asked: Perturbation) -> None:
         super().__init__(world, asked)
         self.writes = ("body_mass", "body_inertia")
-        if not world.model.body_mass[self.ids].any():
-            raise ValueError(f"body {self.target!r} has no mass")
+        if not (world.model.body_mass * world.model.body_weldid)[self.ids].any():
+            raise ValueError(f"body {self.target!r} cannot move, or has no mass")
 
 
 class Friction(Scale):
@@ -216,7 +222,10 @@ class Push(Effect):
         body, _, axis = self.target.partition(".")
         (self.axis,) = pick(axis or "x", AXES, "axis")
         bodies = names(world.model, "body")
-        self.bodies = np.array(pick(body, bodies, "body") if body else list(bodies.values())[:1])
+        free = [i for i in bodies.values() if world.model.body_weldid[i]]
+        self.bodies = np.array(pick(body, bodies, "body") if body else free[:1])
+        if not set(self.bodies) <= set(free):
+            raise ValueError(f"body {body!r} cannot move: no joint lies between it and the world")
         self.force = world.batch.bind("xfrc_applied")
 
     def release(self, rows: np.ndarray) -> None:
@@ -256,6 +265,22 @@ def names(model: mujoco.MjModel, kind: str) -> dict[str, int]:
         if name:
             found[name] = i
     return found
+
+
+def _feels_gravity(model: mujoco.MjModel) -> bool:
+    """Whether gravity pulls at a joint in one of a few random poses."""
+    data, rng, lifted = mujoco.MjData(model), np.random.default_rng(0), copy.copy(model)
+    lifted.opt.gravity[:] = 0.0
+    for _ in range(3):
+        mujoco.mj_resetData(model, data)
+        mujoco.mj_integratePos(model, data.qpos, rng.standard_normal(model.nv), 1.0)
+        forces = []
+        for m in (model, lifted):
+            mujoco.mj_forward(m, data)
+            forces.append(data.qfrc_bias.copy())
+        if np.abs(forces[0] - forces[1]).max() > 1e-9:
+            return True
+    return False
 
 
 def _touching(model: mujoco.MjModel, ids: np.ndarray) -> list[tuple[int, int]]:

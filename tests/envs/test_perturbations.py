@@ -403,6 +403,9 @@ def test_bad_input_is_refused_at_construction(text: str, message: str) -> None:
 def test_what_cannot_act_on_a_model_or_together_is_refused() -> None:
     with pytest.raises(ValueError, match="ever in a contact with friction"):
         InvertedPendulum(1, perturb="friction=0.5")
+    for name in ("Swimmer", "Reacher"):  # they move in a horizontal plane
+        with pytest.raises(ValueError, match="gravity moves none of the joints"):
+            gym.make_vec(f"bio_rl/{name}-v5", perturb="gravity=0.5")
     with pytest.raises(ValueError, match="at least two channels, here there is 1"):
         InvertedPendulum(1, perturb="action_permutation")
     with pytest.raises(ValueError, match="cannot be combined: both set the lock of 'bthigh'"):
