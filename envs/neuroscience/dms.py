@@ -14,6 +14,7 @@ from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {"bio_rl/DMS-v0": {"entry_point": ":make", "vector_entry_point": ":DMS", "max_episode_steps": 53}}
 FIXATE, MATCH, NON_MATCH = range(3)
+COST = 0.1  # of a second without fixation
 TAIL = 4.0  # noise is cut at so many standard deviations, which keeps observations in a finite Box
 
 
@@ -28,16 +29,15 @@ class DMS(UniformTrialVectorEnv):
 
     Observations, float32 [N, stimuli + 2]: fixation spot (1 before the test), the stimulus one-hot (0 between stimuli) with
     Gaussian noise of deviation `noise`, go cue (1 in the test); all 0 after the last trial. Actions, int [N]: 0 fixate,
-    1 match, 2 non-match. Reward: +1 for the correct choice, 0 for a wrong one or none; -0.1 for breaking fixation, that is for
-    a choice before the test, once a trial; the trial goes on, or a learner that breaks it at each step would hardly see a test.
+    1 match, 2 non-match. Reward: +1 for the correct choice, 0 for a wrong one or none; breaking fixation, that is choosing
+    before the test, costs 0.1 for each second of it (0.01 a step), and the trial goes on.
 
     Task: Miller, Erickson & Desimone 1996, with one test stimulus. The ideal observer weighs every step of the sample and the
     test (Bayes); without noise it is always right, with noise its score is to be measured.
     """
 
-    # random: -0.1 (1 - E[3^-(8 + delay)]) + (1 - 3^-5) / 2, closed form; ideal: closed form, without noise
-    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.39794, "ideal": 1.0}}
-    memory_fields = ("broken",)
+    # both closed forms. random: -0.01 x 2/3 x 30.5 steps before the test + (1 - 3^-5) / 2; ideal: without noise
+    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.29461, "ideal": 1.0}}
 
     def __init__(
         self,
@@ -78,19 +78,13 @@ class DMS(UniformTrialVectorEnv):
         shape = (self.trials, self.periods.longest, self.stimuli)
         return {"noise": rng.standard_normal(shape, np.float32)} if self.noise else {}
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "broken"):
-            self.broken = np.zeros(self.num_envs, bool)
-        self.broken[rows] = False
-
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         start, end = self.now("ends")[:, -2:].T
         testing, chooses = self.t >= start, actions != FIXATE
         correct = np.where(self.now("match"), MATCH, NON_MATCH)
-        breaks = chooses & ~testing & ~self.broken
+        breaks = chooses & ~testing
         over = (chooses & testing) | (self.t + 1 >= end)
-        self.broken = (self.broken | breaks) & ~over
-        return (testing & (actions == correct)) - 0.1 * breaks, over, {}
+        return (testing & (actions == correct)) - COST * self.periods.dt / 1000 * breaks, over, {}
 
     def _sense(self) -> np.ndarray:
         phase = np.where(self.trial < self.trials, self.periods.phase(self.t, self.now("ends")), -1)

@@ -46,13 +46,14 @@ def test_no_choice_ends_with_the_test() -> None:
     assert rewards == [0.0] * (LAST + 1) and ends == [False] * LAST + [True]
 
 
-def test_fixation_is_paid_for_once_a_trial_up_to_the_last_step_before_the_test() -> None:
-    rewards, ends = play(fixed(1), {FIRST - 1: NON_MATCH, FIRST: MATCH}, FIRST + 1)
-    assert rewards == [0.0] * (FIRST - 1) + [-0.1, 1.0] and ends[-1]
-    rewards, _ = play(fixed(1), {0: MATCH, 1: MATCH, 5: MATCH, FIRST: MATCH}, FIRST + 1)
-    assert rewards == [-0.1] + [0.0] * (FIRST - 1) + [1.0]
-    rewards, ends = play(fixed(1, trials=2), {0: MATCH, FIRST: MATCH, FIRST + 1: MATCH}, FIRST + 2)
-    assert rewards == [-0.1] + [0.0] * (FIRST - 1) + [1.0, -0.1] and not any(ends)  # the next trial has its own
+def test_each_step_of_broken_fixation_costs_up_to_the_last_one_before_the_test() -> None:
+    rewards, ends = play(fixed(1), {0: MATCH, 5: NON_MATCH, FIRST - 1: MATCH, FIRST: MATCH}, FIRST + 1)
+    assert rewards == [-0.01] + [0.0] * 4 + [-0.01] + [0.0] * (FIRST - 7) + [-0.01, 1.0] and ends == [False] * FIRST + [True]
+
+
+def test_the_next_trial_follows_at_once() -> None:
+    rewards, ends = play(fixed(1, trials=2), {FIRST: MATCH, FIRST + 1: MATCH, 2 * FIRST + 1: MATCH}, 2 * FIRST + 2)
+    assert rewards == [0.0] * FIRST + [1.0, -0.01] + [0.0] * (FIRST - 1) + [1.0] and ends == [False] * (2 * FIRST + 1) + [True]
 
 
 def test_what_is_drawn() -> None:
@@ -69,8 +70,8 @@ def test_what_is_drawn() -> None:
 
 
 def test_random_floor_in_closed_form() -> None:
-    broken = np.mean([1 - 3.0 ** -(8 + delay) for delay in range(5, 41)])
-    assert DMS.metadata["reference"]["random"] == pytest.approx(-0.1 * broken + (1 - 3.0**-5) / 2, abs=1e-5)
+    before = np.mean([8 + delay for delay in range(5, 41)])
+    assert DMS.metadata["reference"]["random"] == pytest.approx(-0.01 * 2 / 3 * before + (1 - 3.0**-5) / 2, abs=1e-5)
 
 
 def test_noisy_observer_reaches_the_closed_form_of_two_stimuli() -> None:
