@@ -17,7 +17,7 @@ from bio_rl.vector import Vector
 RECOVERED = 0.9
 """Share of the drop that has to be regained."""
 WINDOW = 0.05
-"""Length of the moving average, as a share of the life; at most 50 steps."""
+"""Length of the moving average, as a share of a life of one episode; at most 50 steps. Longer lives: one episode's limit."""
 LIFE = 1000
 """Steps, where an environment has no time limit."""
 
@@ -68,10 +68,12 @@ class Resilience:
         )
 
 
-def summarise(scores: np.ndarray, at: int, perturb: Sequence[str], learn: bool) -> Resilience:
-    """The figures of scores [lives, steps], rewards per step, perturbed at step `at`."""
+def summarise(scores: np.ndarray, at: int, perturb: Sequence[str], learn: bool, slot: int | None = None) -> Resilience:
+    """The figures of scores [lives, steps], rewards per step, perturbed at step `at`. slot: an episode's greatest length."""
     lives, steps = scores.shape
     window = max(1, min(50, int(WINDOW * steps)))
+    if slot is not None and slot < steps:  # within a slot scores fall to 0 where a row falls; over a whole one they tell
+        window = min(slot, steps - at)
     smooth = np.stack([_trailing_mean(life, window) for life in scores])
     mean, spread = smooth.mean(0), smooth.std(0) / np.sqrt(max(1, lives - 1))
     before = scores[:, at // 2 : at].mean(1)
@@ -141,7 +143,7 @@ def evaluate_run(
         rewards, fell = _live(agent, env, seed, steps, learn)
     finally:
         env.close()
-    return summarise(score(rewards, fell, limit or steps), at, perturb, learn)
+    return summarise(score(rewards, fell, limit or steps), at, perturb, learn, limit)
 
 
 def score(rewards: np.ndarray, fell: np.ndarray, slot: int) -> np.ndarray:

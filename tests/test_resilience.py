@@ -51,6 +51,13 @@ def test_what_never_comes_back_and_what_never_dropped() -> None:
     assert calm.recovery == 0 and calm.drop == 0 and "no drop" in str(calm)
 
 
+def test_lives_of_many_episodes_are_smoothed_over_one() -> None:
+    """Four slots of 10; from the second on each earns in its first half only."""
+    life = np.concatenate([np.ones(10), np.tile(np.repeat([1.0, 0.0], 5), 3)])
+    x = summarise(life[None], 10, [], learn=True, slot=10)
+    assert x.lowest == 0.5 and x.curve[9] == 1.0 and x.curve[14] == 1.0 and x.curve[-1] == 0.5 and x.recovery is None
+
+
 def test_standard_errors_are_over_lives() -> None:
     x = summarise(np.repeat([[1.0], [2.0], [6.0]], 40, 1), 20, [], learn=True)
     assert x.before == 3 and x.before_se == pytest.approx(np.sqrt(7 / 3)) == x.asymptote_se == x.curve_se[-1]
