@@ -8,7 +8,7 @@ from bio_rl.envs import discover
 from bio_rl.envs.neuroscience._trials import Periods, scores
 from bio_rl.envs.neuroscience.bandit import BanditReversal
 
-IDS = sorted(i for i, s in discover().items() if ".neuroscience." in s["vector_entry_point"])
+IDS = sorted(i for i, s in discover().items() if any(f".{k}." in s["vector_entry_point"] for k in ("neuroscience", "games")))
 EPISODES = 1000
 ERRORS = 3.5  # standard errors: one false alarm in 2,000 draws, and the seeds are fixed
 

@@ -1,0 +1,126 @@
+"""Catch: move a paddle under a falling ball (Catch-v0), and many balls with one payment at the end (CatchDelayed-v0)."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.envs.neuroscience._trials import Drawn, Policy
+from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
+
+ENV_IDS = {
+    "bio_rl/Catch-v0": {"entry_point": ":make", "vector_entry_point": ":Catch", "max_episode_steps": 9},
+    "bio_rl/CatchDelayed-v0": {"entry_point": ":make_delayed", "vector_entry_point": ":CatchDelayed", "max_episode_steps": 90},
+}
+
+ROWS, COLUMNS = 10, 5
+FALL = ROWS - 1  # steps from the top row to the bottom row
+PIXELS = 20  # of a cell's side in a picture
+
+
+class Catch(UniformTrialVectorEnv):
+    """Catch the ball: be under it with the paddle when it arrives in the bottom row.
+
+    A trial is one ball. At its step t = 0 to 8 the observation shows the ball in row t; the action moves the paddle, and the
+    ball falls by a row. With the ninth action the ball arrives in row 9 and is caught where the paddle is; the next ball is
+    then shown in row 0. The paddle starts in the middle and stays where it is between balls. With `runs` balls and
+    `delay`, the reward of a ball is paid so many steps after its arrival, and what is still due at the last step then.
+
+    Observations, uint8 [N, 10, 5, 1]: a picture, 255 where the ball and the paddle are, else 0. Actions, int [N]: left 0,
+    stay 1, right 2. Reward +1 for a ball that is caught, -1 for one that is not. The ideal policy goes under the ball.
+    Mnih et al. 2014, arXiv 1406.6247; in the form of Osband et al. 2020, arXiv 1908.03568.
+    With other settings give `max_episode_steps` too: 9 times `runs`.
+    """
+
+    # ideal: exact, the paddle is never more than 4 columns from the ball; random: exact, 2 · 1/5 - 1, since the ball's column
+    # is drawn without regard to the paddle
+    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": -0.6, "ideal": 1.0}}
+    memory_fields = ("paddle", "caught")
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        *,
+        runs: int = 1,
+        delay: int = 0,
+    ) -> None:
+        """runs: balls of an episode. delay: steps from a ball's arrival to its reward."""
+        if delay < 0:
+            raise ValueError(f"delay is {delay} steps, expected at least 0")
+        self.numbers = runs
+        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=runs)
+        self.paid_at = np.minimum(FALL * np.arange(1, runs + 1) + delay, FALL * runs)  # steps made in the episode
+        self._set_spaces(gym.spaces.Box(0, 255, (ROWS, COLUMNS, 1), np.uint8), gym.spaces.Discrete(3))
+
+    def _decode(self, u: np.ndarray) -> Drawn:
+        """ball int [n, runs]: its column."""
+        return {"ball": (COLUMNS * u).astype(np.int64)}
+
+    def _forget(self, rows: np.ndarray) -> None:
+        if not hasattr(self, "paddle"):
+            self.paddle = np.zeros(self.num_envs, np.int64)
+            self.caught = np.zeros((self.num_envs, self.trials))
+        self.paddle[rows], self.caught[rows] = COLUMNS // 2, 0.0
+
+    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        self.paddle = np.clip(self.paddle + actions - 1, 0, COLUMNS - 1)
+        over = self.t == FALL - 1
+        ball = np.minimum(self.trial, self.trials - 1)
+        self.caught[self.rows, ball] = np.where(self.paddle == self.now("ball"), 1.0, -1.0)  # the value at its arrival stays
+        made = FALL * self.trial + self.t + 1
+        return (self.caught * (self.paid_at == made[:, None])).sum(1), over, {}
+
+    def _sense(self) -> np.ndarray:
+        board = np.zeros((self.num_envs, ROWS, COLUMNS, 1), np.uint8)
+        row = np.where(self.trial < self.trials, self.t, FALL)  # the last picture shows the arrival
+        board[self.rows, row, self.now("ball"), 0] = board[self.rows, -1, self.paddle, 0] = 255
+        return board
+
+    def ideal(self) -> Policy:
+        return under_the_ball
+
+    def _frames(self) -> tuple[np.ndarray, ...]:
+        """The board, cells as squares: the ball white, the paddle orange."""
+        board = self._sense().repeat(3, 3)
+        board[self.rows, -1, self.paddle] = (230, 150, 40)
+        return tuple(board.repeat(PIXELS, 1).repeat(PIXELS, 2))
+
+
+class CatchDelayed(Catch):
+    """Catch ten balls; what they earned is paid in one sum at the last step, so that no catch is rewarded when it is made.
+
+    Otherwise as Catch-v0. Raposo et al. 2021, arXiv 2102.12425.
+    """
+
+    # exact, ten times those of Catch-v0
+    metadata: ClassVar[dict[str, Any]] = {**Catch.metadata, "reference": {"random": -6.0, "ideal": 10.0}}
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        *,
+        runs: int = 10,
+        delay: int = 90,
+    ) -> None:
+        """As Catch-v0."""
+        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, runs=runs, delay=delay)
+
+
+def under_the_ball(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
+    """Left, stay or right towards the ball's column; its pictures are [N, 10, 5, 1]."""
+    ball, paddle = obs[:, :-1, :, 0].max(1).argmax(1), obs[:, -1, :, 0].argmax(1)
+    return (np.sign(ball - paddle) + 1).astype(np.int64)
+
+
+make: Callable[..., gym.Env] = partial(SingleEnv, Catch)
+make_delayed: Callable[..., gym.Env] = partial(SingleEnv, CatchDelayed)

@@ -1,0 +1,101 @@
+"""The water maze's ideal observer: a sweep of the pool, then straight to where the platform was found."""
+
+import numpy as np
+
+NEAR = 0.04  # to a waypoint: no point lies farther from the corners of a square, four steps of 0.05 with turns of 90°
+AHEAD = 0.055  # from the place of finding along the way there: the mean of the platforms that would be found just then
+AROUND = 0.08  # of the estimate lie the six places to look at if the platform is not met at it
+
+
+class Search:
+    """Sweep along `spiral`, in later trials from where the last one ended, until found; then go to the mean estimate.
+
+    A policy of observations [N, C + 4]. Where the platform is neither met at the estimate nor at six places around it, it has
+    moved, and the sweep begins anew.
+    """
+
+    def __init__(self, num_envs: int, centres: np.ndarray, width: float, turns: bool) -> None:
+        """centres [C, 2] and width: of the place cells; turns: whether actions are turns, else compass directions."""
+        self.centres, self.width, self.turns = centres, width, turns
+        self.lanes = spiral()
+        self.around = np.concatenate((np.zeros((1, 2)), AROUND * _unit(np.arange(6) * np.pi / 3)))
+        self.found = np.zeros(num_envs, np.int64)  # times, since it moved
+        self.estimate = np.zeros((num_envs, 2))
+        self.look = np.zeros(num_envs, np.int64)  # index in `around`
+        self.lane = np.zeros(num_envs, np.int64)  # index in `lanes`
+        self.spin = np.zeros(num_envs, np.int64)  # the sweep is turned by so many times 45°
+
+    def __call__(self, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
+        """Actions [N]; turns [N, 1]."""
+        c = len(self.centres)
+        at, heading = locate(obs[:, :c], self.centres, self.width), obs[:, c : c + 2].astype(float)
+        self._begin(obs[:, -2] > 0, begun)
+        self._learn(obs[:, -1] > 0, at, heading)
+        self._move_on(at)
+        way = _angle(self._goal() - at)
+        if not self.turns:
+            return np.round(way / (np.pi / 4)).astype(np.int64) % 8
+        turn = (way - _angle(heading) + np.pi) % (2 * np.pi) - np.pi
+        return np.clip(turn / (np.pi / 2), -1, 1).astype(np.float32)[:, None]
+
+    def _begin(self, starts: np.ndarray, begun: np.ndarray) -> None:
+        """A trial starts, or an episode has begun: the lane that the last trial left unfinished is swum again."""
+        self.found[begun] = self.lane[begun] = 0
+        self.look[starts] = 0
+        self.lane[starts] = np.maximum(self.lane[starts] - 1, 0)
+
+    def _learn(self, rewarded: np.ndarray, at: np.ndarray, heading: np.ndarray) -> None:
+        self.found += rewarded
+        error = at + AHEAD * heading - self.estimate
+        self.estimate += rewarded[:, None] * error / np.maximum(self.found, 1)[:, None]
+
+    def _move_on(self, at: np.ndarray) -> None:
+        """Choose the next goal where the present one is reached."""
+        known = self.found > 0
+        there = np.hypot(*(self._goal() - at).T) < NEAR
+        self.look += there & known
+        self.lane = (self.lane + (there & ~known)) % len(self.lanes)
+        moved = self.look == len(self.around)
+        self.found[moved] = self.look[moved] = self.lane[moved] = 0
+        nearest = np.round((_angle(at) - _angle(self.lanes[:1])) / (np.pi / 4)).astype(np.int64)
+        self.spin = np.where(self.lane == 0, nearest, self.spin)
+
+    def _goal(self) -> np.ndarray:
+        """[N, 2]."""
+        (x, y), (cos, sin) = self.lanes[self.lane].T, _unit(self.spin * np.pi / 4).T
+        lane = np.stack((cos * x - sin * y, sin * x + cos * y), 1)
+        return np.where(self.found[:, None] > 0, self.estimate + self.around[self.look], lane)
+
+
+def spiral() -> np.ndarray:
+    """Corners [K, 2] of four octagons, one inside the other, swum as one way inwards along the compass directions.
+
+    Side i is the line n_i · x = a_i, n_i at 45° i; from turn to turn a falls by the diameter of a platform, from 0.8, where the
+    outermost platforms are seen, to 0.2. The way begins at -22.5° and ends at the centre.
+    It passes by about 2 % of the platforms, where it goes from one octagon to the next: a second sweep meets most of them.
+    """
+    a = np.concatenate(([0.8], np.repeat([0.8, 0.6, 0.4, 0.2], 8)))
+    normals = _unit(np.arange(-1, len(a) - 1) * np.pi / 4)
+    corners = [np.linalg.solve(normals[i : i + 2], a[i : i + 2]) for i in range(len(a) - 1)]
+    return np.array([*corners, np.zeros(2)])
+
+
+def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
+    """Where the agent is, [N, 2], from place cells a = exp(-|x - c|² / 2σ²), [N, C]: least squares, weighted by a, of
+
+    |x|² - 2 c · x = -2σ² log a - |c|²      linear in (|x|², x)
+    """
+    c = centres.astype(float)
+    columns = np.column_stack((np.ones(len(c)), -2 * c))
+    outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
+    target = -2 * width**2 * np.log(np.maximum(place, 1e-30)) - np.square(c).sum(1)
+    solution = np.linalg.solve((place @ outer).reshape(-1, 3, 3), ((place * target) @ columns)[:, :, None])
+    return solution[:, 1:, 0]
+
+
+def _unit(angle: np.ndarray) -> np.ndarray:
+    return np.stack((np.cos(angle), np.sin(angle)), -1)
+
+
+def _angle(x: np.ndarray) -> np.ndarray:
+    return np.arctan2(x[:, 1], x[:, 0])
