@@ -32,7 +32,7 @@ lint: $(venv)/installed-dev
 # A stamp is newer than both files: an install is repeated only when one of them changed.
 $(venv)/installed: pyproject.toml constraints.txt | $(venv)/made
 	@echo "installing into $(venv) (minutes the first time: PyTorch is large)"
-	$(install) -e ".[video]"
+	$(install) -e ".[video,plots]"
 	@touch $@
 
 $(venv)/installed-dev: pyproject.toml constraints.txt | $(venv)/made

@@ -71,15 +71,16 @@ def make_agent(experiment: Experiment, env: Vector) -> Any:
     run = experiment.run
     module = config.agents_module(run.agent)
     try:
-        return module.Agent(
-            experiment.agent,
-            experiment.network,
-            env.observation_space,
-            env.action_space,
-            horizon=run.steps,
-            seed=run.seed,
-            device=env.device,
-        )
+        with single_thread():  # orthogonal weights differ in their last bits with the number of threads
+            return module.Agent(
+                experiment.agent,
+                experiment.network,
+                env.observation_space,
+                env.action_space,
+                horizon=run.steps,
+                seed=run.seed,
+                device=env.device,
+            )
     except ValueError as error:
         raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
 

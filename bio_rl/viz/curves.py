@@ -111,7 +111,8 @@ def _panel(axis: Any, title: str, lines: Mapping[str, Sequence[Path]], name: str
     axis.set_xlabel("environment steps")
     axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x else "0")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.16), borderaxespad=0)
+    if axis.get_legend_handles_labels()[1]:  # none where a run was too short for a point
+        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.16), borderaxespad=0)
 
 
 def _count(seeds: int) -> str:

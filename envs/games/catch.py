@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Policy
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/Catch-v0": {"entry_point": ":make", "vector_entry_point": ":Catch", "max_episode_steps": 9},
@@ -44,18 +43,16 @@ class Catch(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         runs: int = 1,
         delay: int = 0,
+        **kwargs: Any,
     ) -> None:
         """runs: balls of an episode. delay: steps from a ball's arrival to its reward."""
         if delay < 0:
             raise ValueError(f"delay is {delay} steps, expected at least 0")
         self.numbers = runs
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=runs)
+        super().__init__(num_envs, trials=runs, **kwargs)
         self.paid_at = np.minimum(FALL * np.arange(1, runs + 1) + delay, FALL * runs)  # steps made in the episode
         self._set_spaces(gym.spaces.Box(0, 255, (ROWS, COLUMNS, 1), np.uint8), gym.spaces.Discrete(3))
 
@@ -105,15 +102,13 @@ class CatchDelayed(Catch):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         runs: int = 10,
         delay: int = 90,
+        **kwargs: Any,
     ) -> None:
         """As Catch-v0."""
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, runs=runs, delay=delay)
+        super().__init__(num_envs, runs=runs, delay=delay, **kwargs)
 
 
 def under_the_ball(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:

@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv, one_hot
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
     "bio_rl/Bandit-v0": {"entry_point": ":make", "vector_entry_point": ":Bandit", "max_episode_steps": 100},
@@ -39,17 +38,15 @@ class Bandit(TrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         arms: int = 2,
         pulls: int = 100,
+        **kwargs: Any,
     ) -> None:
         if arms < 2:
             raise ValueError(f"arms is {arms}, expected at least 2")
         self.arms = arms
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=pulls)
+        super().__init__(num_envs, trials=pulls, **kwargs)
         space = gym.spaces.Box(0.0, 1.0, (arms + 2,), np.float32)
         self._set_spaces(space, gym.spaces.Discrete(arms))
 
@@ -91,19 +88,17 @@ class BanditReversal(Bandit):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         pulls: int = 200,
         p_good: float = 0.8,
         hazard: float = 1 / 40,
+        **kwargs: Any,
     ) -> None:
         """p_good: the better arm's probability to pay; the other's is 1 - p_good. hazard: of a swap, per pull."""
         if not (0.5 <= p_good <= 1 and 0 <= hazard <= 1):
             raise ValueError(f"p_good is {p_good} and hazard {hazard}, expected p_good from 0.5 to 1, hazard from 0 to 1")
         self.p_good, self.hazard = p_good, hazard
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, arms=2, pulls=pulls)
+        super().__init__(num_envs, arms=2, pulls=pulls, **kwargs)
 
     def _draw(self, rng: np.random.Generator) -> Drawn:
         luck = rng.random((self.trials, 3), np.float32)

@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from bio_rl.discovery import suggestion
+from bio_rl.envs._trials import Drawn, Policy
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/CueAccumulation-v0": {"entry_point": ":make", "vector_entry_point": ":CueAccumulation", "max_episode_steps": 54}
@@ -47,13 +46,11 @@ class CueAccumulation(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         cues: int = 7,
         dt: int = 50,
         code: str = "spikes",
+        **kwargs: Any,
     ) -> None:
         """cues: an odd number. dt: ms per step, a divisor of 50. code: spikes or rates."""
         if cues < 1 or cues % 2 == 0:
@@ -67,7 +64,7 @@ class CueAccumulation(UniformTrialVectorEnv):
         self.shortest, self.longest = (cues * self.slot + ms // self.dt + self.decision for ms in DELAY)
         self.counts = np.stack([spike_counts(p, self.dt) for p in EXPECTED])
         self.numbers = cues + 1
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=1)
+        super().__init__(num_envs, trials=1, **kwargs)
         most = np.repeat(self.counts.max(1), GROUP) if self.spikes else EXPECTED * dt
         most = most.astype(np.float32)
         self._set_spaces(gym.spaces.Box(np.zeros_like(most), most), gym.spaces.Discrete(2))

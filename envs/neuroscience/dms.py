@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Periods, Policy, one_hot
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Periods, Policy, one_hot
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {"bio_rl/DMS-v0": {"entry_point": ":make", "vector_entry_point": ":DMS", "max_episode_steps": 53}}
 FIXATE, MATCH, NON_MATCH = range(3)
@@ -42,15 +41,13 @@ class DMS(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 1,
         stimuli: int = 4,
         noise: float = 0.0,
         delay: tuple[float, float] = (500.0, 4000.0),
         dt: float = 100.0,
+        **kwargs: Any,
     ) -> None:
         """stimuli: how many there are. noise: deviation of their channels. delay: shortest, longest in ms. dt: ms per step."""
         if stimuli < 2 or noise < 0:
@@ -58,7 +55,7 @@ class DMS(UniformTrialVectorEnv):
         self.stimuli, self.noise = stimuli, noise
         self.periods = Periods(dt, fixation=300, sample=500, delay=delay, test=500)
         self.numbers = 4 * trials
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         low, high = np.zeros(stimuli + 2, np.float32), np.ones(stimuli + 2, np.float32)
         low[1:-1] -= TAIL * noise
         high[1:-1] += TAIL * noise

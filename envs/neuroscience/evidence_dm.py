@@ -7,11 +7,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Periods, Policy
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Periods, Policy
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {"bio_rl/EvidenceDM-v0": {"entry_point": ":make", "vector_entry_point": ":EvidenceDM", "max_episode_steps": 60}}
 WAIT, LEFT, RIGHT = range(3)
@@ -42,14 +41,12 @@ class EvidenceDM(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 1,
         coherences: tuple[float, ...] = COHERENCES,
         noise: float = 0.06,
         dt: float = 50.0,
+        **kwargs: Any,
     ) -> None:
         """coherences: from 0 to 1. noise: deviation of each channel averaged over 1 s of dots. dt: ms per step."""
         if not coherences or min(coherences) < 0 or max(coherences) > 1 or noise <= 0:
@@ -59,7 +56,7 @@ class EvidenceDM(UniformTrialVectorEnv):
         self.periods = Periods(dt, fixation=250, dots=2750)
         self.onset, self.viewing = self.periods.low.tolist()
         self.numbers = 2 * trials
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         reach = np.array([0, TAIL, TAIL], np.float32) * np.float32(self.deviation)
         self._set_spaces(gym.spaces.Box(-reach, 1 + reach), gym.spaces.Discrete(3))
 

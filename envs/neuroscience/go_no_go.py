@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Periods, Policy, TrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Periods, Policy, TrialVectorEnv
 
 ENV_IDS = {"bio_rl/GoNoGo-v0": {"entry_point": ":make", "vector_entry_point": ":GoNoGo", "max_episode_steps": 380}}
 
@@ -33,9 +32,6 @@ class GoNoGo(TrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 20,
         p_go: float = 0.5,
@@ -44,13 +40,14 @@ class GoNoGo(TrialVectorEnv):
         stimulus: float | tuple[float, float] = 300.0,
         delay: float | tuple[float, float] = 500.0,
         response: float = 500.0,
+        **kwargs: Any,
     ) -> None:
         """p_go: how often the stimulus is go. dt and the periods in ms; a pair is the range of a uniform draw."""
         if not 0 <= p_go <= 1:
             raise ValueError(f"p_go is {p_go}, expected a probability from 0 to 1")
         self.p_go = p_go
         self.periods = Periods(dt, wait=wait, stimulus=stimulus, delay=delay, response=response)
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self._set_spaces(gym.spaces.Box(0.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2))
 
     def _draw(self, rng: np.random.Generator) -> Drawn:

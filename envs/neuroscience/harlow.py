@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Policy, one_hot
+from bio_rl.envs._uniform_trials import Drawn, UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Policy, one_hot
-from bio_rl.envs.neuroscience._uniform import Drawn, UniformTrialVectorEnv
 
 ENV_IDS = {"bio_rl/Harlow-v0": {"entry_point": ":make", "vector_entry_point": ":Harlow", "max_episode_steps": 6}}
 
@@ -33,18 +32,16 @@ class Harlow(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 6,
         size: int = 8,
+        **kwargs: Any,
     ) -> None:
         """size: signs in an object's code, from 1 to 32."""
         if not 1 <= size <= 32:
             raise ValueError(f"size is {size}, expected 1 to 32 signs in an object's code")
         self.size, self.numbers = size, 3 + trials
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self._set_spaces(gym.spaces.Box(-1.0, 1.0, (2 * size + 3,), np.float32), gym.spaces.Discrete(2))
 
     def _decode(self, u: np.ndarray) -> Drawn:

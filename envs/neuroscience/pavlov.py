@@ -6,11 +6,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from bio_rl.discovery import suggestion
+from bio_rl.envs._trials import Drawn, Periods, Policy, TrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Periods, Policy, TrialVectorEnv
 
 ENV_IDS = {"bio_rl/Pavlov-v0": {"entry_point": ":make", "vector_entry_point": ":Pavlov", "max_episode_steps": 840}}
 
@@ -63,9 +62,6 @@ class Pavlov(TrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         phases: Sequence[str] = ("acquisition",),
         trials: int = 40,
@@ -73,6 +69,7 @@ class Pavlov(TrialVectorEnv):
         iti: float | tuple[float, float] = (400.0, 2000.0),
         interval: float = 1000.0,
         us: float = 200.0,
+        **kwargs: Any,
     ) -> None:
         """phases: names of PHASES, in order. trials: of all of them. dt, iti (a pair: uniform), interval and us in ms."""
         for name in phases:
@@ -86,7 +83,7 @@ class Pavlov(TrialVectorEnv):
         self.steps = int(self.periods.low[self.periods.at("late")])
         shown = [[[cue in letters for cue in CUES] for letters in ("", kind.early, kind.late, "")] for kind in self.kinds]
         self._shown = np.array(shown, np.float32)  # [kinds, periods, cues]
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self._set_spaces(gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32), gym.spaces.Discrete(2))
 
     def _draw(self, rng: np.random.Generator) -> Drawn:

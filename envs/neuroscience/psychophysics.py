@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bio_rl.envs.neuroscience._trials import Policy
+from bio_rl.envs._trials import Policy
 from bio_rl.envs.neuroscience.evidence_dm import RIGHT, WAIT, EvidenceDM
 
 

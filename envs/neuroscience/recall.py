@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Policy, one_hot
+from bio_rl.envs._uniform_trials import Drawn, UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Policy, one_hot
-from bio_rl.envs.neuroscience._uniform import Drawn, UniformTrialVectorEnv
 
 ENV_IDS = {"bio_rl/Recall-v0": {"entry_point": ":make", "vector_entry_point": ":Recall", "max_episode_steps": 7}}
 
@@ -32,13 +31,11 @@ class Recall(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         pairs: int = 3,
         keys: int = 6,
         values: int = 4,
+        **kwargs: Any,
     ) -> None:
         """pairs: shown in an episode, at most `keys`. keys, values: how many there are of each."""
         if values < 2:
@@ -46,7 +43,7 @@ class Recall(UniformTrialVectorEnv):
         if not 1 <= pairs <= keys:
             raise ValueError(f"pairs is {pairs}, expected 1 to keys = {keys}: the keys of an episode are all different")
         self.pairs, self.keys, self.values, self.numbers = pairs, keys, values, keys + pairs + 1
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=1)
+        super().__init__(num_envs, trials=1, **kwargs)
         self._set_spaces(gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32), gym.spaces.Discrete(values))
 
     def _decode(self, u: np.ndarray) -> Drawn:

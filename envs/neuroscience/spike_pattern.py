@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy, TrialVectorEnv
 
 ENV_IDS = {"bio_rl/SpikePattern-v0": {"entry_point": ":make", "vector_entry_point": ":SpikePattern", "max_episode_steps": 151}}
 
@@ -39,9 +38,6 @@ class SpikePattern(TrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         afferents: int = 100,
         pattern: int = 100,
@@ -50,6 +46,7 @@ class SpikePattern(TrialVectorEnv):
         jitter: float = 2.0,
         noise: float = 5.0,
         pattern_seed: int = 0,
+        **kwargs: Any,
     ) -> None:
         """pattern, delay, jitter: ms. rate, noise: Hz. pattern_seed: of A and B."""
         if afferents < 1 or pattern < 1 or delay < 0:
@@ -61,7 +58,7 @@ class SpikePattern(TrialVectorEnv):
         self.afferents, self.pattern, self.delay, self.jitter, self.noise = afferents, pattern, delay, jitter, noise
         self.templates = np.random.default_rng(pattern_seed).random((2, pattern, afferents)) < rate * DT / 1000
         self._spikes = [np.argwhere(template) for template in self.templates]  # [n, 2]: time, afferent
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=1)
+        super().__init__(num_envs, trials=1, **kwargs)
         self._set_spaces(gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32), gym.spaces.Discrete(2))
 
     def _draw(self, rng: np.random.Generator) -> Drawn:

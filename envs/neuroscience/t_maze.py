@@ -6,11 +6,10 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy, TrialVectorEnv
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/TMaze-v0": {"entry_point": ":make", "vector_entry_point": ":TMaze", "max_episode_steps": 55},
@@ -47,14 +46,12 @@ class TMaze(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         corridor: int = 10,
         limit: int | None = None,
         trials: int = 1,
         hazard: float = 0.0,
+        **kwargs: Any,
     ) -> None:
         """limit: steps of a trial, None for 5 (corridor + 1). hazard: probability that a trial swaps the cues' meanings."""
         if corridor < 1:
@@ -65,7 +62,7 @@ class TMaze(UniformTrialVectorEnv):
             raise ValueError(f"limit is {limit} steps, expected at least {corridor + 1} for a corridor of {corridor} cells")
         if not 0 <= hazard <= 1:
             raise ValueError(f"hazard is {hazard}, expected a probability from 0 to 1")
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         low, high = np.array([0, 0, 0, -1], np.float32), np.ones(4, np.float32)
         self._set_spaces(gym.spaces.Box(low, high, dtype=np.float32), gym.spaces.Discrete(4))
 
@@ -128,18 +125,16 @@ class TMazeReversal(TMaze):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         corridor: int = 10,
         limit: int | None = None,
         trials: int = 20,
         hazard: float = 1 / 20,
+        **kwargs: Any,
     ) -> None:
         """As TMaze-v0."""
         settings = {"corridor": corridor, "limit": limit, "trials": trials, "hazard": hazard}
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, **settings)
+        super().__init__(num_envs, **settings, **kwargs)
 
 
 def remember_and_turn(hazard: float) -> Policy:

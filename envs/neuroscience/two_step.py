@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
+from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv, one_hot
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {"bio_rl/TwoStep-v0": {"entry_point": ":make", "vector_entry_point": ":TwoStep", "max_episode_steps": 200}}
 
@@ -37,14 +36,12 @@ class TwoStep(TrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 100,
         p_common: float = 0.8,
         p_good: float = 0.9,
         hazard: float = 0.025,
+        **kwargs: Any,
     ) -> None:
         """p_common, p_good: from 0.5 to 1. hazard: of a swap, per trial. The defaults are those of Wang et al. 2018."""
         for name, p in (("p_common", p_common), ("p_good", p_good)):
@@ -53,7 +50,7 @@ class TwoStep(TrialVectorEnv):
         if not 0 <= hazard <= 1:
             raise ValueError(f"hazard is {hazard}, expected a probability from 0 to 1")
         self.p_common, self.p_good, self.hazard = p_common, p_good, hazard
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self._set_spaces(gym.spaces.Box(0.0, 1.0, (7,), np.float32), gym.spaces.Discrete(2))
 
     def _draw(self, rng: np.random.Generator) -> Drawn:

@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
 from bio_rl.discovery import suggestion
+from bio_rl.envs._trials import Drawn, Policy
+from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._trials import Drawn, Policy
-from bio_rl.envs.neuroscience._uniform import UniformTrialVectorEnv
 from bio_rl.envs.neuroscience._water_maze_search import Search
 
 ENV_IDS = {"bio_rl/WaterMaze-v0": {"entry_point": ":make", "vector_entry_point": ":WaterMaze", "max_episode_steps": 1608}}
@@ -52,14 +51,12 @@ class WaterMaze(UniformTrialVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         *,
         trials: int = 8,
         limit: int = 200,
         move_at: int | None = None,
         control: str = "compass",
+        **kwargs: Any,
     ) -> None:
         """limit: moves of a trial. move_at: the first trial, from 1 to trials - 1, with the platform elsewhere."""
         if limit < 1:
@@ -71,7 +68,7 @@ class WaterMaze(UniformTrialVectorEnv):
         self.limit, self.control = limit, control
         self.move_at = trials if move_at is None else move_at
         self.numbers = trials + 4
-        super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, trials=trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self.cells = place_cells()
         low, high = np.zeros(CELLS + 4, np.float32), np.ones(CELLS + 4, np.float32)
         low[CELLS : CELLS + 2] = -1

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience._trials import scores
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.bandit import Bandit, BanditReversal, bayes_optimal, optimal, thompson
 
 

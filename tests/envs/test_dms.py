@@ -5,7 +5,7 @@ from math import erf
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience._trials import scores
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.dms import DMS, FIXATE, MATCH, NON_MATCH
 from bio_rl.testing import check_vector_env
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience import evidence_dm
-from bio_rl.envs.neuroscience._trials import scores
 from bio_rl.envs.neuroscience.evidence_dm import LEFT, RIGHT, WAIT, EvidenceDM, stopping_rule
 from bio_rl.envs.neuroscience.psychophysics import Choices, chronometric, psychometric, record
 from bio_rl.testing import check_vector_env

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience._trials import scores
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.pavlov import CUES, LICK, PHASES, Pavlov
 
 TIMES = {"dt": 10, "iti": 20, "interval": 30, "us": 20}  # 2, 3 and 2 steps

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience._trials import scores
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.t_maze import EAST, NORTH, SOUTH, WEST, TMaze, TMazeReversal
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bio_rl.envs import discover
-from bio_rl.envs.neuroscience._trials import Periods, scores
+from bio_rl.envs._trials import Periods, scores
 from bio_rl.envs.neuroscience.bandit import BanditReversal
 
 IDS = sorted(i for i, s in discover().items() if any(f".{k}." in s["vector_entry_point"] for k in ("neuroscience", "games")))

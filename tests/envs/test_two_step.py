@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.envs.neuroscience._trials import Policy
+from bio_rl.envs._trials import Policy
 from bio_rl.envs.neuroscience.two_step import TwoStep, interaction, stay_probabilities
 
 

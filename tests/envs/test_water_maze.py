@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience._trials import scores
+from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience._water_maze_search import locate, spiral
 from bio_rl.envs.neuroscience.water_maze import STEP, WIDTH, WaterMaze, place_cells
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bio_rl.envs.neuroscience._trials import Drawn, TrialVectorEnv
+from bio_rl.envs._trials import Drawn, TrialVectorEnv
 
 
 class UniformTrialVectorEnv(TrialVectorEnv):
