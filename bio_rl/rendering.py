@@ -21,6 +21,7 @@ def choose_gl() -> None:
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not display:
         os.environ.setdefault("MUJOCO_GL", "egl")
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame's pictures need no window; without it SDL complains
     if os.environ.get("MUJOCO_GL") == "egl":
         _check_egl()
 
