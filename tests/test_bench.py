@@ -208,3 +208,12 @@ def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys)
     training = learning._trainings.Training(env="CartPole-v1", network="mlp", agent="ppo", seed=-1, steps=9, episodes=20)
     [(_, error)] = learning._trainings.run_all([training], 1, tmp_path)
     assert isinstance(error, learning._trainings.TrainingError) and "--seed is -1" in str(error)
+
+
+def test_a_learning_file_older_than_a_setting_is_still_read():
+    training = learning._trainings.Training(env="CartPole-v1", network="mlp", agent="ppo", seed=0, steps=9, episodes=20)
+    now = learning.setting(training)
+    older = {**now, "run": {k: v for k, v in now["run"].items() if k != "perturb"}}
+    assert older != now and learning.completed(older) == now
+    other = {**now, "agent": now["agent"] | {"clip": 0.5}}
+    assert learning.completed(other) != now

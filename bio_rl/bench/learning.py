@@ -96,6 +96,7 @@ def read(settings: Settings) -> dict[str, Any]:
     for training in trainings(settings):
         now = setting(training)
         case = results.setdefault(training.case, {"setting": now, "seeds": {}})
+        case["setting"] = completed(case["setting"])
         if case["setting"] != now:
             raise ValueError(
                 f"{settings.out} holds {training.case} trained with other settings ({difference(case['setting'], now)}); "
@@ -104,14 +105,25 @@ def read(settings: Settings) -> dict[str, Any]:
     return results
 
 
+def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved setting with what is younger than it at its default, as it was when the seeds were trained."""
+    run = saved["run"] | {"seed": 0, "run_dir": "."}
+    return {**saved, **compared(config.Experiment.from_dict({**saved, "run": run}).as_dict())}
+
+
+def compared(full: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment as JSON has it, without what differs between the seeds of a case."""
+    run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
+    return json.loads(json.dumps({**full, "run": run}))
+
+
 def setting(training: Training) -> dict[str, Any]:
     """Everything that is resolved for a training but its seed, as JSON has it. Raises ValueError for unknown names."""
     vector.find_id(training.env)
     steps: dict[str, Any] = {} if training.steps is None else {"steps": training.steps}
     full = config.experiment(training.env, training.agent, training.network, **steps).as_dict()
-    run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
     flags = {"flags": training.flags} if training.flags else {}
-    return json.loads(json.dumps(full | {"run": run, "episodes": training.episodes} | flags))
+    return compared(full) | {"episodes": training.episodes} | flags
 
 
 def difference(old: Any, new: Any, at: str = "") -> str:
