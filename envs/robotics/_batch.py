@@ -1,6 +1,6 @@
 """Vectorised MuJoCo environments on `mujoco.batch.Batch`: C++ threads step N simulations of one model.
 
-A world gives three hooks, and a fourth if it likes (`_reset_state`, `_observe`, `_evaluate`, `_reset_info`); physics and
+A world gives two hooks, and two more if it likes (`_observe`, `_evaluate`; `_reset_state`, `_reset_info`); physics and
 rendering are here, autoreset and the rest of Gymnasium's interface in `NativeVectorEnv`.
 """
 
@@ -32,6 +32,7 @@ class BatchVectorEnv(NativeVectorEnv):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": RENDER_MODES}
+    _reset_noise_scale = 0.0  # of the usual start, see `_reset_state`
     derived_fields: ClassVar[tuple[str, ...]] = ()  # MjData fields beyond the state that the world reads
     simulations: ClassVar[type[Batch]] = Batch  # what steps them
     integrator: ClassVar[mujoco.mjtIntegrator | None] = None  # another than the model's own
@@ -94,8 +95,10 @@ class BatchVectorEnv(NativeVectorEnv):
     # hooks of a world
 
     def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """qpos [nq] and qvel [nv] of a new episode."""
-        raise NotImplementedError
+        """qpos [nq] and qvel [nv] of a new episode: here each within ± reset_noise_scale of the model's, uniformly."""
+        noise = self._reset_noise_scale
+        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
+        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
 
     def _observe(self, rows: Rows) -> np.ndarray:
         """Observations of rows, a fresh float64 array [rows, obs]."""

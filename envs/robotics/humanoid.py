@@ -96,11 +96,6 @@ class Humanoid(BatchVectorEnv):
         super().__init__(num_envs, **model, **kwargs)
         self._xy_before = self._xy(ALL)
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
-
     def _reset_rows(self, rows: np.ndarray) -> None:
         super()._reset_rows(rows)
         self._xy_before[rows] = self._xy(rows)

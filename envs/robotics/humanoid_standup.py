@@ -70,11 +70,6 @@ class HumanoidStandup(BatchVectorEnv):
         model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
         super().__init__(num_envs, **model, **kwargs)
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
-
     def _observe(self, rows: Rows) -> np.ndarray:
         return humanoid_observation(self, rows, self._skip, self._observed)
 

@@ -46,11 +46,6 @@ class InvertedPendulum(BatchVectorEnv):
         model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
         super().__init__(num_envs, **model, **kwargs)
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
-
     def _observe(self, rows: Rows) -> np.ndarray:
         return np.concatenate((self.qpos[rows], self.qvel[rows]), axis=1)
 
