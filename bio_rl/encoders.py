@@ -14,9 +14,9 @@ from bio_rl.networks._init import orthogonal
 from bio_rl.observations import Mixed, Picture, Tokens
 from bio_rl.types import Percept, Probe, State
 
-SEEN = 64
+PICTURE_FEATURES = 64
 """Numbers that a picture becomes (Yarats et al. 2021, SAC+AE, have 50)."""
-MEANING = 32
+TOKEN_FEATURES = 32
 """Numbers that a row of tokens becomes."""
 
 
@@ -35,7 +35,7 @@ def build(network: Blueprint, size: int | Mixed, n_out: int, out_gain: float = 1
             f"these observations cannot be served by {network.name}, a network for pictures; known: one Box of bytes "
             "[H, W, C] or [C, H, W]; networks of another kind, such as mlp, take any, pictures included"
         )
-    return Encoded(Look(size.others[0]), network.build(size.others[0].shape, n_out, out_gain))
+    return Encoded(AsFloat(size.others[0]), network.build(size.others[0].shape, n_out, out_gain))
 
 
 class Encoded(nn.Module):
@@ -65,7 +65,7 @@ class Encoded(nn.Module):
             self.network.regulate(probe)
 
 
-class Look(nn.Module):
+class AsFloat(nn.Module):
     """The one picture of a tuple of features, bytes in any order of axes, as [..., C, H, W] in [0, 1]. Nothing is learned."""
 
     def __init__(self, picture: Picture) -> None:
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.flat = features.flat
         self.parts = nn.ModuleList(
-            Sight(other, name) if isinstance(other, Picture) else Words(other)
+            PictureEncoder(other, name) if isinstance(other, Picture) else TokenEncoder(other)
             for other, name in zip(features.others, features.names, strict=True)
         )
         self.size = self.flat + sum(part.size for part in self.parts)
@@ -96,16 +96,16 @@ class Encoder(nn.Module):
         return torch.cat((*numbers, *encoded), -1)
 
 
-class Sight(nn.Module):
-    """A picture, bytes, to [..., SEEN] by the convolutions of `cnn` and a dense layer."""
+class PictureEncoder(nn.Module):
+    """A picture, bytes, to [..., PICTURE_FEATURES] by the convolutions of `cnn` and a dense layer."""
 
     def __init__(self, picture: Picture, name: str) -> None:
         super().__init__()
-        self.name, self.size = f"encoder {name}".strip(), SEEN
-        self.look = Look(picture)
+        self.name, self.size = f"encoder {name}".strip(), PICTURE_FEATURES
+        self.look = AsFloat(picture)
         self.trunk = cnn.Trunk(picture.shape, cnn.fit(*picture.shape[1:]))
-        self.dense = orthogonal(nn.Linear(self.trunk.size, SEEN), 1.0)
-        self.norm = nn.LayerNorm(SEEN, elementwise_affine=False)
+        self.dense = orthogonal(nn.Linear(self.trunk.size, PICTURE_FEATURES), 1.0)
+        self.norm = nn.LayerNorm(PICTURE_FEATURES, elementwise_affine=False)
 
     def forward(self, obs: Tensor, probe: Probe | None = None) -> Tensor:
         seen = self.trunk(self.look((obs,)), probe, f"{self.name} conv")
@@ -114,8 +114,8 @@ class Sight(nn.Module):
         return self.norm(self.dense(seen))
 
 
-class Words(nn.Module):
-    """Tokens w_1..w_J to [..., MEANING]: the mean over positions of their embeddings, weighted so that the order counts.
+class TokenEncoder(nn.Module):
+    """Tokens w_1..w_J to [..., TOKEN_FEATURES]: the mean over positions of their embeddings, weighted so that the order counts.
 
     m = Σ_j l_j ∘ E w_j,   l_jk = (1 - j/J) - (k/d)(1 - 2j/J)      Sukhbaatar et al. 2015, §4.1, "position encoding"
 
@@ -125,12 +125,12 @@ class Words(nn.Module):
 
     def __init__(self, tokens: Tokens) -> None:
         super().__init__()
-        self.first, self.size = tokens.first, MEANING
-        self.embedding = nn.Embedding(tokens.words, MEANING, padding_idx=0)
+        self.first, self.size = tokens.first, TOKEN_FEATURES
+        self.embedding = nn.Embedding(tokens.words, TOKEN_FEATURES, padding_idx=0)
         j = torch.arange(1, tokens.positions + 1).unsqueeze(1) / tokens.positions
-        k = torch.arange(1, MEANING + 1) / MEANING
+        k = torch.arange(1, TOKEN_FEATURES + 1) / TOKEN_FEATURES
         self.place = nn.Buffer((1 - j) - k * (1 - 2 * j), persistent=False)
-        self.norm = nn.LayerNorm(MEANING, elementwise_affine=False)
+        self.norm = nn.LayerNorm(TOKEN_FEATURES, elementwise_affine=False)
 
     def forward(self, obs: Tensor, probe: Probe | None = None) -> Tensor:
         return self.norm((self.embedding(obs - self.first) * self.place).mean(-2))

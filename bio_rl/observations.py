@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from bio_rl.normalize import RunningNorm
 
 ONE_HOT = 64
-"""A MultiDiscrete of at most so many values in total becomes one-hot vectors, which lose nothing; a longer one is tokens."""
+"""A MultiDiscrete of at most so many values in total becomes one-hot vectors, which lose nothing, as does any of
+unequal counts; a longer one of equal counts is tokens."""
 VOCABULARY = 65_536
 """A row of integers with more values than this is taken as numbers."""
 

@@ -71,7 +71,7 @@ class Resilience:
 def summarise(scores: np.ndarray, at: int, perturb: Sequence[str], learn: bool, slot: int | None = None) -> Resilience:
     """The figures of scores [lives, steps], rewards per step, perturbed at step `at`. slot: an episode's greatest length."""
     lives, steps = scores.shape
-    window = max(1, min(50, int(WINDOW * steps)))
+    window = max(1, min(50, int(WINDOW * steps), steps - at))
     if slot is not None and slot < steps:  # within a slot scores fall to 0 where a row falls; over a whole one they tell
         window = min(slot, steps - at)
     smooth = np.stack([_trailing_mean(life, window) for life in scores])

@@ -70,7 +70,8 @@ class TrialVectorEnv(NativeVectorEnv):
         """Set the world's own arrays, where it has any, to the start of an episode in rows, int [n]."""
 
     def ideal(self) -> Policy:
-        """The ideal observer: a policy that sees observations only, and is the best that can be done."""
+        """The ideal observer: a policy that sees observations only, and is the best that can be done, or as near
+        to it as the world says."""
         raise NotImplementedError
 
     # for worlds

@@ -68,7 +68,7 @@ def test_pictures_come_with_channels_first_in_zero_to_one(shape):
     (kind,) = features.size.others
     assert kind.shape == (3, 4, 6)
     picture = torch.from_numpy(space.sample())
-    seen = encoders.Look(kind)(features(picture.expand(2, 5, *shape)))
+    seen = encoders.AsFloat(kind)(features(picture.expand(2, 5, *shape)))
     expected = (picture if shape[0] == 3 else picture.permute(2, 0, 1)) / 255.0
     assert torch.equal(seen[1, 4], expected) and seen.shape == (2, 5, 3, 4, 6)
 

@@ -130,7 +130,7 @@ def test_numbers_pass_an_encoder_unchanged_beside_pictures_and_tokens():
     numbers = torch.randn(6, 2, 4)
     picture, words = torch.randint(0, 256, (6, 2, 9, 9, 1), dtype=torch.uint8), torch.randint(0, 7, (6, 2, 3))
     seen = encoder((numbers, picture, words))
-    assert encoder.size == seen.shape[-1] == 4 + encoders.SEEN + encoders.MEANING
+    assert encoder.size == seen.shape[-1] == 4 + encoders.PICTURE_FEATURES + encoders.TOKEN_FEATURES
     assert torch.equal(seen[..., :4], numbers)
     for part in (seen[..., 4:68], seen[..., 68:]):  # the scale of normalised numbers
         torch.testing.assert_close(part.mean(-1), torch.zeros(6, 2), atol=1e-5, rtol=0)
@@ -139,28 +139,28 @@ def test_numbers_pass_an_encoder_unchanged_beside_pictures_and_tokens():
 
 def test_a_picture_looks_the_same_with_its_channels_first_or_last():
     torch.manual_seed(0)
-    last = encoders.Sight(Picture((3, 9, 9), (2, 0, 1), 255.0), "")
+    last = encoders.PictureEncoder(Picture((3, 9, 9), (2, 0, 1), 255.0), "")
     torch.manual_seed(0)
-    first = encoders.Sight(Picture((3, 9, 9), (0, 1, 2), 255.0), "")
+    first = encoders.PictureEncoder(Picture((3, 9, 9), (0, 1, 2), 255.0), "")
     picture = torch.randint(0, 256, (2, 9, 9, 3), dtype=torch.uint8)
     torch.testing.assert_close(last(picture), first(picture.permute(0, 3, 1, 2)))
 
 
 def test_the_order_of_words_counts():
-    words = encoders.Words(WORDS)
+    words = encoders.TokenEncoder(WORDS)
     assert not torch.allclose(words(torch.tensor([1, 2, 3])), words(torch.tensor([3, 2, 1])), atol=0.1)
 
 
 def test_the_weights_of_positions_are_those_of_sukhbaatar_by_hand():
-    place = encoders.Words(Tokens(positions=2, words=3, first=0)).place
-    d = encoders.MEANING
+    place = encoders.TokenEncoder(Tokens(positions=2, words=3, first=0)).place
+    d = encoders.TOKEN_FEATURES
     # j=1, J=2: (1 - 1/2) - (k/d)(1 - 1) = 1/2 for every k;  j=2: (1 - 1) - (k/d)(1 - 2) = k/d
     torch.testing.assert_close(place, torch.stack([torch.full((d,), 0.5), torch.arange(1, d + 1) / d]))
 
 
 def test_tokens_start_at_the_smallest():
-    words = encoders.Words(Tokens(positions=1, words=3, first=-1))
-    shifted = encoders.Words(Tokens(positions=1, words=3, first=0))
+    words = encoders.TokenEncoder(Tokens(positions=1, words=3, first=-1))
+    shifted = encoders.TokenEncoder(Tokens(positions=1, words=3, first=0))
     shifted.load_state_dict(words.state_dict())
     assert torch.equal(words(torch.tensor([[1], [-1]])), shifted(torch.tensor([[2], [0]])))
 

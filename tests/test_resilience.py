@@ -144,3 +144,8 @@ def test_what_cannot_be_perturbed_is_said_at_once(env) -> None:
 def test_train_takes_the_flag(capsys, tmp_path) -> None:
     assert "needs a value, as in gravity=2" in refused(capsys, "--perturb", "gravity", "--run-dir", str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_perturbation_just_before_the_end_still_has_figures():
+    found = summarise(np.ones((3, 1000)), 999, ["x"], learn=False, slot=1000)
+    assert found.drop == 0.0 and found.lowest == 1.0

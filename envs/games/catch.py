@@ -104,11 +104,10 @@ class CatchDelayed(Catch):
         num_envs: int = 1,
         *,
         runs: int = 10,
-        delay: int = 90,
         **kwargs: Any,
     ) -> None:
-        """As Catch-v0."""
-        super().__init__(num_envs, runs=runs, delay=delay, **kwargs)
+        """runs: balls of an episode."""
+        super().__init__(num_envs, runs=runs, delay=FALL * runs, **kwargs)
 
 
 def under_the_ball(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:

@@ -36,6 +36,8 @@ class CueAccumulation(UniformTrialVectorEnv):
     With dt = 1 these are the paper's spikes. With code = "rates" they are float32 [N, 4]: each group's expected spikes per
     neuron. All 0 when it is over. Actions, int [N]: 0 left, 1 right. Reward: +1 for the right turn, -1 for the wrong one.
 
+    With other settings give `max_episode_steps` too: the longest trial.
+
     Task: Bellec et al. 2020, Nature Communications 11, after Morcos & Harvey 2016. The ideal observer tells each cue's side
     from the spikes of its 100 ms (Bayes: a silent group excludes its side), and takes the majority.
     """

@@ -31,6 +31,8 @@ class DMS(UniformTrialVectorEnv):
     1 match, 2 non-match. Reward: +1 for the correct choice, 0 for a wrong one or none; breaking fixation, that is choosing
     before the test, costs 0.1 for each second of it (0.01 a step), and the trial goes on.
 
+    With other settings give `max_episode_steps` too: `trials` times the longest trial.
+
     Task: Miller, Erickson & Desimone 1996, with one test stimulus. The ideal observer weighs every step of the sample and the
     test (Bayes); without noise it is always right, with noise its score is to be measured.
     """

@@ -32,6 +32,8 @@ class EvidenceDM(UniformTrialVectorEnv):
     0 wait, 1 left, 2 right. Reward: +1 for the correct choice (a coin decides where the coherence is 0), 0 for a wrong one or
     none; -0.005 for each step with dots, the choice's own too. Infos: coherence, signed, and viewed, steps with dots so far.
 
+    With other settings give `max_episode_steps` too: `trials` times the longest trial.
+
     Task: Roitman & Shadlen 2002. The ideal observer stops by dynamic programming (`stopping_rule`).
     """
 

@@ -114,7 +114,8 @@ def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal memory
-        total, t = np.zeros((2, len(obs))) if memory is None else np.where(begun, 0.0, memory)
+        fresh = memory is None or memory.shape[1] != len(obs)
+        total, t = np.zeros((2, len(obs))) if fresh else np.where(begun, 0.0, memory)
         now = np.minimum(t, steps - 1).astype(np.int64)
         total = total + np.where(t < steps, (obs[:, :afferents] * weights[now]).sum(1), 0.0)
         memory = np.stack((total, t + 1))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv
+from bio_rl.envs._trials import Drawn, Policy
 from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
 
@@ -40,7 +40,7 @@ class TMaze(UniformTrialVectorEnv):
     """
 
     # ideal: 1 on the shortest way, exact; random: mean over 100,000 episodes, ± 0.0009 (standard error)
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": -0.307, "ideal": 1.0}}
+    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": -0.307, "ideal": 1.0}}
     memory_fields = ("cell", "last_reward")
 
     def __init__(
@@ -120,7 +120,7 @@ class TMazeReversal(TMaze):
     """
 
     # ideal: the closed form above, 1 + 19 · 0.9; random: mean over 100,000 episodes, ± 0.004 (standard error)
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": -6.15, "ideal": 18.1}}
+    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": -6.15, "ideal": 18.1}}
 
     def __init__(
         self,
@@ -143,7 +143,7 @@ def remember_and_turn(hazard: float) -> Policy:
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal memory
-        cue, swapped = np.zeros((2, len(obs)), np.bool_) if memory is None else memory
+        cue, swapped = np.zeros((2, len(obs)), np.bool_) if memory is None or memory.shape[1] != len(obs) else memory
         reward, at_start = obs[:, 3], obs[:, :2].any(1)
         was = swapped ^ (reward == -1)  # a wrong turn shows the other meaning
         swapped = np.where(np.abs(reward) == 1, was ^ (hazard > 0.5), swapped) & ~begun

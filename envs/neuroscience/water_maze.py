@@ -11,7 +11,7 @@ from bio_rl.discovery import suggestion
 from bio_rl.envs._trials import Drawn, Policy
 from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
 from bio_rl.envs._vector import Info, SingleEnv
-from bio_rl.envs.neuroscience._water_maze_search import Search
+from bio_rl.envs.neuroscience._water_maze_search import Search, unit
 
 ENV_IDS = {"bio_rl/WaterMaze-v0": {"entry_point": ":make", "vector_entry_point": ":WaterMaze", "max_episode_steps": 1608}}
 
@@ -123,11 +123,6 @@ class WaterMaze(UniformTrialVectorEnv):
                 frame[np.hypot(x - a, y - b) <= radius] = colour
             frames.append(frame)
         return tuple(frames)
-
-
-def unit(angle: np.ndarray) -> np.ndarray:
-    """Unit vectors [..., 2] of angles [...] in rad."""
-    return np.stack((np.cos(angle), np.sin(angle)), -1)
 
 
 def place_cells() -> np.ndarray:
