@@ -151,10 +151,11 @@ def _clear(x, n, starts, value):
 
 
 @_jit
-def _tick(drive, v, i, a, r, so_far, out, x, learned, c, soft):
+def _tick(drive, v, i, a, r, adds, out, x, learned, c, soft):
     """One tick of M neurons; all arrays [M], so that the loop vectorises. The state is advanced in place.
 
-    so_far: out, or None for the first tick of a sum.
+    adds: None for the first tick of a sum, which writes out; else out is added to. (Given out twice, a loop would find that its
+    arrays overlap, and not vectorise.)
     """
     zero, one = np.float32(0.0), np.float32(1.0)
     for m in range(len(v)):
@@ -179,8 +180,8 @@ def _tick(drive, v, i, a, r, so_far, out, x, learned, c, soft):
         if r is not None:
             r[m] = c.refractory if fired else max(r[m] - c.dt, zero)
         x[m] = margin
-        if so_far is not None:
-            z += c.keep * so_far[m]
+        if adds is not None:
+            z += c.keep * out[m]
         out[m] = z
 
 
@@ -216,7 +217,7 @@ def _forward(lo, hi, shape, loop, numbers, learned, before, after, drive, reset,
             if s % span == 0:
                 _tick(current, v, i, a, r, None, z, x, learned, c, soft)
             else:
-                _tick(current, v, i, a, r, z, z, x, learned, c, soft)
+                _tick(current, v, i, a, r, True, z, x, learned, c, soft)
 
 
 @_jit
@@ -246,10 +247,10 @@ def _derivative(x, kind, slope, out):
 
 
 @_jit
-def _tick_back(grad_out, weight, gv, gi, ga, r, x, derivative, learned, c, soft, so_far, grad_drive, before, drive, gdecay):
+def _tick_back(grad_out, weight, gv, gi, ga, r, x, derivative, learned, c, soft, adds, grad_drive, before, drive, gdecay):
     """One tick backwards, all arrays [M]: gv, gi, ga become the gradients of the state before this tick.
 
-    r is not None where neurons are refractory after a spike. so_far: grad_drive, or None for the last tick of a held drive.
+    r is not None where neurons are refractory after a spike. adds: None for the last tick of a held drive, as in `_tick`.
     With gdecay the gradient of the decay is added to it; before is the membrane before this tick.
     """
     zero = np.float32(0.0)
@@ -272,8 +273,8 @@ def _tick_back(grad_out, weight, gv, gi, ga, r, x, derivative, learned, c, soft,
         if gi is not None:
             charge += gi[m]
             gi[m] = c.decay_synapse * charge
-        if so_far is not None:
-            charge += so_far[m]
+        if adds is not None:
+            charge += grad_drive[m]
         grad_drive[m] = charge
         gv[m] = passed
 
@@ -333,7 +334,7 @@ def _backward(
                 )
             else:
                 _tick_back(
-                    z, weight, gv, gi, ga, ends[3], x, derivative, learned, c, soft, charge, charge, before, current, gdecay
+                    z, weight, gv, gi, ga, ends[3], x, derivative, learned, c, soft, True, charge, before, current, gdecay
                 )
             if s % ticks == 0:
                 _clear(gv, n, fresh, np.float32(0.0))
