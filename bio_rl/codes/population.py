@@ -31,11 +31,11 @@ class Population(nn.Module):
             raise ValueError(f"population code of size {size} and reach {reach}: expected size >= 2 and reach > 0")
         spacing = 2.0 * reach / (size - 1)
         self.scale = nn.Buffer(torch.tensor(0.5**0.5 / (sigma or spacing)), persistent=False)
-        self.centres = nn.Buffer(torch.linspace(-reach, reach, size), persistent=False)
+        self.centres = nn.Buffer(torch.linspace(-reach, reach, size) * self.scale, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """A [..., F·size], constant over the ticks of a decision (direct current)."""
-        distance = (features * self.scale).unsqueeze(-1) - self.centres * self.scale
+        distance = (features * self.scale).unsqueeze(-1) - self.centres
         return distance.square().neg().exp().flatten(-2)
 
 
