@@ -62,8 +62,8 @@ class Reach(BatchVectorEnv):
     def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return self.home + rng.uniform(-START_NOISE, START_NOISE, self.model.nq), self.init_qvel
 
-    def _reset_rows(self, rows: np.ndarray) -> None:
-        super()._reset_rows(rows)
+    def _place(self, rows: np.ndarray) -> None:
+        super()._place(rows)
         for i in rows.tolist():
             self.derived["mocap_pos"][i, 0] = self.start + draw_goal(self._rngs[i])
 
@@ -109,8 +109,8 @@ class ReachRotated(Reach):
     def expert(self) -> Policy:
         return expert(self.model, self.home, self.start, rotated=True)
 
-    def _reset_rows(self, rows: np.ndarray) -> None:
-        super()._reset_rows(rows)
+    def _place(self, rows: np.ndarray) -> None:
+        super()._place(rows)
         self._rotate(rows)
 
     def _hand(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

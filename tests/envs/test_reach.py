@@ -136,6 +136,13 @@ def test_goals_fill_the_ring_around_the_start() -> None:
     assert all(abs(np.mean(quarter) - 0.25) < 0.06 for quarter in ((x > 0) & (y > 0), (x < 0) & (y > 0), (x < 0) & (y < 0)))
 
 
+@pytest.mark.parametrize("world", [Reach, ReachRotated])
+def test_perturbations_that_draw_leave_goals_and_starts_as_they_are(world: type[Reach]) -> None:
+    plain, perturbed = world(3), world(3, perturb=["gravity=0.5..1.5", "mass=1|2"])
+    first, other = (env.reset(seed=5)[0] for env in (plain, perturbed))
+    np.testing.assert_array_equal(first, other)
+
+
 def test_threads_do_not_change_results() -> None:
     one, two = (Reach(9, nthread=nthread) for nthread in (1, 2))
     np.testing.assert_array_equal(returns(one, random_policy(), 30), returns(two, random_policy(), 30))
