@@ -1,5 +1,7 @@
 """Rendering without a display: which OpenGL MuJoCo is to use."""
 
+import importlib
+import importlib.util
 import os
 import sys
 from functools import cache
@@ -23,6 +25,7 @@ def choose_gl() -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame's pictures need no window; without it SDL complains
     if os.environ.get("MUJOCO_GL") == "egl":
+        _load_triton()
         _check_egl()
 
 
@@ -33,6 +36,14 @@ def can_render() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+@cache
+def _load_triton() -> None:
+    """Load Triton, if it is there, before Mesa: both bring an LLVM, and Triton (which torch's optimisers import) crashes the
+    process when it comes second (triton 3.9, Mesa's llvmpipe)."""
+    if importlib.util.find_spec("triton"):
+        importlib.import_module("triton")
 
 
 @cache
