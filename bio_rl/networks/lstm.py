@@ -16,6 +16,9 @@ from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
 
+FORGET = 1.0
+"""Initial bias of the forget gates: at 0 a cell would lose half of its memory at every step (Jozefowicz et al. 2015)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -45,6 +48,8 @@ class Network(nn.Module):
         nn.init.orthogonal_(self.cell.weight_hh)
         nn.init.zeros_(self.cell.bias_ih)
         nn.init.zeros_(self.cell.bias_hh)
+        with torch.no_grad():
+            self.cell.bias_hh[config.hidden : 2 * config.hidden] = FORGET
         self.readout = orthogonal(nn.Linear(config.hidden, n_out), out_gain)
 
     def initial_state(self, batch: int) -> LSTMState:
