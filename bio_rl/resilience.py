@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,11 +139,9 @@ def evaluate_run(
         raise ValueError(f"--at is {at}, expected a step from 1 to {steps - 1}, within the life of {steps} steps")
     timed = [text if "@" in text else f"{text}@life:{at}" for text in perturb]
     env = training.make_env(run, episodes, trained.agent.device, perturb=(*run.perturb, *timed))
-    try:
+    with closing(env), training.single_thread():
         agent = _learner(trained, env, steps * episodes) if learn else trained.agent
         rewards, fell = _live(agent, env, seed, steps, learn)
-    finally:
-        env.close()
     return summarise(score(rewards, fell, limit or steps), at, perturb, learn, limit)
 
 

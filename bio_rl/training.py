@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,8 @@ def evaluate_run(
         raise ValueError(f"--episodes is {episodes}, expected at least 1")
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
     env = make_env(trained.experiment.run, episodes, trained.agent.device)
-    try:
+    with closing(env), single_thread():
         return evaluate(trained.agent, env, seed)
-    finally:
-        env.close()
 
 
 def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str, Operations]:
