@@ -47,6 +47,14 @@ class Training:
         flags = ["--env", self.env, "--network", self.network, "--agent", self.agent, "--seed", str(self.seed)]
         return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else []), *shlex.split(self.flags)]
 
+    def folder(self, parent: Path) -> Path:
+        """Where `run` keeps the run folder under `parent`."""
+        return (self.parent(parent) / "latest").resolve()
+
+    def parent(self, parent: Path) -> Path:
+        """The folder of this training alone."""
+        return parent.absolute() / f"{self.case.translate(str.maketrans('/ ', '-_'))}_s{self.seed}"
+
 
 def run_all(
     todo: Iterable[Training], jobs: int, run_dir: Path | None
@@ -84,14 +92,12 @@ def run(training: Training, parent: Path, running: set[subprocess.Popen], slots:
 
     Raises TrainingError.
     """
-    name = training.case.translate(str.maketrans("/ ", "-_"))
-    parent = parent.absolute() / f"{name}_s{training.seed}"
     cores = slots.get()
     try:
-        _process([*training.arguments(), "--run-dir", str(parent)], training, running, cores)
+        _process([*training.arguments(), "--run-dir", str(training.parent(parent))], training, running, cores)
     finally:
         slots.put(cores)
-    folder = (parent / "latest").resolve()
+    folder = training.folder(parent)
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running, set())
     commit = json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]

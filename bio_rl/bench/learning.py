@@ -162,6 +162,7 @@ def figures(case: Mapping[str, Any]) -> dict[str, Any]:
         "median": rounded(float(np.median(final))),
         "min": rounded(min(final)),
         "mean": rounded(float(np.mean(final))),
+        **normalised(records),
         "iqm_best": rounded(statistics.interquartile_mean(best)),
         "seconds_median": rounded(float(np.median(seconds))),
         "seconds_max": rounded(max(seconds)),
@@ -169,6 +170,14 @@ def figures(case: Mapping[str, Any]) -> dict[str, Any]:
         "setting": case["setting"],
         "seeds": dict(sorted(case["seeds"].items(), key=lambda item: int(item[0]))),
     }
+
+
+def normalised(records: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The returns on the scale of the world's reference, 0 random and 1 the expert's or ideal; nothing where it has none."""
+    scores = [record.get("normalised") for record in records]
+    if None in scores:
+        return {}
+    return {"normalised_mean": rounded(float(np.mean(scores))), "normalised_min": rounded(min(scores))}
 
 
 def operations(records: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """`python -m bio_rl.viz.worldbook [FILE]` writes docs/worlds.md: a picture, a line and a table row for every `bio_rl/` id.
 
-The text depends on the registered worlds alone; `--text` leaves the pictures as they are.
+The text depends on the registered worlds and docs/results/presets.json alone; `--text` leaves the pictures as they are.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.rendering import choose_gl
-from bio_rl.viz.worlds import World, worlds
+from bio_rl.viz.worlds import World, figure, worlds
 
 PAGE = Path("docs/worlds.md")
 STEPS = 30
@@ -33,6 +34,13 @@ Every `bio_rl/` id, by family. All are natively vectorised: `gymnasium.make_vec(
 known learner or script), or of the ideal (the optimum, or an ideal observer's mean); 0 and 1 of the normalised score.
 This page is written by `python -m bio_rl.viz.worldbook`; `python train.py list envs` prints the same in a terminal.
 """
+REACHED = """## What PPO reaches with its presets
+
+The greedy return of the last weights over 20 episodes, by seed, and its place between random (0) and expert or ideal (1). Each
+row is `python -m bio_rl.bench learning --env ID --network NETWORK --seeds 0 1 2`; all of it: [presets.json](results/presets.json).
+
+| id | network | env steps | seconds (longest) | returns by seed | normalised (least seed) |
+|---|---|---:|---:|---|---:|"""
 COLUMNS = ("", "id", "observation", "action", "steps", "random", "expert", "ideal")
 
 
@@ -65,7 +73,7 @@ def text(found: Sequence[World], pictures: Path) -> str:
         lines += [f"## {family}\n", f"| {' | '.join(COLUMNS)} |", "|" + "|".join(["---", "---", *["---:"] * 6]) + "|"]
         lines += [row(world, (pictures / f"{world.name}.png").is_file()) for world in found if world.family == family]
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines + reached(pictures.parents[1] / "results" / "presets.json"))
 
 
 def row(world: World, pictured: bool) -> str:
@@ -75,6 +83,20 @@ def row(world: World, pictured: bool) -> str:
     scores = [world.score(key) for key in ("random", "expert", "ideal")]
     cells = (picture, f"**{world.name}**<br>{line}", world.observation, world.action, str(world.steps or ""), *scores)
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def reached(results: Path) -> list[str]:
+    """Lines of what was learned in our worlds, from a file of `bench learning`; none without the file."""
+    if not results.is_file():
+        return []
+    lines = [REACHED]
+    for case, found in json.loads(results.read_text(encoding="utf-8"))["results"].items():
+        env, _, network = case.rpartition("/")
+        returns = ", ".join(figure(record["mean"]) for record in found["seeds"].values())
+        normalised = f"{found['normalised_mean']:.2f} ({found['normalised_min']:.2f})"
+        cells = (env, network, f"{found['steps']:,}", f"{found['seconds_max']:.0f}", returns, normalised)
+        lines.append("| " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def frame(env_id: str) -> np.ndarray:
