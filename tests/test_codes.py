@@ -7,6 +7,7 @@ import torch
 
 from bio_rl import random
 from bio_rl.codes import delta, population, rate
+from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.codes.firing_rate import firing_rate
 from bio_rl.codes.homeostat import activity, homeostat
 from bio_rl.codes.latency import latency, linear_latency
@@ -310,3 +311,51 @@ NO_RESET = torch.zeros(2, dtype=torch.bool)
 def test_impossible_settings_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# conjunctive cells
+
+
+def divided_fields(features, centres, sigma):
+    """Gaussian fields [n, N] of cells with centres [N, F], over their sum: the definition, cell by cell."""
+    distance = ((features[:, None] - centres) / sigma).square().sum(-1)
+    fields = (-0.5 * distance).exp()
+    return fields / fields.sum(1, keepdim=True)
+
+
+def test_a_grid_of_conjunctive_cells_is_what_its_equation_says():
+    code = Grid((3, 4), reach=(2.0, 6.0), width=0.7)
+    x, y = torch.linspace(-2.0, 2.0, 3), torch.linspace(-6.0, 6.0, 4)
+    centres = torch.cartesian_prod(x, y)
+    features = 4.0 * uniform(50, 2) - 2.0
+    expected = divided_fields(features, centres, 0.7 * torch.tensor([2.0, 4.0]))
+    torch.testing.assert_close(code(features), expected)
+    torch.testing.assert_close(code(centres).argmax(1), torch.arange(12))
+
+
+def test_beyond_the_reach_cells_answer_as_on_the_border():
+    code = Grid((4, 4), reach=1.0)
+    torch.testing.assert_close(code(torch.tensor([[9.0, -5.0]])), code(torch.tensor([[1.0, -1.0]])))
+
+
+def test_scattered_cells_are_what_their_equation_says_and_the_same_for_a_seed():
+    first, again = (Scattered(30, 3, torch.Generator().manual_seed(4), reach=2.0) for _ in range(2))
+    features = 3.0 * uniform(20, 3) - 1.5
+    assert torch.equal(first(features), again(features))
+    torch.testing.assert_close(first(features), divided_fields(features, first.centres, first.sigma))
+
+
+@pytest.mark.parametrize("code", [Grid((3, 5, 4)), Scattered(50, 3, torch.Generator().manual_seed(0))])
+def test_activities_of_conjunctive_cells_sum_to_one_wherever_the_input_lies(code):
+    activities = code(20.0 * uniform(2, 7, 3) - 10.0)
+    assert activities.shape == (2, 7, code.n)
+    torch.testing.assert_close(activities.sum(-1), torch.ones(2, 7))
+
+
+def test_conjunctive_cells_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="at least 2 cells"):
+        Grid((4, 1))
+    with pytest.raises(ValueError, match="F = 2"):
+        Grid((4, 4))(torch.zeros(5, 3))
+    with pytest.raises(ValueError, match="F = 3"):
+        Scattered(10, 3, torch.Generator())(torch.zeros(5, 2))

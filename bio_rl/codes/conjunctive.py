@@ -1,0 +1,73 @@
+"""Conjunctive population codes: cells that answer to combinations of all input dimensions, normalised by their sum.
+
+    a_k = exp(-½ Σ_d ((o_d - μ_kd) / σ_d)²) / Σ_l exp(-½ Σ_d ((o_d - μ_ld) / σ_d)²)
+
+The numerator is a cell's field as in `codes.population`, but over all dimensions at once; the denominator is divisive
+normalisation (Carandini & Heeger 2012), so activities sum to one wherever the input lies. A value that is any smooth function
+of the input is then about linear in a: what place cells are to a water maze, and BOXES were to the first learned balancing of a
+pole (Michie & Chambers 1968; Barto, Sutton & Anderson 1983). The number of cells of a grid grows as a power of the dimensions;
+scattered cells do not need to, and know nothing of the task.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Grid(nn.Module):
+    """Features [..., F] to activities [..., Π sizes] of cells on a grid; the last dimension's cells are neighbours.
+
+    Divided fields of a grid are products of divided fields along each dimension, which is how they are computed.
+    """
+
+    def __init__(self, sizes: Sequence[int], reach: float | Sequence[float] = 3.0, width: float = 1.0) -> None:
+        """sizes: cells along each dimension, evenly over [-reach, reach], beyond which features count as on the border;
+        reach: one for all or one each. width: σ in units of the spacing. Raises ValueError for what makes no grid."""
+        super().__init__()
+        reaches = [float(reach)] * len(sizes) if isinstance(reach, int | float) else [float(x) for x in reach]
+        if not sizes or min(sizes) < 2 or len(reaches) != len(sizes) or min(reaches) <= 0 or width <= 0:
+            raise ValueError(
+                f"conjunctive grid of sizes {tuple(sizes)}, reach {reach}, width {width}: expected at least 2 cells along each "
+                "dimension, a positive reach for all or each, a positive width"
+            )
+        self.sizes, self.n = tuple(sizes), math.prod(sizes)
+        self.reach = nn.Buffer(torch.tensor(reaches), persistent=False)
+        self.width = width
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.shape[-1] != len(self.sizes):
+            raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {len(self.sizes)}")
+        cells = torch.ones_like(features[..., :1])
+        inside = torch.maximum(torch.minimum(features, self.reach), -self.reach) / self.reach  # in [-1, 1]
+        for o, size in zip(inside.unbind(-1), self.sizes, strict=True):
+            spacing = 2.0 / (size - 1)
+            centres = torch.linspace(-1.0, 1.0, size, device=features.device)
+            along = ((o.unsqueeze(-1) - centres) / (self.width * spacing)).square().mul(-0.5).softmax(-1)
+            cells = (cells.unsqueeze(-1) * along.unsqueeze(-2)).flatten(-2)
+        return cells
+
+
+class Scattered(nn.Module):
+    """Features [..., F] to activities [..., n] of cells with random centres, uniform in [-reach, reach] along each dimension."""
+
+    def __init__(self, n: int, n_features: int, generator: torch.Generator, reach: float = 3.0, width: float = 1.0) -> None:
+        """width: σ, in units of the reach over the number of cells along a dimension of a grid of n cells."""
+        super().__init__()
+        if min(n, n_features) < 1 or reach <= 0 or width <= 0:
+            raise ValueError(f"{n} scattered cells over {n_features} features, reach {reach}, width {width}: expected positive")
+        self.n = n
+        self.centres = nn.Buffer((2.0 * torch.rand(n, n_features, generator=generator) - 1.0) * reach)
+        self.sigma = width * 2.0 * reach / max(1.0, n ** (1.0 / n_features) - 1.0)
+        self.limit = reach
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.shape[-1] != self.centres.shape[1]:
+            raise ValueError(
+                f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.centres.shape[1]}"
+            )
+        away = features.clamp(-self.limit, self.limit).unsqueeze(-2) - self.centres
+        return (away / self.sigma).square().sum(-1).mul(-0.5).softmax(-1)
