@@ -17,6 +17,7 @@ from bio_rl.bench._report import BenchError, Shared, rounded
 from bio_rl.bench._trainings import Training
 from bio_rl.evaluation import evaluate
 
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(Shared):
     """Train on the intact robot, then evaluate the last weights, frozen and greedy, intact and under each damage."""

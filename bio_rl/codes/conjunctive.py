@@ -52,7 +52,7 @@ class Grid(nn.Module):
 
 
 class Scattered(nn.Module):
-    """Features [..., F] to activities [..., n] of cells with random centres, uniform in [-reach, reach] along each dimension."""
+    """Features [..., F] to activities [..., n] of cells with centres uniform in [-reach, reach] along each dimension."""
 
     def __init__(self, n: int, n_features: int, generator: torch.Generator, reach: float = 3.0, width: float = 1.0) -> None:
         """width: σ, in units of the reach over the number of cells along a dimension of a grid of n cells."""
@@ -66,8 +66,6 @@ class Scattered(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[-1] != self.centres.shape[1]:
-            raise ValueError(
-                f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.centres.shape[1]}"
-            )
+            raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.centres.shape[1]}")
         away = features.clamp(-self.limit, self.limit).unsqueeze(-2) - self.centres
         return (away / self.sigma).square().sum(-1).mul(-0.5).softmax(-1)

@@ -37,9 +37,9 @@ This page is written by `python -m bio_rl.viz.worldbook`; `python train.py list 
 REACHED = """## What PPO reaches with its presets
 
 The greedy return of the last weights over 20 episodes, by seed, and its place between random (0) and expert or ideal (1). Each
-row is `python -m bio_rl.bench learning --env ID --network NETWORK --seeds 0 1 2`; all of it: [presets.json](results/presets.json).
-
-| id | network | env steps | seconds (longest) | returns by seed | normalised (least seed) |
+row is `python -m bio_rl.bench learning --env ID --network NETWORK --seeds 0 1 2` ([presets.json](results/presets.json)).
+"""
+REACHED_HEAD = """| id | network | env steps | seconds (longest) | returns by seed | normalised (least) |
 |---|---|---:|---:|---|---:|"""
 COLUMNS = ("", "id", "observation", "action", "steps", "random", "expert", "ideal")
 
@@ -89,7 +89,7 @@ def reached(results: Path) -> list[str]:
     """Lines of what was learned in our worlds, from a file of `bench learning`; none without the file."""
     if not results.is_file():
         return []
-    lines = [REACHED]
+    lines = [REACHED, REACHED_HEAD]
     for case, found in json.loads(results.read_text(encoding="utf-8"))["results"].items():
         env, _, network = case.rpartition("/")
         returns = ", ".join(figure(record["mean"]) for record in found["seeds"].values())
