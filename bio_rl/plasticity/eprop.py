@@ -1,0 +1,75 @@
+"""e-prop: the part of the gradient of a recurrent spiking network that each synapse can compute forwards in time.
+
+    α = e^(-dt/τ_mem)   ρ = e^(-dt/τ_adapt)   κ = e^(-dt/τ_out)   γ = e^(-dt/τ_γ)
+    ε^v ← α ε^v + (1 - α) s_pre            e = ψ (ε^v - β ε^a)            ε^a ← ρ ε^a + e   (that is ψ ε^v + (ρ - ψ β) ε^a)
+    ē ← κ ē + (1 - κ) e                    f ← γ f + L_j ē                Δw = -η M f
+
+The neuron is lif (β = 0, no ε^a) or alif, with a soft reset, and the readout leaky_integrator: they scale their input by 1 - α
+and 1 - κ; where it enters as it is, as published, both factors are part of η. s_pre is what drives the neuron at this tick, so
+from recurrent neurons it is their spikes of the tick before. ψ, post.psi, is zero where the neuron is refractory. `signal` is
+the learning signal, L_j = Σ_k B_jk (y_k - y*_k): the gradient of the loss by the neuron's output, hence the minus.
+
+Supervised: M = 1; τ_γ = 0 keeps this tick's L_j ē, and `delta` is due every tick; τ_γ = inf sums them over a trial. From
+reward: L_j = -c_V B^V_j + Σ_k B^π_jk (π_k - 1[a=k]) at the tick of an action, else 0; M is the TD error δ, and γ that of the
+returns: τ_γ = -T / ln γ for decisions T ms apart. Bellec et al. 2020, methods (the traces eq. 25, the update eq. 28).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+
+
+class EPropState(NamedTuple):
+    eps_v: Tensor
+    """[..., pre] eligibility vector of the membrane, the same for all targets."""
+    e_bar: Tensor
+    """[..., post, pre] low-passed eligibility trace."""
+    f: Tensor
+    """[..., post, pre] discounted sum of what the learning signal made of it."""
+    eps_a: Tensor | tuple[()] = ()
+    """[..., post, pre] eligibility vector of the adaptation; empty without one."""
+
+
+class EProp(NamedTuple):
+    """Constants; τ in ms."""
+
+    tau_mem: float = 20.0
+    tau_out: float = 20.0
+    """Of the readout; 0 where it forgets at once."""
+    beta: float = 0.0
+    """Rise of the threshold by one spike (alif); 0 for lif."""
+    tau_adapt: float = 200.0
+    tau_gamma: float = 0.0
+    """Of the discount γ; 0 keeps the present tick, inf sums."""
+    lr: float = 0.001
+
+    def init(self, *shape: int, device: torch.device | None = None) -> EPropState:
+        eps_v, _, e_bar = zeros(*shape, device=device)
+        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.beta else ())
+
+    def trace(
+        self, s: EPropState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+    ) -> EPropState:
+        """Raises ValueError without post.psi or a signal."""
+        if isinstance(post.psi, tuple) or signal is None:
+            missing = "signal, the learning signal," if signal is None else "post.psi, the pseudo-derivative of each spike,"
+            raise ValueError(f"eprop: {missing} is missing; both are needed at every tick")
+        alpha, kappa = decay(self.tau_mem, dt), decay(self.tau_out, dt)
+        eps_v = alpha * s.eps_v + (1.0 - alpha) * pre.spike
+        e, eps_a = outer(post.psi, eps_v), s.eps_a
+        if not isinstance(eps_a, tuple):
+            e = e - self.beta * post.psi.unsqueeze(-1) * eps_a
+            eps_a = decay(self.tau_adapt, dt) * eps_a + e
+        e_bar = kappa * s.e_bar + (1.0 - kappa) * e
+        return EPropState(eps_v, e_bar, decay(self.tau_gamma, dt) * s.f + signal.unsqueeze(-1) * e_bar, eps_a)
+
+    def delta(self, s: EPropState, w: Tensor, modulator: Tensor) -> Tensor:
+        return -self.lr * gate(modulator, s.f)
+
+
+RULE = EProp

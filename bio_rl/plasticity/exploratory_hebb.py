@@ -1,0 +1,51 @@
+"""The exploratory Hebbian rule: what a neuron did beyond its habit is reinforced as the reward goes beyond its own.
+
+    ȳ ← ȳ e^(-dt/τ_ȳ) + (1 - e^(-dt/τ_ȳ)) y            Δw_ji = η M x_i (y_j - ȳ_j),   M = R - R̄
+
+x and y are pre.spike and post.spike of the last tick, activities of noisy neurons; `delta` is due every tick. The running mean
+ȳ (this tick included) parts the noise from the signal, so the synapse need not know the noise. On average Δw follows the
+gradient of R, times the variance of the noise, where inputs change little within τ_ȳ. Legenstein, Chase, Schwartz & Maass 2010;
+Hoerzer, Legenstein & Maass 2014.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+
+
+class ExploratoryHebbState(NamedTuple):
+    x: Tensor
+    """[..., pre] activity at the last tick."""
+    y: Tensor
+    """[..., post] activity at the last tick."""
+    mean: Tensor
+    """[..., post] running mean of y."""
+
+
+class ExploratoryHebb(NamedTuple):
+    """Constants; τ in ms."""
+
+    tau_mean: float = 4.5
+    """Of ȳ. e^(-1/4.5) = 0.8: Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
+    lr: float = 0.01
+
+    def init(self, *shape: int, device: torch.device | None = None) -> ExploratoryHebbState:
+        x, y, _ = zeros(*shape, device=device)
+        return ExploratoryHebbState(x, y, torch.zeros_like(y))
+
+    def trace(
+        self, s: ExploratoryHebbState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+    ) -> ExploratoryHebbState:
+        keep = decay(self.tau_mean, dt)
+        return ExploratoryHebbState(pre.spike.detach(), post.spike.detach(), keep * s.mean + (1.0 - keep) * post.spike)
+
+    def delta(self, s: ExploratoryHebbState, w: Tensor, modulator: Tensor) -> Tensor:
+        return self.lr * gate(modulator, outer(s.y - s.mean, s.x))
+
+
+RULE = ExploratoryHebb

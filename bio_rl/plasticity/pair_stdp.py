@@ -1,0 +1,62 @@
+"""Pair-based spike-timing-dependent plasticity with bounds from hard to soft.
+
+    x ← (x + s_pre') e^(-dt/τ+)      y ← (y + s_post') e^(-dt/τ-)      s' the spikes of the tick before
+    Δw = η M [A+ (w_max - w)^μ s_post x - A- (w - w_min)^μ y s_pre]
+
+Each spike meets the other side's trace as it stood before this tick; spikes of one tick do not pair. `delta` is the term of the
+last tick only: it is due every tick, with M = 1 where nothing gates. μ = 0 is additive (Song, Miller & Abbott 2000, with w in
+[0, 1]) and knows no bounds: the caller clamps w to [w_min, w_max]. μ = 1 is multiplicative, with soft bounds; between them lies
+Gütig et al. 2003.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+
+
+class PairSTDPState(NamedTuple):
+    x: Tensor
+    """[..., pre] trace of presynaptic spikes before the last tick."""
+    y: Tensor
+    """[..., post] of postsynaptic ones."""
+    pre: Tensor
+    """[..., pre] spikes of the last tick."""
+    post: Tensor
+    """[..., post] spikes of the last tick."""
+
+
+class PairSTDP(NamedTuple):
+    """Constants; τ in ms."""
+
+    tau_plus: float = 20.0
+    tau_minus: float = 20.0
+    a_plus: float = 0.005
+    a_minus: float = 0.00525
+    mu: float = 0.0
+    """Exponent of the distance to the bound: 0 additive, 1 multiplicative."""
+    w_min: float = 0.0
+    w_max: float = 1.0
+    lr: float = 1.0
+
+    def init(self, *shape: int, device: torch.device | None = None) -> PairSTDPState:
+        x, y, _ = zeros(*shape, device=device)
+        return PairSTDPState(x, y, torch.zeros_like(x), torch.zeros_like(y))
+
+    def trace(
+        self, s: PairSTDPState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+    ) -> PairSTDPState:
+        x, y = decay(self.tau_plus, dt) * (s.x + s.pre), decay(self.tau_minus, dt) * (s.y + s.post)
+        return PairSTDPState(x, y, pre.spike.detach(), post.spike.detach())
+
+    def delta(self, s: PairSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
+        up = self.a_plus * (self.w_max - w).clamp(min=0.0) ** self.mu * outer(s.post, s.x)
+        down = self.a_minus * (w - self.w_min).clamp(min=0.0) ** self.mu * outer(s.y, s.pre)
+        return self.lr * gate(modulator, up - down)
+
+
+RULE = PairSTDP
