@@ -398,8 +398,8 @@ def pseudo_derivative(p: LIF | ALIF, s, drive: Tensor) -> Tensor:
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 def test_eprop_equals_the_gradient_when_recurrent_spikes_are_detached(beta):
     p, rule = layer(beta)
-    w_in, w_rec, w_out = (3.0 * normal(*shape, seed=i).double() for i, shape in enumerate([(6, 4), (6, 6), (2, 6)]))
-    inputs, targets = normal(15, 3, 4, seed=5).double() + 0.5, normal(15, 3, 2, seed=6).double()
+    w_in, w_rec, w_out = (1.5 * normal(*shape, seed=i).double() for i, shape in enumerate([(6, 4), (6, 6), (2, 6)]))
+    inputs, targets = normal(15, 3, 4, seed=5).double() + 1.0, normal(15, 3, 2, seed=6).double()
     w_in.requires_grad_(), w_rec.requires_grad_()
     readout = LeakyIntegrator(tau_out=8.0)
     s, out, z = p.init(3, 6), readout.init(3, 2), torch.zeros(3, 6).double()
