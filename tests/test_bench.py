@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
-from bio_rl.bench import _report, learning, neurons, worlds
+from bio_rl.bench import _report, damage, learning, neurons, worlds
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
@@ -157,6 +157,26 @@ def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_env
     assert found[learning.MEAN][learning.RATIO] == 1.5
     low, high = found[learning.MEAN][f"{learning.RATIO}_interval"]
     assert low < 1.5 < high
+
+
+def test_learning_reports_normalised_scores_only_where_every_seed_has_one():
+    scored = {"seeds": {str(i): record(5.0) | {"normalised": x} for i, x in enumerate((0.5, 1.0))}, "setting": {}}
+    found = learning.summary({"A-v0/mlp": scored, "B-v0/mlp": case(1.0, 2.0)})
+    assert found["A-v0/mlp"]["normalised_mean"] == 0.75 and found["A-v0/mlp"]["normalised_min"] == 0.5
+    assert "normalised_mean" not in found["B-v0/mlp"]
+
+
+def test_damage_compares_each_seed_with_itself_and_asks_the_world_for_its_legs():
+    found = damage.figures([50.0, 0.0], intact=[100.0, 400.0])
+    assert found == {"mean": 25.0, "by_seed": [50.0, 0.0], "kept": 0.25, "kept_max": 0.5}
+    asked = damage.conditions(damage.Settings(kinds=("limp",)))
+    assert asked == {
+        "intact": {"damage": "none"},
+        "back limp": {"damage": "back", "kind": "limp"},
+        "front limp": {"damage": "front", "kind": "limp"},
+    }
+    with pytest.raises(ValueError, match="no legs to damage"):
+        damage.run(damage.Settings(world="CartPole-v1"))
 
 
 def test_learning_reports_no_ratio_of_negative_returns():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +48,13 @@ class Settings(Shared):
 
 def run(settings: Settings) -> dict[str, Any]:
     """{"network, damage": mean return over seeds, by seed, and the share of the intact return that is kept}."""
+    damages = conditions(settings)
     with tempfile.TemporaryDirectory() as place:
         runs = train(settings, Path(place))
         return {
             f"{network}, {name}": figures
             for network in settings.network
-            for name, figures in compare([runs[network, seed] for seed in settings.seeds], settings).items()
+            for name, figures in compare([runs[network, seed] for seed in settings.seeds], damages, settings).items()
         }
 
 
@@ -69,10 +70,10 @@ def train(settings: Settings, place: Path) -> dict[tuple[str, int], Path]:
     return {(t.network, t.seed): t.folder(place) for t in todo}
 
 
-def compare(folders: Iterable[Path], settings: Settings) -> dict[str, Any]:
+def compare(folders: Iterable[Path], damages: Mapping[str, dict[str, str]], settings: Settings) -> dict[str, Any]:
     """One network's runs intact and with each damage."""
     trained = [training.load(folder) for folder in folders]
-    returns = {name: [score(t, damage, settings) for t in trained] for name, damage in conditions(settings).items()}
+    returns = {name: [score(t, damage, settings) for t in trained] for name, damage in damages.items()}
     return {name: figures(scores, returns["intact"]) for name, scores in returns.items()}
 
 
