@@ -293,6 +293,13 @@ def test_bcm_neurons_become_selective():
     assert (w.squeeze(1) @ inputs.T).argmax(1).unique().numel() > 1  # which one, the start decides
 
 
+def test_bcm_by_hand():
+    p, w = BCM(tau_theta=1 / math.log(2), lr=0.1), torch.zeros(1, 2)  # θ keeps a half each tick
+    s = p.trace(p.init(1, 2), w, Pre(torch.tensor([0.0, 0.0])), Post(torch.tensor([2.0])))  # θ = ½ · 4 = 2
+    s = p.trace(s, w, Pre(torch.tensor([1.0, -3.0])), Post(torch.tensor([1.0])))  # θ = ½ · 2 + ½ · 1 = 1.5
+    torch.testing.assert_close(p.delta(s, w, torch.tensor(1.0)), 0.1 * 1.0 * (1.0 - 1.5) * torch.tensor([[1.0, -3.0]]))
+
+
 def test_anti_hebbian_lateral_weights_decorrelate():
     x = cloud(2.0, 1.0, 0.7)
     p, w, others = AntiHebbian(lr=0.05), torch.zeros(3, 3), 1.0 - torch.eye(3)

@@ -17,17 +17,22 @@ from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
 
 FORGET = 1.0
-"""Initial bias of the forget gates: at 0 a cell would lose half of its memory at every step (Jozefowicz et al. 2015)."""
+"""Bias of the forget gates at first: at 0 a cell would lose half of its memory at every step (Jozefowicz et al. 2015)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     hidden: int = 64
     """Memory cells, and units of the layer before them."""
+    span: float = 0.0
+    """Steps that cells remember at first, drawn from 2 to this for each (chrono initialisation, Tallec & Ollivier 2018): about
+    as many as the task asks to bridge. 0 for a forget bias of 1 in all cells, that is less than 4 steps."""
 
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise ValueError(f"lstm.hidden is {self.hidden}, expected a positive number of cells")
+        if self.span != 0 and self.span < 2:
+            raise ValueError(f"lstm.span is {self.span}, expected 0 or at least 2 steps")
 
 
 class LSTMState(NamedTuple):
@@ -49,7 +54,11 @@ class Network(nn.Module):
         nn.init.zeros_(self.cell.bias_ih)
         nn.init.zeros_(self.cell.bias_hh)
         with torch.no_grad():
-            self.cell.bias_hh[config.hidden : 2 * config.hidden] = FORGET
+            incoming, forget = self.cell.bias_hh.view(4, -1)[:2]  # in PyTorch's order i, f, g, o
+            forget.fill_(FORGET)
+            if config.span:
+                forget.uniform_(1.0, config.span - 1.0).log_()  # σ(log τ) = 1 - 1 / (1 + τ)
+                incoming.copy_(-forget)
         self.readout = orthogonal(nn.Linear(config.hidden, n_out), out_gain)
 
     def initial_state(self, batch: int) -> LSTMState:
