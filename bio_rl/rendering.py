@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 
 INSTALL_HINT = (
@@ -43,7 +44,8 @@ def _load_triton() -> None:
     """Load Triton, if it is there, before Mesa: both bring an LLVM, and Triton (which torch's optimisers import) crashes the
     process when it comes second (triton 3.9, Mesa's llvmpipe)."""
     if importlib.util.find_spec("triton"):
-        importlib.import_module("triton")
+        with suppress(ImportError):  # one that cannot be loaded at all does no harm
+            importlib.import_module("triton")
 
 
 @cache
