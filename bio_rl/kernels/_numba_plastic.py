@@ -1,0 +1,131 @@
+"""The step of plastic synapses fused for the CPU with Numba: w and e are read once and written once.
+
+A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next product; rows follow each other
+through memory as they lie there. Shared weights change by a sum over batch rows first: a thread has neurons of its own, adds up
+their rows of w, which stay in its cache, while e streams by, and takes the products when all is added. So no sum depends on
+the number of threads. Tensors are handed over by address, as `_numba` does: at a few neurons a call costs its Python.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from bio_rl.kernels._numba import _address, _part, _share
+
+_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+"""Sums in any order and a fused multiply-add, without which a product is no vector loop; NaN and ∞ stay what they are."""
+
+
+@_jit
+def _number(address, index, otherwise):
+    """Number `index` of the array at an address; `otherwise` for the address 0."""
+    return np.float32(otherwise) if address == 0 else _part(address, index, 1)[0]
+
+
+@_jit
+def _clamped(w, w_min, w_max):
+    """w within its bounds; NaN stays NaN."""
+    w = w_min if w < w_min else w
+    return w_max if w > w_max else w
+
+
+@_jit
+def _step(w, e, x, x_next, gate, decay, signal, w_min, w_max):
+    """Change the weights w and eligibilities e [pre] of one neuron; returns its next product."""
+    y = np.float32(0.0)
+    for i in range(len(w)):
+        old = e[i]
+        new = _clamped(w[i] + gate * old, w_min, w_max)
+        w[i] = new
+        e[i] = decay * old + signal * x[i]
+        y += new * x_next[i]
+    return y
+
+
+@_jit
+def _add(w, e, x, gate, decay, signal):
+    """As `_step` without bounds and product: one batch row's part in weights that others share."""
+    for i in range(len(w)):
+        old = e[i]
+        w[i] += gate * old
+        e[i] = decay * old + signal * x[i]
+
+
+@_jit
+def _product(w, x):
+    y = np.float32(0.0)
+    for i in range(len(w)):
+        y += w[i] * x[i]
+    return y
+
+
+@_jit
+def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
+    """Neurons lo to hi, of B·post, with weights of their own.
+
+    shape: (B, G, post, pre). Addresses, each 0 where there is a number instead: arrays (w, e, x, signal, modulator, x_next, y,
+    lr, decay). each: 1 for a modulator of each neuron's own.
+    """
+    _, _, post, pre = shape
+    w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
+    w_min, w_max = np.float32(w_min), np.float32(w_max)
+    for n in range(lo, hi):
+        b = n // post
+        gate = _number(lrs, n - b * post, lr) * _number(modulator, n if each else b, 0.0)
+        _part(y, n, 1)[0] = _step(
+            _part(w, n * pre, pre), _part(e, n * pre, pre), _part(x, b * pre, pre), _part(x_next, b * pre, pre),
+            gate, _number(decays, b, decay), _number(signal, n, 0.0), w_min, w_max,
+        )  # fmt: skip
+
+
+@_jit
+def _shared(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
+    """Neurons lo to hi, of post, in all rows and groups; arguments as `_own` takes them."""
+    batch, groups, post, pre = shape
+    w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
+    w_min, w_max = np.float32(w_min), np.float32(w_max)
+    for b in range(batch):
+        keep = _number(decays, b, decay)
+        for j in range(lo, hi):
+            n = b * post + j
+            gate = _number(lrs, j, lr) * _number(modulator, n if each else b, 0.0)
+            _add(
+                _part(w, (b % groups * post + j) * pre, pre), _part(e, n * pre, pre), _part(x, b * pre, pre),
+                gate, keep, _number(signal, n, 0.0),
+            )  # fmt: skip
+    for g in range(groups):
+        weights = _part(w, (g * post + lo) * pre, (hi - lo) * pre)
+        for i in range(len(weights)):
+            weights[i] = _clamped(weights[i], w_min, w_max)
+    for b in range(batch):
+        for j in range(lo, hi):
+            weights = _part(w, (b % groups * post + j) * pre, pre)
+            _part(y, b * post + j, 1)[0] = _product(weights, _part(x_next, b * pre, pre))
+
+
+def run(
+    w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, lr: float | Tensor,
+    decay: float | Tensor, w_min: float | None, w_max: float | None, out: Tensor,
+) -> Tensor:  # fmt: skip
+    """See `kernels.plastic.plastic_step`. Raises ValueError for a device or dtype that the loops do not run on."""
+    if e.dtype != torch.float32 or not e.is_cpu:
+        raise ValueError(f"backend 'numba' got synapses of {e.dtype} on {e.device}; known: torch.float32 on cpu")
+    batch, post, pre = e.shape
+    groups = w.shape[0] if w.dim() == 3 else 1
+    lrs, lr = (lr.contiguous(), 0.0) if isinstance(lr, Tensor) else (None, float(lr))
+    decays, decay = (decay.contiguous(), 0.0) if isinstance(decay, Tensor) else (None, float(decay))
+    held = [tensor.contiguous() for tensor in (x, signal, modulator, x_next)]  # until the loop is done with their addresses
+    inputs = [tensor.data_ptr() for tensor in held]
+    arrays = w.data_ptr(), e.data_ptr(), *inputs, out.data_ptr(), _address(lrs), _address(decays)
+    bounds = -math.inf if w_min is None else float(w_min), math.inf if w_max is None else float(w_max)
+    arguments = (batch, groups, post, pre), arrays, modulator.dim() - 1, lr, decay, *bounds
+    if groups == batch:
+        _share(_own, arguments, batch * post, pre)
+    else:
+        _share(_shared, arguments, post, batch * pre)
+    return out
