@@ -1,0 +1,87 @@
+"""The distal reward problem in one picture: the rewarded synapse over an hour, and one reward from pairing to weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bio_rl.viz.curves import COLOURS, pyplot
+
+BLUE, RED, GREEN, PINK = COLOURS[:4]
+GREY = "#777777"
+
+
+class Zoom(NamedTuple):
+    """A few seconds around one reward, at ticks of 1 ms; times in s from its beginning."""
+
+    start: float
+    """s, of the whole run."""
+    n1: np.ndarray
+    """Times of the spikes of the presynaptic neuron."""
+    n2: np.ndarray
+    """And of the postsynaptic one."""
+    pair: float
+    """When n2 followed n1."""
+    reward: float
+    """When that was rewarded."""
+    eligibility: np.ndarray
+    """[T]"""
+    dopamine: np.ndarray
+    """[T]"""
+    weight: np.ndarray
+    """[T] mV"""
+
+
+def draw(weights: Mapping[str, np.ndarray], others: np.ndarray, zoom: Zoom, path: Path, w_max: float) -> Path:
+    """Write the figure. weights: {"rewarded": [S, minutes], "shuffled": ...} mV of S seeds; others: [S, minutes].
+
+    Raises ImportError where matplotlib is missing.
+    """
+    plt = pyplot()
+    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.2), wspace=0.04)
+    _hour(left.subplots(), weights, others, w_max)
+    _moment(right, zoom)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+    return path
+
+
+def _hour(axis: Any, weights: Mapping[str, np.ndarray], others: np.ndarray, w_max: float) -> None:
+    styles = zip(("synapse n1→n2, rewarded", "the same, dopamine shuffled in time"), weights.values(), (BLUE, RED), strict=True)
+    lines = [*styles, ("mean of all other synapses", others, GREY)]
+    for label, values, colour in lines:
+        minutes = np.arange(values.shape[1]) + 0.5
+        axis.plot(minutes, values.T, color=colour, linewidth=0.5, alpha=0.3)
+        axis.plot(minutes, np.median(values, 0), color=colour, linewidth=2.2, label=label)
+    axis.axhline(w_max, color="black", linewidth=0.8, linestyle=":")
+    axis.text(0.0, w_max, "maximum", fontsize=8, va="bottom")
+    axis.set(xlabel="minutes of model time", ylabel="weight, mV", xlim=(0, values.shape[1]), ylim=(0, 1.08 * w_max))
+    axis.set_title(f"One synapse of 80,000 · {len(others)} seeds, thick: median", fontsize=10, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.12), labelspacing=0.3)
+
+
+def _moment(figure: Any, zoom: Zoom) -> None:
+    axes = figure.subplots(4, 1, sharex=True, height_ratios=(0.8, 1, 1, 1))
+    seconds, gap = np.arange(len(zoom.weight)) / 1000.0, zoom.pair - zoom.n1[zoom.n1 < zoom.pair][-1]
+    axes[0].eventplot([zoom.n2, zoom.n1], colors=[PINK, BLUE], lineoffsets=[0, 1], linelengths=0.8, linewidths=1.6)
+    axes[0].set(yticks=[0, 1], yticklabels=["n2", "n1"], ylim=(-0.6, 1.6), ylabel="spikes")
+    shown = ("eligibility", zoom.eligibility, GREEN), ("dopamine", zoom.dopamine, RED), ("weight, mV", zoom.weight, BLUE)
+    for axis, (label, values, colour) in zip(axes[1:], shown, strict=True):
+        axis.plot(seconds, values, color=colour, linewidth=1.6)
+        axis.set_ylabel(label)
+    axes[1].axhline(0.0, color="black", linewidth=0.5)
+    for axis in axes:
+        axis.axvline(zoom.pair, color="black", linewidth=0.8, linestyle=":")
+        axis.axvline(zoom.reward, color=RED, linewidth=0.8, linestyle=":")
+        axis.spines[["top", "right"]].set_visible(False)
+    for time, label, colour in ((zoom.pair, f"n2 {1000 * gap:.0f} ms after n1", "black"), (zoom.reward, "reward", RED)):
+        axes[0].annotate(label, (time, 1.6), fontsize=8, color=colour, ha="center", va="bottom", annotation_clip=False)
+    axes[0].set_title("How one reward finds it\n", fontsize=10, loc="left")
+    axes[-1].set(xlabel=f"s, from {int(zoom.start // 60)} min {zoom.start % 60:.0f} s on", xlim=(0, seconds[-1]))
+    figure.align_ylabels(axes)
