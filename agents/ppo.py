@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions, encoders
+from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.energy import operations
 from bio_rl.losses import clipped_value_loss, ppo_policy_loss
@@ -123,13 +124,13 @@ class Agent(nn.Module):
         observation_space: gym.Space,
         action_space: gym.Space,
         *,
-        horizon: int,
+        horizon: Horizon,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        """horizon: environment steps until the learning rate reaches zero. Raises ValueError for an unserved space."""
+        """horizon: when the learning rate reaches zero. Raises ValueError for an unserved space."""
         super().__init__()
-        self.config, self.horizon = config, horizon
+        self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.features = Features(observation_space, config.normalise_obs)
@@ -137,7 +138,7 @@ class Agent(nn.Module):
             self.actor = encoders.build(network, self.features.size, self.policy.n_out, out_gain=0.01)
             self.critic = encoders.build(network.critic(), self.features.size, 1)
         self.reward_norm = RunningNorm(())
-        self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.clock = Clock(horizon)
         self.to(device)
         self.device = torch.device(device)
         self.stateful = bool(list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1))))
@@ -180,7 +181,8 @@ class Agent(nn.Module):
             log.append(self._measure(losses))
             if c.target_kl and log[-1]["train/approx_kl"].item() > c.target_kl:
                 break
-        self.steps += steps.valid.sum().cpu()
+        ends = (steps.terminated | steps.truncated) & steps.valid
+        self.clock.count(int(steps.valid.sum()), int(ends.sum()))
         self._anneal()
         self.features.update(steps.percept.obs, steps.valid)
         metrics = {name: torch.stack([m[name] for m in log]).mean() for name in log[0]}
@@ -303,12 +305,12 @@ class Agent(nn.Module):
         }
 
     def _anneal(self) -> None:
-        left = max(0.0, 1.0 - int(self.steps) / self.horizon) if self.config.anneal else 1.0
+        left = 1.0 - self.clock.lived if self.config.anneal else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * left
         for network in (self.actor, self.critic):
             if hasattr(network, "anneal"):
-                network.anneal(min(1.0, int(self.steps) / self.horizon))
+                network.anneal(self.clock.lived)
 
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:

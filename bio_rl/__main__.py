@@ -79,6 +79,8 @@ class Resume(Place):
 
     steps: int | None = None
     """Environment steps in all, if it is to become longer than it was planned."""
+    episodes: int | None = None
+    """Episodes in all, if they are to bound it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -225,7 +227,7 @@ def play(arguments: Sequence[str]) -> None:
 
 def resume(arguments: Sequence[str]) -> None:
     given: Resume = parse(Resume, arguments, "resume")
-    training.resume(given.run, steps=given.steps, run_dir=given.run_dir)
+    training.resume(given.run, steps=given.steps, episodes=given.episodes, run_dir=given.run_dir)
 
 
 def show(arguments: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bio_rl import discovery, networks
+from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,6 +30,8 @@ class Run:
     """Kind of network (see: train.py list networks)."""
     steps: int = 1_000_000
     """Environment steps to train for."""
+    episodes: int = 0
+    """Episodes to train for, all environments together, where they are over before the steps; 0 for no such bound."""
     perturb: tuple[str, ...] = ()
     """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, … (docs/perturbations.md)."""
     seed: int = 0
@@ -46,13 +49,18 @@ class Run:
     eval_episodes: int = 10
     """Greedy episodes at each checkpoint, which choose the best; 0 for none but the final evaluation."""
 
+    @property
+    def horizon(self) -> Horizon:
+        """When it ends."""
+        return Horizon(self.steps, self.episodes)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_dir", Path(self.run_dir))
         for name in ("steps", "num_envs", "checkpoints"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise ValueError(f"--{flag} is {getattr(self, name)}, expected a positive number")
-        for name in ("seed", "eval_episodes"):
+        for name in ("seed", "episodes", "eval_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
         if self.device not in DEVICES:

@@ -23,6 +23,9 @@ class Distribution(Protocol):
     def mode(self, out: Tensor) -> Tensor: ...
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor: ...
     def entropy(self, out: Tensor) -> Tensor: ...
+    def score(self, out: Tensor, action: Tensor) -> Tensor:
+        """∂ log π(action) / ∂ out [..., n_out]: which way each output would have to move for the action to become likelier."""
+        ...
 
 
 def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCategorical | Bernoulli | DiagonalGaussian:
@@ -65,6 +68,10 @@ class Categorical(nn.Module):
         logp = out.log_softmax(-1)
         return -(logp.exp() * logp).sum(-1)
 
+    def score(self, out: Tensor, action: Tensor) -> Tensor:
+        """1[k = a] - π_k."""
+        return nn.functional.one_hot(action, self.n_out) - out.softmax(-1)
+
 
 class MultiCategorical(nn.Module):
     """Independent softmaxes over n_1, n_2, … choices; actions [..., A] int64."""
@@ -88,6 +95,10 @@ class MultiCategorical(nn.Module):
     def entropy(self, out: Tensor) -> Tensor:
         return torch.stack([p.entropy(o) for p, o in zip(self.parts, out.split(self.choices, -1), strict=True)]).sum(0)
 
+    def score(self, out: Tensor, action: Tensor) -> Tensor:
+        parts = zip(self.parts, out.split(self.choices, -1), action.unbind(-1), strict=True)
+        return torch.cat([p.score(o, a) for p, o, a in parts], -1)
+
 
 class Bernoulli(nn.Module):
     """n independent coins; actions [..., n] int64 in {0, 1}."""
@@ -109,6 +120,10 @@ class Bernoulli(nn.Module):
     def entropy(self, out: Tensor) -> Tensor:
         p = out.sigmoid()
         return (nn.functional.softplus(out) - p * out).sum(-1)
+
+    def score(self, out: Tensor, action: Tensor) -> Tensor:
+        """a - σ(out)."""
+        return action - out.sigmoid()
 
 
 class DiagonalGaussian(nn.Module):
@@ -132,3 +147,7 @@ class DiagonalGaussian(nn.Module):
     def entropy(self, out: Tensor) -> Tensor:
         entropy = self.log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * self.n_out
         return entropy.expand(out.shape[:-1])
+
+    def score(self, out: Tensor, action: Tensor) -> Tensor:
+        """(a - μ) / σ²."""
+        return (action - out) * (-2.0 * self.log_std).exp()

@@ -44,16 +44,17 @@ class Panel:
         from rich.console import Console
 
         self.total, self.title, self.run, self.step, self.show = total, title, run, start, tuple(show)
+        self.share = start / max(1, total)
         self._console = console or Console()
         self._live: Any = None
         self._values: dict[str, Scalar] = {}
         self._lined = -1  # the step of the last plain line
         self._began = self._drawn = time.monotonic()
-        self._samples: deque[tuple[float, int]] = deque(maxlen=32)  # (time, step), for the speed
+        self._samples: deque[tuple[float, int, float]] = deque(maxlen=32)  # (time, step, share), for the speed
 
     def __enter__(self) -> Panel:
         self._began = time.monotonic()
-        self._samples.append((self._began, self.step))
+        self._samples.append((self._began, self.step, self.share))
         if self._console.file.isatty() and not self._console.is_dumb_terminal:
             from rich.live import Live
 
@@ -68,12 +69,15 @@ class Panel:
             if self._live is not None:
                 self._live.stop()
 
-    def update(self, step: int, values: Mapping[str, Scalar] | None = None) -> None:
+    def update(self, step: int, values: Mapping[str, Scalar] | None = None, share: float | None = None) -> None:
         """Report `step` (environment steps so far) and new `values`; redraws now and then, so it may be called often.
+
+        share: of the training that is over, where steps alone do not say it.
 
         Understood: rollout/ep_rew_mean, rollout/ep_len_mean, eval/best, time/collect and time/learn (any one unit).
         """
         self.step = step
+        self.share = step / max(1, self.total) if share is None else share
         self._values.update(values or ())
         if time.monotonic() - self._drawn >= (self.LINE if self._live is None else self.REFRESH):
             self._draw()
@@ -84,7 +88,7 @@ class Panel:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        self._samples.append((self._drawn, self.step))
+        self._samples.append((self._drawn, self.step, self.share))
         if self._live is not None:
             self._live.refresh()
         elif self.step != self._lined:
@@ -94,17 +98,18 @@ class Panel:
     def _facts(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """What both forms show, as text (what is not known yet is absent), and the named values."""
         v = to_floats({name: value for name, value in self._values.items() if value is not None})
-        facts = {"percent": f"{math.floor(100 * min(1.0, self.step / max(1, self.total)))}%"}
+        facts = {"percent": f"{math.floor(100 * min(1.0, self.share))}%"}
         if math.isfinite(mean := v.get("rollout/ep_rew_mean", math.nan)):
             length = v.get("rollout/ep_len_mean", math.nan)
             facts["return"] = f"{mean:,.1f}" + (f" (len {length:.0f})" if math.isfinite(length) else "")
         if math.isfinite(best := v.get("eval/best", math.nan)):
             facts["best eval"] = f"{best:,.1f}"
-        (t_0, step_0), (t_1, step_1) = self._samples[0], self._samples[-1]
+        (t_0, step_0, share_0), (t_1, step_1, share_1) = self._samples[0], self._samples[-1]
         if step_1 > step_0 and t_1 > t_0:
             rate = (step_1 - step_0) / (t_1 - t_0)
             facts["speed"] = f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"
-            facts["eta"] = clock(max(0, self.total - self.step) / rate)
+            if share_1 > share_0:
+                facts["eta"] = clock(max(0.0, 1.0 - self.share) * (t_1 - t_0) / (share_1 - share_0))
         collect, learn = v.get("time/collect", 0.0), v.get("time/learn", 0.0)
         if collect + learn > 0:
             share = round(100 * collect / (collect + learn))
@@ -131,7 +136,7 @@ class Panel:
         bar = table.Table.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(justify="right", no_wrap=True)
-        done = progress_bar.ProgressBar(max(1, self.total), min(self.step, self.total), complete_style="cyan")
+        done = progress_bar.ProgressBar(1.0, min(self.share, 1.0), complete_style="cyan")
         bar.add_row(done, f"{self.step:,} / {self.total:,} {f['percent']:>5}")
         grid = table.Table.grid(expand=True, padding=(0, 2))
         for style, ratio in (("dim", 2), ("", 3)) * pairs:

@@ -53,7 +53,9 @@ def clone(state: Tree) -> Tree:
 
 
 def stack(states: Sequence[Tree]) -> Tree:
-    """[B, ...] trees stacked to one [T, B, ...] tree."""
+    """[B, ...] trees stacked to one [T, B, ...] tree; a single one is not copied."""
+    if len(states) == 1:
+        return tree_map(lambda x: x.unsqueeze(0), states[0])
     return tree_map(lambda *xs: torch.stack(xs), *states)
 
 

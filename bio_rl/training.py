@@ -16,6 +16,7 @@ import torch
 
 from bio_rl import checkpoint, config, runfolder, vector
 from bio_rl.checkpoint import CheckpointError, Checkpoints
+from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
@@ -77,7 +78,7 @@ def make_agent(experiment: Experiment, env: Vector) -> Any:
                 experiment.network,
                 env.observation_space,
                 env.action_space,
-                horizon=run.steps,
+                horizon=run.horizon,
                 seed=run.seed,
                 device=env.device,
             )
@@ -108,18 +109,21 @@ def run_experiment(experiment: Experiment) -> Trained:
     return session.learn()
 
 
-def resume(run: str | Path, *, steps: int | None = None, run_dir: Path = config.Run.run_dir) -> Trained:
-    """Continue a run from its last checkpoint, to `steps` environment steps in all if given (the schedules stretch)."""
+def resume(
+    run: str | Path, *, steps: int | None = None, episodes: int | None = None, run_dir: Path = config.Run.run_dir
+) -> Trained:
+    """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given (the schedules stretch)."""
     folder = runfolder.resolve(str(run), run_dir)
     experiment = Experiment.from_dict(runfolder.read_config(folder))
-    if steps is not None:
-        experiment = config.replace_run(experiment, steps=steps)
+    longer = steps is not None or episodes is not None
+    if longer:
+        experiment = config.replace_run(experiment, steps=steps or experiment.run.steps, episodes=episodes or 0)
     planned = experiment.run
     env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
     session = Session(experiment, make_agent(experiment, env), env, folder)
     session.restore(read_last(folder))
-    if steps is not None:
-        if steps < session.runner.seen:
+    if longer:
+        if steps is not None and steps < session.runner.seen:
             raise ValueError(f"--steps is {steps:,}, but the run is at step {session.runner.seen:,} already")
         runfolder.write_config(folder, experiment.as_dict())
     return session.learn()
@@ -207,9 +211,9 @@ class Session:
         print(f"resuming {self.folder} at step {self.saved:,} of {run.steps:,}")
         if not self.runner.env.exact:
             print(f"{run.env} cannot save its physics: its episodes start anew (weights, optimiser, generators are exact)")
-        if tree["horizon"] != run.steps:
+        if (before := Horizon(*tree["horizon"])) != run.horizon:
             print(
-                f"horizon {tree['horizon']:,} -> {run.steps:,} steps: schedules that run over the horizon "
+                f"horizon {before} -> {run.horizon}: schedules that run over the horizon "
                 "(the learning rate) continue as if the run had always been this long"
             )
 
@@ -236,27 +240,33 @@ class Session:
 
     def _loop(self, log: MetricsLog, panel: Panel, began: float) -> None:
         run, runner, before = self.experiment.run, self.runner, self.elapsed
-        interval = run.steps / run.checkpoints
         log_every, logged = max(1, run.steps // 500), runner.seen
-        while runner.seen < run.steps and not self.stop:
+        share = saved = self._share()
+        while share < 1.0 and not self.stop:
             metrics = runner.step()
             self.stats.add([e.ret for e in runner.episodes], [e.length for e in runner.episodes])
             self.elapsed = before + time.perf_counter() - began
             values = {**self._rollout_values(), **metrics}
-            due = int(runner.seen / interval) > int(self.saved / interval) or runner.seen >= run.steps
+            share = self._share()
+            due = int(share * run.checkpoints) > int(saved * run.checkpoints)
             if due and run.eval_episodes:
                 values["eval/mean_reward"] = self._evaluate()
             if due or runner.seen - logged >= log_every:
                 logged = runner.seen
                 values = log.write(runner.seen, values)
                 self._warn(values, panel)
-            panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values)
+            panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values, share)
             if due:
+                saved = share
                 self._save(values.get("eval/mean_reward"))
                 if run.eval_episodes and "spikes/1_rate" in metrics:
                     self._picture(log)
         if self.stop:
             self._save(None)
+
+    def _share(self) -> float:
+        """Of the training that is over."""
+        return self.experiment.run.horizon.lived(self.runner.seen, self.stats.count)
 
     def _rollout_values(self) -> dict[str, Any]:
         """SB3's names for how the run goes."""
@@ -313,7 +323,7 @@ class Session:
             "stats": self.stats.state_dict(),
             "best": self.best,
             "elapsed": self.elapsed,
-            "horizon": self.experiment.run.steps,
+            "horizon": list(self.experiment.run.horizon),
         }
         self.checkpoints.save(runner.seen, tree)
         if better:
@@ -332,7 +342,7 @@ class Session:
         print(f"{presets}; differs from the defaults in: {', '.join(changed) or 'nothing'}")
         device = self.runner.env.device
         spare = "; a GPU is at hand: --device cuda" if torch.cuda.is_available() and device.type == "cpu" else ""
-        print(f"{run.steps:,} steps, seed {run.seed}, on {device}{spare}; files in {self.folder}")
+        print(f"{run.horizon}, seed {run.seed}, on {device}{spare}; files in {self.folder}")
 
     def _finish(self, seconds: float) -> Evaluation:
         run = self.experiment.run

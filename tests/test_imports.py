@@ -14,6 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "types",
         "state",
+        "clock",
         "discovery",
         "random",
         "rendering",

@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from bio_rl import checkpoint, encoders, vector
 from bio_rl.agents import ppo
+from bio_rl.clock import Horizon
 from bio_rl.energy import operations
 from bio_rl.evaluation import evaluate
 from bio_rl.networks import Blueprint, cnn, mlp
@@ -32,7 +33,7 @@ def percept(obs, batch):
 def runner(sense, network="mlp", env="RiddleVector-v0", seed=0, config=SMALL, num_envs=3, horizon=1000):
     world = vector.make(f"tests.worlds:{env}", num_envs, sense=sense)
     agent = ppo.Agent(
-        config, Blueprint.default(network), world.observation_space, world.action_space, horizon=horizon, seed=seed
+        config, Blueprint.default(network), world.observation_space, world.action_space, horizon=Horizon(horizon), seed=seed
     )
     made = Runner(agent, world)
     made.start(seed)
@@ -269,4 +270,4 @@ def test_a_dictionary_is_learned_sense_by_sense():
 
 def test_a_tuple_is_refused_by_the_agent_with_what_is_known():
     with pytest.raises(ValueError, match="cannot be served; known: Box"):
-        ppo.Agent(SMALL, Blueprint.default("mlp"), gym.spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), horizon=1)
+        ppo.Agent(SMALL, Blueprint.default("mlp"), gym.spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), horizon=Horizon(1))

@@ -110,9 +110,9 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 def test_resume_with_more_steps_extends_the_horizon_and_says_what_the_schedules_do(tmp_path):
     folder = train(tmp_path, "mlp", 512)
     done = run("resume", str(folder), "--steps", "1024")
-    assert done.returncode == 0 and "512 -> 1,024" in done.stdout and "learning rate" in done.stdout
+    assert done.returncode == 0 and "512 steps -> 1,024 steps" in done.stdout and "learning rate" in done.stdout
     tree = last_tree(folder)
-    assert tree["runner"]["seen"] == 1024 and tree["horizon"] == 1024
+    assert tree["runner"]["seen"] == 1024 and tree["horizon"] == [1024, 0]
 
 
 def test_an_environment_that_cannot_save_its_physics_says_so_on_resume(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bio_rl import agents, discovery, networks, vector
+from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint
 from bio_rl.runner import Runner, begin, collect, decide
 from bio_rl.state import leaves, tree_map
@@ -27,7 +28,7 @@ def make(agent, network="mlp", space="discrete", seed=0, num_envs=3, network_set
     blueprint = Blueprint.default(network)
     own = {**SMALL_NETWORKS.get(network, {}), **(network_settings or {})}
     blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **own))
-    learner = module.Agent(config, blueprint, env.observation_space, env.action_space, horizon=1000, seed=seed)
+    learner = module.Agent(config, blueprint, env.observation_space, env.action_space, horizon=Horizon(1000), seed=seed)
     runner = Runner(learner, env)
     runner.start(seed)
     return runner
@@ -60,7 +61,7 @@ def test_it_learns_from_every_kind_of_observation_with_every_network(agent, netw
     module, blueprint = discovery.load(agents, agent), Blueprint.default(network)
     blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **SMALL_NETWORKS.get(network, {})))
     settings = module.Config(**SMALL.get(agent, {}))
-    learner = module.Agent(settings, blueprint, env.observation_space, env.action_space, horizon=1000, seed=0)
+    learner = module.Agent(settings, blueprint, env.observation_space, env.action_space, horizon=Horizon(1000), seed=0)
     runner = Runner(learner, env)
     runner.start(0)
     before = weights(learner)
@@ -114,4 +115,4 @@ def test_a_space_that_it_cannot_serve_is_refused_at_construction(agent):
     discrete, text = gym.spaces.Discrete(2), gym.spaces.Text(5)
     for observation, action in [(text, discrete), (discrete, text)]:
         with pytest.raises(ValueError, match="cannot be served"):
-            module.Agent(module.Config(), Blueprint.default("mlp"), observation, action, horizon=10)
+            module.Agent(module.Config(), Blueprint.default("mlp"), observation, action, horizon=Horizon(10))

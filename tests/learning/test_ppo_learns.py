@@ -8,6 +8,7 @@ import pytest
 
 from bio_rl import vector
 from bio_rl.agents import ppo
+from bio_rl.clock import Horizon
 from bio_rl.evaluation import evaluate
 from bio_rl.networks import Blueprint
 from bio_rl.runner import Runner
@@ -30,7 +31,7 @@ def score(network: str, steps: int, settings: dict | None = None, seed: int = 0,
     env = vector.make("tests.worlds:Identity-v0", 16, **world)
     blueprint = Blueprint.default(network)
     blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **settings or {}))
-    agent = ppo.Agent(CONFIG, blueprint, env.observation_space, env.action_space, horizon=steps, seed=seed)
+    agent = ppo.Agent(CONFIG, blueprint, env.observation_space, env.action_space, horizon=Horizon(steps), seed=seed)
     runner = Runner(agent, env)
     runner.start(seed)
     while runner.seen < steps:

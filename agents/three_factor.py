@@ -1,0 +1,167 @@
+"""Dopamine-gated local learning: a spiking actor-critic without backpropagation, learning at every step of its life.
+
+    out = W_π x,  V = W_V x       x: spiking cells (networks.cells), fixed         a ~ π(out)
+    e   ← γλ e + s_j x_i          s_j = ∂ log π(a) / ∂ out_j for the actor's outputs, 1 for the critic's (plasticity.three_factor)
+    δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
+    W   ← W + η δ e
+
+Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton & Anderson 1983; with
+spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018, §13.5. Dopamine for a decision comes with the
+value of what followed, at the next decision, and at once where an episode ends; a time limit bootstraps from the final
+observation.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from bio_rl import distributions
+from bio_rl.clock import Clock, Horizon
+from bio_rl.modulators.dopamine import dopamine_rpe
+from bio_rl.networks import Blueprint
+from bio_rl.observations import Features
+from bio_rl.state import index, rows
+from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
+
+NETWORKS = ("cells",)
+"""What it can teach: networks whose readout is all that learns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    gamma: float = 0.99
+    """Discount per decision."""
+    trace: float = 0.8
+    """λ: eligibility fades by γλ per decision."""
+    actor_lr: float = 0.02
+    """Of the actor's synapses, per unit of dopamine."""
+    critic_lr: float = 0.05
+    """Of the critic's: the share of the error that one step corrects."""
+    anneal: float = 0.13
+    """Both learning rates fall exponentially to this share of themselves over the run."""
+    brains: int = 1
+    """Individuals side by side, each with weights of its own; environments are dealt out among them. Those of one brain share
+    its weights, which change by the sum of what each asks for."""
+    normalise_obs: bool = True
+    """Running mean and deviation of Box observations."""
+    log_std: float = -0.5
+    """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
+
+    def __post_init__(self) -> None:
+        for name in ("gamma", "trace", "anneal"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected a number from 0 to 1")
+        for name in ("actor_lr", "critic_lr"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected 0 or more")
+        if self.brains < 1:
+            raise ValueError(f"three_factor.brains is {self.brains}, expected at least 1")
+
+
+class ThreeFactorState(NamedTuple):
+    e: Tensor
+    """[B, outputs + 1, N] eligibility, the critic's last."""
+    owed: Tensor
+    """[B] r - V of the last decision, whose dopamine comes with the value of what followed."""
+    open: Tensor
+    """[B] bool: the episode goes on, so that dopamine is still to come."""
+
+
+class Agent(nn.Module):
+    """See `types.Agent`."""
+
+    def __init__(
+        self,
+        config: Config,
+        network: Blueprint,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        horizon: Horizon,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """horizon: when the learning rates have fallen. Raises ValueError for an unserved space or network."""
+        super().__init__()
+        self.config = config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.features = Features(observation_space, config.normalise_obs)
+            self.policy = distributions.for_space(action_space, config.log_std)
+            if not isinstance(self.features.size, int):
+                raise ValueError(f"observation space {observation_space} cannot be served: cells look at numbers")
+            self.cells = network.build(self.features.size, self.policy.n_out + 1)
+        del self.cells.readout  # the weights of every brain take its place
+        self.weight = nn.Buffer(torch.zeros(config.brains, self.policy.n_out + 1, self.cells.code.n))
+        self.clock = Clock(horizon)
+        self.requires_grad_(False)
+        self.to(device)
+        self.device = torch.device(device)
+        rates = torch.full((self.policy.n_out + 1,), config.actor_lr, device=self.device)
+        rates[-1] = config.critic_lr
+        self.rates = rates
+        self.rollout = Steps(1)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def initial_state(self, batch: int) -> ThreeFactorState:
+        e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
+        return ThreeFactorState(e, e.new_zeros(batch), torch.zeros(batch, dtype=torch.bool, device=self.device))
+
+    @torch.no_grad()
+    def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
+        x = self.cells.activity(self.features(percept.obs), probe)
+        y = self._read(x)
+        out, value = y[:, :-1], y[:, -1]
+        if not explore:
+            return ActOut(self.policy.mode(out), {}, state)
+        action = self.policy.sample(out, self.generator)
+        signal = torch.cat((self.policy.score(out, action), torch.ones_like(value).unsqueeze(-1)), -1)
+        return ActOut(action, {"x": x, "signal": signal, "value": value}, state)
+
+    @torch.no_grad()
+    def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
+        c, steps = self.config, index(rollout.steps, 0)
+        x, signal, value = (steps.extras[name] for name in ("x", "signal", "value"))
+        rates = self.rates * c.anneal**self.clock.lived
+        cut, ended = steps.valid & (steps.terminated | steps.truncated), 0
+        rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
+        self._learn(rpe, state.e, rates)
+        fade = torch.where(state.open, c.gamma * c.trace, 0.0)
+        e = rows(fade, state.e) * state.e + (signal * steps.valid.unsqueeze(-1)).unsqueeze(-1) * x.unsqueeze(-2)
+        if bool(cut.any()):
+            ended = int(cut.sum())
+            beyond = self._read(self.cells.activity(self.features(steps.final_obs)))[:, -1]
+            last = torch.where(cut, dopamine_rpe(steps.reward, value, beyond, steps.terminated, c.gamma), 0.0)
+            self._learn(last, e, rates)
+            rpe = rpe + last
+        self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
+        self.clock.count(int(steps.valid.sum()), ended)
+        metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
+        return ThreeFactorState(e, steps.reward - value, steps.valid & ~cut), metrics
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
+        if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
+            self.generator.set_state(state["generator"])
+
+    def _read(self, x: Tensor) -> Tensor:
+        """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""
+        if len(self.weight) == 1:
+            return x @ self.weight[0].T
+        brains = torch.arange(len(x), device=x.device) % len(self.weight)
+        return torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
+
+    def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
+        """W ← W + η δ e, summed over the environments of a brain."""
+        change = (rpe.unsqueeze(-1) * rates).unsqueeze(-1) * e
+        groups = len(self.weight)
+        self.weight += change.unflatten(0, (-1, groups)).sum(0)
