@@ -53,8 +53,8 @@ def plastic_step(
     _check(w, e, x, signal, modulator, x_next, lr, decay, out)
     if backend is None:
         backend = default_backend(e.device.type)
-    step = _step(backend)
-    return step(w, e, x, signal, modulator, x_next, lr, decay, w_min, w_max, torch.empty_like(signal) if out is None else out)
+    y = e.new_empty(e.shape[:2]) if out is None else out
+    return _step(backend)(w, e, x, signal, modulator, x_next, lr, decay, w_min, w_max, y)
 
 
 @torch.no_grad()
