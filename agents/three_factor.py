@@ -1,7 +1,7 @@
 """Dopamine-gated local learning: a spiking actor-critic without backpropagation, learning at every step of its life.
 
     out = W_π x,  V = W_V x       x: spiking cells (networks.cells), fixed         a ~ π(out)
-    e   ← γλ e + s_j x_i          s_j = ∂ log π(a) / ∂ out_j for the actor's outputs, 1 for the critic's (plasticity.three_factor)
+    e   ← γλ e + s_j x_i          s_j = ∂ log π(a) / ∂ out_j for the actor, 1 for the critic (plasticity.three_factor)
     δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
     W   ← W + η δ e
 
@@ -23,10 +23,11 @@ from torch import Tensor, nn
 
 from bio_rl import distributions
 from bio_rl.clock import Clock, Horizon
+from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
-from bio_rl.state import index, rows
+from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
 
 NETWORKS = ("cells",)
@@ -126,24 +127,24 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
-        c, steps = self.config, index(rollout.steps, 0)
-        x, signal, value = (steps.extras[name] for name in ("x", "signal", "value"))
+        c, steps = self.config, rollout.steps
+        x, signal, value = (steps.extras[name][0] for name in ("x", "signal", "value"))
+        reward, valid = steps.reward[0], steps.valid[0]
         rates = self.rates * c.anneal**self.clock.lived
-        cut, ended = steps.valid & (steps.terminated | steps.truncated), 0
+        cut, ended = valid & (steps.terminated[0] | steps.truncated[0]), 0
         rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
-        self._learn(rpe, state.e, rates)
-        fade = torch.where(state.open, c.gamma * c.trace, 0.0)
-        e = rows(fade, state.e) * state.e + (signal * steps.valid.unsqueeze(-1)).unsqueeze(-1) * x.unsqueeze(-2)
+        fade, e = c.gamma * c.trace * state.open, state.e.clone()
+        plastic_step(self.weight, e, x, signal * valid.unsqueeze(-1), rpe, x, lr=rates, decay=fade)
         if bool(cut.any()):
             ended = int(cut.sum())
-            beyond = self._read(self.cells.activity(self.features(steps.final_obs)))[:, -1]
-            last = torch.where(cut, dopamine_rpe(steps.reward, value, beyond, steps.terminated, c.gamma), 0.0)
-            self._learn(last, e, rates)
+            beyond = self._read(self.cells.activity(self.features(index(steps.final_obs, 0))))[:, -1]
+            last = torch.where(cut, dopamine_rpe(reward, value, beyond, steps.terminated[0], c.gamma), 0.0)
+            plastic_step(self.weight, e, x, torch.zeros_like(signal), last, x, lr=rates, decay=1.0)
             rpe = rpe + last
-        self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
-        self.clock.count(int(steps.valid.sum()), ended)
+        self.features.update(steps.percept.obs, steps.valid)
+        self.clock.count(int(valid.sum()), ended)
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(e, steps.reward - value, steps.valid & ~cut), metrics
+        return ThreeFactorState(e, reward - value, valid & ~cut), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -159,9 +160,3 @@ class Agent(nn.Module):
             return x @ self.weight[0].T
         brains = torch.arange(len(x), device=x.device) % len(self.weight)
         return torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
-
-    def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
-        """W ← W + η δ e, summed over the environments of a brain."""
-        change = (rpe.unsqueeze(-1) * rates).unsqueeze(-1) * e
-        groups = len(self.weight)
-        self.weight += change.unflatten(0, (-1, groups)).sum(0)

@@ -36,19 +36,25 @@ class Grid(nn.Module):
             )
         self.sizes, self.n = tuple(sizes), math.prod(sizes)
         self.reach = nn.Buffer(torch.tensor(reaches), persistent=False)
-        self.width = width
+        along, most = torch.tensor(self.sizes) - 1, max(sizes)
+        steps = torch.arange(most)
+        centres = steps * (2.0 / along.unsqueeze(-1)) - 1.0  # [F, most], those beyond a dimension's last cell are nowhere
+        self.centres = nn.Buffer(torch.where(steps > along.unsqueeze(-1), torch.inf, centres), persistent=False)
+        self.scale = nn.Buffer(along.unsqueeze(-1) * (0.5 / width * 0.5**0.5), persistent=False)
+        self.corner = nn.Buffer(_corners(self.sizes, most), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[-1] != len(self.sizes):
             raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {len(self.sizes)}")
-        cells = torch.ones_like(features[..., :1])
-        inside = torch.maximum(torch.minimum(features, self.reach), -self.reach) / self.reach  # in [-1, 1]
-        for o, size in zip(inside.unbind(-1), self.sizes, strict=True):
-            spacing = 2.0 / (size - 1)
-            centres = torch.linspace(-1.0, 1.0, size, device=features.device)
-            along = ((o.unsqueeze(-1) - centres) / (self.width * spacing)).square().mul(-0.5).softmax(-1)
-            cells = (cells.unsqueeze(-1) * along.unsqueeze(-2)).flatten(-2)
-        return cells
+        inside = (features / self.reach).clamp(-1.0, 1.0).unsqueeze(-1)
+        along = ((inside - self.centres) * self.scale).square().neg().softmax(-1)  # [..., F, most]
+        return along.flatten(-2).index_select(-1, self.corner).unflatten(-1, (len(self.sizes), -1)).prod(-2)
+
+
+def _corners(sizes: Sequence[int], most: int) -> Tensor:
+    """[F · Π sizes]: for each dimension, where each cell of the grid finds its field along it in [F, most], flattened."""
+    places = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).view(-1, len(sizes))
+    return (places + most * torch.arange(len(sizes))).T.flatten()
 
 
 class Scattered(nn.Module):

@@ -2,8 +2,8 @@
 
     I_k = gain · a_k(o)      x_k = n_k / √(Σ_l n_l²),  n_k: spikes of cell k in K ticks      out = W x + b
 
-The code a (`codes.conjunctive`) is fixed, W is all that learns: by a local rule with the agent `three_factor`, by gradients with
-`ppo`. Counts are divided by the norm of the population's activity (Carandini & Heeger 2012), so that a step of W changes the
+The code a (`codes.conjunctive`) is fixed, W is all that learns: by a local rule with the agent `three_factor`, by gradients
+with `ppo`. Counts are divided by the norm of the population's activity (Carandini & Heeger 2012), so that a step of W changes the
 outputs by the same amount wherever the input lies.
 """
 
@@ -92,7 +92,6 @@ def code(config: Config, n_in: int) -> Grid | Scattered:
             f"cells.cells {config.cells} and cells.reach {config.reach} for {n_in} features: expected one number or {n_in}"
         )
     if len(config.cells) == 1 and n_in > 1:
-        return Scattered(
-            config.cells[0], n_in, torch.Generator().manual_seed(int(torch.randint(2**31, ()))), reach[0], config.width
-        )
+        draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        return Scattered(config.cells[0], n_in, draws, reach[0], config.width)
     return Grid(config.cells, reach, config.width)
