@@ -1,0 +1,68 @@
+"""Serotonin: how far ahead rewards count, found by trying whether more or less patience earns more.
+
+γ = e^(-1/τ),   τ = e^(b + σ)                        time horizon in decisions: serotonin's role in Doya 2002
+r̄ ← r̄ + (r - r̄) / τ_mid         r̄̄ ← r̄̄ + (r̄ - r̄̄) / τ_long
+b ← b + μ (r̄ - r̄̄) σ                                 σ ~ N(0, ν²), drawn anew every n decisions
+
+b follows the perturbations σ under which the reward of late exceeds that of before: on average, the gradient of the reward by
+log τ. Schweighofer & Doya 2003; their γ = 1 - e^-(b + σ) is the same to first order in 1/τ. Rewards should be of a size near
+one, and take less time to earn than there is between two draws. Both means start at the first reward.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SerotoninState(NamedTuple):
+    mid: Tensor
+    """[B] r̄"""
+    long: Tensor
+    """[B] r̄̄"""
+    log_tau: Tensor
+    """[B] b"""
+    sigma: Tensor
+    """[B] σ"""
+    count: Tensor
+    """[B] decisions so far, int64."""
+
+
+class Serotonin(NamedTuple):
+    """Constants; times in decisions. Chosen, but for n."""
+
+    tau: float = 10.0
+    """Horizon at first."""
+    limits: tuple[float, float] = (1.0, 1000.0)
+    """Of e^b."""
+    tau_mid: float = 30.0
+    tau_long: float = 100.0
+    lr: float = 0.1
+    """μ, per unit of reward."""
+    noise: float = 0.3
+    """ν"""
+    period: int = 100
+    """n of Schweighofer & Doya 2003."""
+
+    def init(self, batch: int, device: torch.device | None = None) -> SerotoninState:
+        """Raises ValueError for a horizon outside the limits."""
+        if not 0.0 < self.limits[0] <= self.tau <= self.limits[1]:
+            raise ValueError(f"serotonin: tau is {self.tau}, expected one within limits, {self.limits}")
+        zero = torch.zeros(batch, device=device)
+        count = torch.zeros(batch, dtype=torch.int64, device=device)
+        return SerotoninState(zero, zero.clone(), zero + math.log(self.tau), zero.clone(), count)
+
+    def step(
+        self, s: SerotoninState, reward: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, SerotoninState]:
+        """(The discount γ [B] for the next decision, state) after one that earned the reward [B]."""
+        first, reward = s.count == 0, reward.detach()
+        mid = torch.where(first, reward, s.mid + (reward - s.mid) / self.tau_mid)
+        long = torch.where(first, reward, s.long + (mid - s.long) / self.tau_long)
+        log_tau = (s.log_tau + self.lr * (mid - long) * s.sigma).clamp(*map(math.log, self.limits))
+        fresh = self.noise * torch.randn(log_tau.shape, generator=generator, device=log_tau.device)
+        sigma = torch.where(s.count % self.period == 0, fresh, s.sigma)
+        return torch.exp(-torch.exp(-log_tau - sigma)), SerotoninState(mid, long, log_tau, sigma, s.count + 1)
