@@ -1,9 +1,10 @@
 """The step of plastic synapses fused for the CPU with Numba: w and e are read once and written once.
 
-A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next product; rows follow each other
-through memory as they lie there. Shared weights change by a sum over batch rows first: a thread has neurons of its own, adds up
-their rows of w, which stay in its cache, while e streams by, and takes the products when all is added. So no sum depends on
-the number of threads. Tensors are handed over by address, as `_numba` does: at a few neurons a call costs its Python.
+A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next product. All rows that see the
+same input are one call: the test that no arrays overlap takes as long as a row of 64. Shared weights change by a sum over batch
+rows first: a thread has neurons of its own, adds up their rows of w, which stay in its cache, while e streams by, and takes the
+products when all is added. So no sum depends on the number of threads. Tensors are handed over by address, as `_numba` does: at
+a few neurons a call costs its Python.
 """
 
 from __future__ import annotations
@@ -35,33 +36,48 @@ def _clamped(w, w_min, w_max):
 
 
 @_jit
-def _step(w, e, x, x_next, gate, decay, signal, w_min, w_max):
-    """Change the weights w and eligibilities e [pre] of one neuron; returns its next product."""
-    y = np.float32(0.0)
-    for i in range(len(w)):
-        old = e[i]
-        new = _clamped(w[i] + gate * old, w_min, w_max)
-        w[i] = new
-        e[i] = decay * old + signal * x[i]
-        y += new * x_next[i]
-    return y
+def _gates(gate, j, b, post, each, lr, lrs, modulator):
+    """η m of the neurons from j on, of batch row b, into gate [n]."""
+    at = b * post + j if each else b
+    for k in range(len(gate)):
+        gate[k] = _number(lrs, j + k, lr) * _number(modulator, at + each * k, 0.0)
 
 
 @_jit
-def _add(w, e, x, gate, decay, signal):
+def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
+    """Change w and e [n·pre] of n neurons that see the same x and x_next [pre]; gate, signal [n]; y [n] is written."""
+    pre = len(x)
+    for j in range(len(y)):
+        row, product = j * pre, np.float32(0.0)
+        for i in range(pre):
+            old = e[row + i]
+            new = _clamped(w[row + i] + gate[j] * old, w_min, w_max)
+            w[row + i] = new
+            e[row + i] = decay * old + signal[j] * x[i]
+            product += new * x_next[i]
+        y[j] = product
+
+
+@_jit
+def _add(w, e, x, gate, signal, decay):
     """As `_step` without bounds and product: one batch row's part in weights that others share."""
-    for i in range(len(w)):
-        old = e[i]
-        w[i] += gate * old
-        e[i] = decay * old + signal * x[i]
+    pre = len(x)
+    for j in range(len(gate)):
+        for i in range(j * pre, (j + 1) * pre):
+            old = e[i]
+            w[i] += gate[j] * old
+            e[i] = decay * old + signal[j] * x[i - j * pre]
 
 
 @_jit
-def _product(w, x):
-    y = np.float32(0.0)
-    for i in range(len(w)):
-        y += w[i] * x[i]
-    return y
+def _multiply(w, x, y):
+    """y [n], the product of w [n·pre] and x [pre]."""
+    pre = len(x)
+    for j in range(len(y)):
+        product = np.float32(0.0)
+        for i in range(pre):
+            product += w[j * pre + i] * x[i]
+        y[j] = product
 
 
 @_jit
@@ -73,13 +89,14 @@ def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
     """
     _, _, post, pre = shape
     w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
-    w_min, w_max = np.float32(w_min), np.float32(w_max)
-    for n in range(lo, hi):
-        b = n // post
-        gate = _number(lrs, n - b * post, lr) * _number(modulator, n if each else b, 0.0)
-        _part(y, n, 1)[0] = _step(
-            _part(w, n * pre, pre), _part(e, n * pre, pre), _part(x, b * pre, pre), _part(x_next, b * pre, pre),
-            gate, _number(decays, b, decay), _number(signal, n, 0.0), w_min, w_max,
+    w_min, w_max, gate = np.float32(w_min), np.float32(w_max), np.empty(post, np.float32)
+    for b in range(lo // post, (hi + post - 1) // post):
+        first = max(lo, b * post)
+        n = min(hi, (b + 1) * post) - first
+        _gates(gate[:n], first - b * post, b, post, each, lr, lrs, modulator)
+        _step(
+            _part(w, first * pre, n * pre), _part(e, first * pre, n * pre), _part(x, b * pre, pre), _part(x_next, b * pre, pre),
+            gate, _part(signal, first, n), _number(decays, b, decay), w_min, w_max, _part(y, first, n),
         )  # fmt: skip
 
 
@@ -88,24 +105,26 @@ def _shared(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
     """Neurons lo to hi, of post, in all rows and groups; arguments as `_own` takes them."""
     batch, groups, post, pre = shape
     w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
-    w_min, w_max = np.float32(w_min), np.float32(w_max)
+    w_min, w_max, n = np.float32(w_min), np.float32(w_max), hi - lo
+    gate = np.empty(n, np.float32)
     for b in range(batch):
-        keep = _number(decays, b, decay)
-        for j in range(lo, hi):
-            n = b * post + j
-            gate = _number(lrs, j, lr) * _number(modulator, n if each else b, 0.0)
-            _add(
-                _part(w, (b % groups * post + j) * pre, pre), _part(e, n * pre, pre), _part(x, b * pre, pre),
-                gate, keep, _number(signal, n, 0.0),
-            )  # fmt: skip
+        _gates(gate, lo, b, post, each, lr, lrs, modulator)
+        weights, first = _part(w, (b % groups * post + lo) * pre, n * pre), b * post + lo
+        _add(
+            weights,
+            _part(e, first * pre, n * pre),
+            _part(x, b * pre, pre),
+            gate,
+            _part(signal, first, n),
+            _number(decays, b, decay),
+        )
     for g in range(groups):
-        weights = _part(w, (g * post + lo) * pre, (hi - lo) * pre)
+        weights = _part(w, (g * post + lo) * pre, n * pre)
         for i in range(len(weights)):
             weights[i] = _clamped(weights[i], w_min, w_max)
     for b in range(batch):
-        for j in range(lo, hi):
-            weights = _part(w, (b % groups * post + j) * pre, pre)
-            _part(y, b * post + j, 1)[0] = _product(weights, _part(x_next, b * pre, pre))
+        weights = _part(w, (b % groups * post + lo) * pre, n * pre)
+        _multiply(weights, _part(x_next, b * pre, pre), _part(y, b * post + lo, n))
 
 
 def run(
