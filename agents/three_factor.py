@@ -1,9 +1,10 @@
 """Dopamine-gated local learning: a spiking actor-critic without backpropagation, learning at every step of its life.
 
-    out = W_π x,  V = W_V x       x: spiking cells (networks.cells), fixed         a ~ π(out)
+    out = W_π x,  V = W_V x       x: spiking cells (networks.cells) over o         a ~ π(out)
     e   ← γλ e + s_j x_i          s_j = ∂ log π(a) / ∂ out_j for the actor, 1 for the critic (plasticity.three_factor)
     δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
     W   ← W + η δ e
+    μ_k ← μ_k + η x_k (o - μ_k)       the centres of cells that learn too (plasticity.instar)
 
 Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton & Anderson 1983; with
 spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018, §13.5. Dopamine for a decision comes with the
@@ -23,10 +24,12 @@ from torch import Tensor, nn
 
 from bio_rl import distributions
 from bio_rl.clock import Clock, Horizon
+from bio_rl.codes.conjunctive import Scattered
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
+from bio_rl.plasticity import instar
 from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
 
@@ -49,6 +52,9 @@ class Config:
     brains: int = 1
     """Individuals side by side, each with weights of its own; environments are dealt out among them. Those of one brain share
     its weights, which change by the sum of what each asks for."""
+    cells_lr: float = 0.0
+    """Of the centres of scattered cells, which the cells that answer move towards the input (plasticity.instar); it falls
+    exponentially to a hundredth over the run. 0 leaves them where they are."""
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
     log_std: float = -0.5
@@ -58,7 +64,7 @@ class Config:
         for name in ("gamma", "trace", "anneal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("actor_lr", "critic_lr"):
+        for name in ("actor_lr", "critic_lr", "cells_lr"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected 0 or more")
         if self.brains < 1:
@@ -98,6 +104,8 @@ class Agent(nn.Module):
             if not isinstance(self.features.size, int):
                 raise ValueError(f"observation space {observation_space} cannot be served: cells look at numbers")
             self.cells = network.build(self.features.size, self.policy.n_out + 1)
+        if config.cells_lr and not isinstance(self.cells.code, Scattered):
+            raise ValueError("three_factor.cells_lr moves scattered cells; cells.cells is a grid, which stays")
         del self.cells.readout  # the weights of every brain take its place
         self.weight = nn.Buffer(torch.zeros(config.brains, self.policy.n_out + 1, self.cells.code.n))
         self.clock = Clock(horizon)
@@ -141,6 +149,8 @@ class Agent(nn.Module):
             last = torch.where(cut, dopamine_rpe(reward, value, beyond, steps.terminated[0], c.gamma), 0.0)
             plastic_step(self.weight, e, x, torch.zeros_like(signal), last, x, lr=rates, decay=1.0)
             rpe = rpe + last
+        if c.cells_lr:
+            self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), ended)
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
@@ -153,6 +163,12 @@ class Agent(nn.Module):
         super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
         if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
             self.generator.set_state(state["generator"])
+
+    def _move(self, x: Tensor, obs: Any) -> None:
+        """Centres turn to what their cells answered for; brains share them, so theirs is the mean over brains."""
+        code, rate = self.cells.code, self.config.cells_lr * 0.01**self.clock.lived
+        change = instar.RULE(rate).delta(instar.InstarState(self.features(obs), x), code.centres, x.new_ones(len(x)))
+        code.centres += change.sum(0) / len(self.weight)
 
     def _read(self, x: Tensor) -> Tensor:
         """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""

@@ -143,11 +143,12 @@ def parse(kind: Any, arguments: Sequence[str], command: str, **settings: Any) ->
 def train(arguments: Sequence[str]) -> None:
     """The flags of the chosen agent and network are those of their configs, with the preset's values as defaults."""
     named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag in ("env", "agent", "network"):
-        named.add_argument(f"--{flag}", default=getattr(Run, flag))
+    for flag, default in (("env", Run.env), ("agent", Run.agent), ("network", None)):
+        named.add_argument(f"--{flag}", default=default)
     chosen, _ = named.parse_known_args([a for a in arguments if a not in ("--help", "-h")])
     vector.find_id(chosen.env)
     base = config.experiment(chosen.env, chosen.agent, chosen.network)
+    chosen.network = base.run.network
     kind = dataclasses.make_dataclass(
         "Train",
         [

@@ -113,6 +113,12 @@ class Experiment:
         return Experiment(run, agent, network, tuple(saved["preset"]))
 
 
+def served(agent: ModuleType) -> tuple[str, ...]:
+    """The networks that an agent can teach, its default first: its `NETWORKS`, or all."""
+    every = (Run.network, *(name for name in network_names() if name != Run.network))
+    return getattr(agent, "NETWORKS", every)
+
+
 def replace_run(experiment: Experiment, **values: Any) -> Experiment:
     """The same experiment with other run settings."""
     return dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, **values))
@@ -146,14 +152,21 @@ def _like(before: Any, value: Any) -> Any:
 def experiment(
     env: str = Run.env,
     agent: str = Run.agent,
-    network: str = Run.network,
+    network: str | None = None,
     *,
     agent_settings: Mapping[str, Any] | None = None,
     network_settings: Mapping[str, Any] | None = None,
     **run_settings: Any,
 ) -> Experiment:
-    """Defaults, then the presets for this environment, then the settings given here. Raises ValueError for unknown names."""
-    module, blueprint = agents_module(agent), Blueprint.default(network)
+    """Defaults, then the presets for this environment, then the settings given here. Raises ValueError for unknown names.
+
+    network: None for the first that the agent serves.
+    """
+    module = agents_module(agent)
+    network = network or served(module)[0]
+    blueprint = Blueprint.default(network)
+    if network not in served(module):
+        raise ValueError(f"{agent} cannot teach the network {network!r}; {discovery.suggestion(network, served(module))}")
     run, agent_config, network_config = Run(env=env, agent=agent, network=network), module.Config(), blueprint.config
     applied = []
     for name, preset in presets(module, env, network):

@@ -87,12 +87,13 @@ def make_agent(experiment: Experiment, env: Vector) -> Any:
 
 
 def train(
-    env: str = config.Run.env, *, agent: str = config.Run.agent, network: str = config.Run.network, **settings: Any
+    env: str = config.Run.env, *, agent: str = config.Run.agent, network: str | None = None, **settings: Any
 ) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000, ppo={"gamma": 0.98}).
 
     settings: fields of `config.Run`; and the agent's and the network's own, as dicts under their names.
     """
+    network = network or config.served(config.agents_module(agent))[0]
     own = {"agent_settings": settings.pop(agent, None), "network_settings": settings.pop(network, None)}
     return run_experiment(config.experiment(env, agent, network, **own, **settings))
 

@@ -317,10 +317,10 @@ def test_impossible_settings_are_refused(call, message):
 
 
 def divided_fields(features, centres, sigma):
-    """Gaussian fields [n, N] of cells with centres [N, F], over their sum: the definition, cell by cell."""
+    """Gaussian fields [n, N] of cells with centres [N, F], over the largest: the definition, cell by cell."""
     distance = ((features[:, None] - centres) / sigma).square().sum(-1)
     fields = (-0.5 * distance).exp()
-    return fields / fields.sum(1, keepdim=True)
+    return fields / fields.amax(1, keepdim=True)
 
 
 def test_a_grid_of_conjunctive_cells_is_what_its_equation_says():
@@ -346,10 +346,10 @@ def test_scattered_cells_are_what_their_equation_says_and_the_same_for_a_seed():
 
 
 @pytest.mark.parametrize("code", [Grid((3, 5, 4)), Scattered(50, 3, torch.Generator().manual_seed(0))])
-def test_activities_of_conjunctive_cells_sum_to_one_wherever_the_input_lies(code):
+def test_the_strongest_conjunctive_cell_is_at_one_wherever_the_input_lies(code):
     activities = code(20.0 * uniform(2, 7, 3) - 10.0)
-    assert activities.shape == (2, 7, code.n)
-    torch.testing.assert_close(activities.sum(-1), torch.ones(2, 7))
+    assert activities.shape == (2, 7, code.n) and (activities >= 0).all()
+    torch.testing.assert_close(activities.amax(-1), torch.ones(2, 7))
 
 
 def test_conjunctive_cells_refuse_what_does_not_fit():

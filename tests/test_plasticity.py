@@ -444,3 +444,16 @@ def test_a_modulator_of_each_neuron_gates_its_row():
     e = normal(2, 3, 4)
     torch.testing.assert_close(gate(torch.tensor([[1.0, 0.0, 2.0], [3.0, 1.0, 0.0]]), e)[1, 0], 3.0 * e[1, 0])
     torch.testing.assert_close(gate(torch.tensor([1.0, 2.0]), e)[1], 2.0 * e[1])
+
+
+def test_instar_neurons_that_compete_come_to_stand_for_the_clusters_of_their_inputs():
+    g = torch.Generator().manual_seed(0)
+    clusters = torch.tensor([[0.0, 4.0], [4.0, 0.0], [-3.0, -3.0]])
+    p, w = plasticity.load("instar")(lr=0.05), torch.tensor([[0.5, 1.0], [1.0, 0.5], [-0.5, -0.5]])
+    s = p.init(3, 2)
+    for _ in range(600):
+        x = clusters[torch.randint(3, (), generator=g)] + 0.1 * torch.randn(2, generator=g)
+        y = torch.nn.functional.one_hot((x - w).square().sum(-1).argmin(), 3).float()
+        s = p.trace(s, w, Pre(x), Post(y))
+        w = w + p.delta(s, w, torch.tensor(1.0))
+    torch.testing.assert_close(w, clusters, atol=0.15, rtol=0.0)

@@ -1,12 +1,12 @@
-"""Conjunctive population codes: cells that answer to combinations of all input dimensions, normalised by their sum.
+"""Conjunctive population codes: cells that answer to combinations of all input dimensions, relative to the strongest.
 
-    a_k = exp(-½ Σ_d ((o_d - μ_kd) / σ_d)²) / Σ_l exp(-½ Σ_d ((o_d - μ_ld) / σ_d)²)
+    g_k = exp(-½ Σ_d ((o_d - μ_kd) / σ_d)²)        a_k = g_k / max_l g_l
 
-The numerator is a cell's field as in `codes.population`, but over all dimensions at once; the denominator is divisive
-normalisation (Carandini & Heeger 2012), so activities sum to one wherever the input lies. A value that is any smooth function
-of the input is then about linear in a: what place cells are to a water maze, and BOXES were to the first learned balancing of a
-pole (Michie & Chambers 1968; Barto, Sutton & Anderson 1983). The number of cells of a grid grows as a power of the dimensions;
-scattered cells do not need to, and know nothing of the task.
+g is a cell's field as in `codes.population`, but over all dimensions at once; dividing by the strongest is normalisation by
+an inhibition that the population drives itself (Carandini & Heeger 2012), so that cells answer wherever the input lies, and in
+any number of dimensions. A value that is any smooth function of the input is then about linear in a: what place cells are to
+a water maze, and BOXES were to the first learned balancing of a pole (Michie & Chambers 1968; Barto, Sutton & Anderson 1983).
+The number of cells of a grid grows as a power of the dimensions; scattered cells do not need to, and know nothing of the task.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 class Grid(nn.Module):
     """Features [..., F] to activities [..., Π sizes] of cells on a grid; the last dimension's cells are neighbours.
 
-    Divided fields of a grid are products of divided fields along each dimension, which is how they are computed.
+    The fields of a grid are products of fields along each dimension, which is how they are computed.
     """
 
     def __init__(self, sizes: Sequence[int], reach: float | Sequence[float] = 3.0, width: float = 1.0) -> None:
@@ -36,18 +36,19 @@ class Grid(nn.Module):
             )
         self.sizes, self.n = tuple(sizes), math.prod(sizes)
         self.reach = nn.Buffer(torch.tensor(reaches), persistent=False)
-        along, most = torch.tensor(self.sizes) - 1, max(sizes)
+        along, most = torch.tensor(self.sizes).unsqueeze(-1) - 1, max(sizes)
         steps = torch.arange(most)
-        centres = steps * (2.0 / along.unsqueeze(-1)) - 1.0  # [F, most], those beyond a dimension's last cell are nowhere
-        self.centres = nn.Buffer(torch.where(steps > along.unsqueeze(-1), torch.inf, centres), persistent=False)
-        self.scale = nn.Buffer(along.unsqueeze(-1) * (0.5 / width * 0.5**0.5), persistent=False)
+        centres = steps * (2.0 / along) - 1.0  # [F, most], in reaches; those beyond a dimension's last cell are nowhere
+        self.centres = nn.Buffer(torch.where(steps > along, torch.inf, centres), persistent=False)
+        self.scale = nn.Buffer(along * (0.5 / width * 0.5**0.5), persistent=False)
         self.corner = nn.Buffer(_corners(self.sizes, most), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[-1] != len(self.sizes):
             raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {len(self.sizes)}")
         inside = (features / self.reach).clamp(-1.0, 1.0).unsqueeze(-1)
-        along = ((inside - self.centres) * self.scale).square().neg().softmax(-1)  # [..., F, most]
+        away = ((inside - self.centres) * self.scale).square()  # [..., F, most]
+        along = (away.amin(-1, keepdim=True) - away).exp()
         return along.flatten(-2).index_select(-1, self.corner).unflatten(-1, (len(self.sizes), -1)).prod(-2)
 
 
@@ -73,5 +74,6 @@ class Scattered(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if features.shape[-1] != self.centres.shape[1]:
             raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.centres.shape[1]}")
-        away = features.clamp(-self.limit, self.limit).unsqueeze(-2) - self.centres
-        return (away / self.sigma).square().sum(-1).mul(-0.5).softmax(-1)
+        inside = features.clamp(-self.limit, self.limit)
+        away = (inside.unsqueeze(-2) - self.centres).square().sum(-1) * (0.5 / self.sigma**2)
+        return (away.amin(-1, keepdim=True) - away).exp()

@@ -45,7 +45,7 @@ class Spikes:
     soft_reset: bool = False
     """Subtract the threshold after a spike instead of resetting to zero."""
     surrogate: str = "atan"
-    """Derivative of the spike: atan, fast_sigmoid, triangle, rectangle or sigmoid."""
+    """Derivative of the spike: atan, fast_sigmoid, triangle, damped_triangle, rectangle or sigmoid."""
     slope: tuple[float, ...] = (2.0,)
     """Of the surrogate, per threshold; two numbers are a schedule from the first to the second over the run (shallow slopes
     early learn better in RL: Van den Berghe 2025)."""

@@ -3,8 +3,8 @@
     I_k = gain · a_k(o)      x_k = n_k / √(Σ_l n_l²),  n_k: spikes of cell k in K ticks      out = W x + b
 
 The code a (`codes.conjunctive`) is fixed, W is all that learns: by a local rule with the agent `three_factor`, by gradients
-with `ppo`. Counts are divided by the norm of the population's activity (Carandini & Heeger 2012), so that a step of W changes the
-outputs by the same amount wherever the input lies.
+with `ppo`. Counts are divided by the norm of the population's activity (Carandini & Heeger 2012), so that a step of W changes
+the outputs by the same amount wherever the input lies.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Config:
     """Cells cover [-reach, reach] of each feature; one number for all, or one for each."""
     width: float = 1.0
     """σ of a cell's field, in units of the spacing between cells."""
-    gain: float = 60.0
-    """Current into a cell whose share of the population's activity is one, in thresholds."""
+    gain: float = 5.0
+    """Current into the cell that answers most, in thresholds: those below a share 1/gain of its answer stay silent."""
     ticks: int = 16
     """K, simulation ticks of 1 ms per decision."""
     tau_mem: float = 4.5

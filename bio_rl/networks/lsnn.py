@@ -1,0 +1,155 @@
+"""LSNN: a recurrent network of LIF and ALIF neurons. The slow adaptation of the ALIF neurons is its long memory.
+
+    v' = α v + (1 - α) W_in o + W_rec z,  α = e^{-dt/τ_mem}        z: spikes of the tick before        neurons.alif
+    x ← κ x + z,  κ = e^{-dt/τ_out}        out = W x + b, after the K ticks of a decision
+
+A spike moves the membranes of its targets by its weight, and the observation is a current that is held for the decision. LIF
+neurons are ALIF ones whose thresholds do not rise. Nothing excites itself. State is carried over decisions and cleared at the
+start of an episode. Bellec et al. 2018, NeurIPS; constants and initial weights after Bellec et al. 2020, evidence accumulation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl.neurons.alif import ALIF, ALIFState
+from bio_rl.state import check_batch, where_reset
+from bio_rl.types import Percept, Probe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    lif: int = 50
+    """Neurons without adaptation."""
+    alif: int = 50
+    """Neurons whose thresholds rise with their spikes."""
+    recurrent: bool = True
+    """Neurons drive each other; else they are a feed-forward layer."""
+    ticks: int = 10
+    """K, simulation ticks per decision."""
+    dt: float = 5.0
+    """ms per tick."""
+    tau_mem: float = 20.0
+    """ms, membrane time constant."""
+    tau_adapt: float = 2000.0
+    """ms, of the adaptation: about as long as the task asks to remember."""
+    beta: float = 0.0174
+    """Rise of the threshold by one spike: 1.7 (1 - e^{-1/2000}) / (1 - e^{-1/20}), as published."""
+    v_threshold: float = 0.6
+    refractory: float = 5.0
+    """ms after a spike in which a neuron is held."""
+    tau_out: float = 20.0
+    """ms, of the readout: it counts the spikes of about so long."""
+    gain: float = 1.0
+    """Standard deviation of a neuron's drive at first, for an observation of length √n_in."""
+    recurrent_gain: float = 1.0
+    """Length of a neuron's recurrent weights at first."""
+
+    def __post_init__(self) -> None:
+        for name in ("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected 0 or more")
+        for name in ("ticks", "dt", "tau_mem", "tau_adapt", "v_threshold"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected a positive number")
+        if self.lif + self.alif < 1 + self.recurrent:
+            raise ValueError(f"lsnn.lif is {self.lif} and lsnn.alif {self.alif}: that is no network")
+
+
+class LSNNState(NamedTuple):
+    neurons: ALIFState
+    spikes: Tensor
+    """[B, N] z of the last tick."""
+    x: Tensor
+    """[B, N] spikes of the last τ_out or so."""
+
+
+class Trail(NamedTuple):
+    """What the synapses have met in the K ticks of a decision."""
+
+    pre: Tensor
+    """[K, B, pre] the input and, where the network is recurrent, the spikes of the tick before: what `weight` multiplied."""
+    psi: Tensor
+    """[K, B, N] the pseudo-derivative of every neuron's spike by its membrane."""
+    spikes: Tensor
+    """[K, B, N] z."""
+
+
+class Network(nn.Module):
+    """[B, n_in] features to [B, n_out]."""
+
+    def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
+        super().__init__()
+        self.config, self.n, self.n_in = config, config.lif + config.alif, n_in
+        self.beta = nn.Buffer(config.beta * (torch.arange(self.n) >= config.lif).float(), persistent=False)
+        weight, mask = torch.randn(self.n, n_in) * (config.gain / math.sqrt(n_in)), torch.ones(self.n, n_in)
+        if config.recurrent:
+            inside = torch.randn(self.n, self.n) * (config.recurrent_gain / math.sqrt(self.n))
+            weight, mask = torch.cat((weight, inside), 1), torch.cat((mask, 1.0 - torch.eye(self.n)), 1)
+        self.weight = nn.Parameter(weight * mask)
+        """[N, pre] of all synapses, those from the input first."""
+        self.mask = nn.Buffer(mask, persistent=False)
+        """[N, pre]: 1 where there is a synapse."""
+        self.readout = nn.Linear(self.n, n_out)
+        nn.init.normal_(self.readout.weight, std=out_gain / math.sqrt(self.n))
+        nn.init.zeros_(self.readout.bias)
+        self.jump = 1.0 / (1.0 - math.exp(-config.dt / config.tau_mem))
+        """Drive that moves the membrane by one in one tick."""
+
+    @property
+    def neuron(self) -> ALIF:
+        """The constants of all N neurons."""
+        c = self.config
+        slope = 1.0 / c.v_threshold
+        return ALIF(
+            tau_mem=c.tau_mem, tau_adapt=c.tau_adapt, beta=self.beta, v_threshold=c.v_threshold,
+            tau_refractory=c.refractory, surrogate="damped_triangle", slope=slope,
+        )  # fmt: skip
+
+    def initial_state(self, batch: int) -> LSNNState:
+        neurons = self.neuron.init(batch, self.n, self.weight.device)
+        return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
+
+    def forward(self, x: Percept, state: LSNNState, probe: Probe | None = None) -> tuple[Tensor, LSNNState]:
+        state, _ = self.run(x.obs, x.reset, state, probe)
+        if probe is not None:
+            probe.synapses("readout", self.readout.weight, state.x)
+        return self.readout(state.x), state
+
+    def unroll(self, xs: Percept, state: LSNNState) -> tuple[Tensor, LSNNState]:
+        counts = []
+        for obs, reset in zip(xs.obs, xs.reset, strict=True):
+            state, _ = self.run(obs, reset, state)
+            counts.append(state.x)
+        return self.readout(torch.stack(counts)), state
+
+    def run(self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None) -> tuple[LSNNState, Trail]:
+        """The state after one decision about obs [B, n_in], and what its synapses met."""
+        check_batch(state, len(reset), "lsnn")
+        c, p = self.config, self.neuron
+        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if bool(reset.any()) else state
+        weight, keep = self.weight * self.mask, math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0
+        outside, inside = weight[:, : self.n_in], weight[:, self.n_in :].T
+        current, pre, psi, spikes, membranes = obs @ outside.T, [], [], [], []
+        for _ in range(c.ticks):
+            before = self.jump * z
+            drive = torch.addmm(current, before, inside) if c.recurrent else current
+            z, neurons, distance = p.observed(neurons, drive, c.dt)
+            x = keep * x + z
+            pre.append(torch.cat((obs, before), -1) if c.recurrent else obs)
+            psi.append(p.psi(distance.detach()))
+            spikes.append(z)
+            membranes.append(neurons.v)
+        trail = Trail(torch.stack(pre), torch.stack(psi), torch.stack(spikes))
+        if probe is not None:
+            probe.record("spikes/1", trail.spikes)
+            probe.record("membrane/1", torch.stack(membranes))
+            probe.synapses("input", outside, obs)
+            if c.recurrent:
+                probe.synapses("recurrent", weight[:, self.n_in :], trail.pre[..., self.n_in :] / self.jump)
+        return LSNNState(neurons, z, x), trail
