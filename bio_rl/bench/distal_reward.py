@@ -56,24 +56,29 @@ class Outcome(NamedTuple):
     """That the run took."""
 
 
+class Pair(NamedTuple):
+    """One network with its own rewards, and with these very rewards while other noise makes it fire at other times."""
+
+    rewarded: Outcome
+    shuffled: Outcome
+    seen: network.Run | None
+    """The rewarded run in full: kept for the first seed only, it has 3.6 million ticks."""
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """{"rewarded": figures, "shuffled": figures}: weights of the synapse and of the others, in the last sixth of the time."""
     with ThreadPoolExecutor(settings.jobs) as pool:
-        both = list(pool.map(lambda seed: pair(seed, settings), settings.seeds))
-    outcomes = {name: [one[i] for one in both] for i, name in enumerate(("rewarded", "shuffled"))}
-    if settings.picture is not None:
-        lines = {name: np.stack([o.weight for o in found]) for name, found in outcomes.items()}
-        others = np.stack([o.others for o in outcomes["rewarded"]])
-        picture.draw(lines, others, zoom(both[0][2]), settings.picture, network.Constants().w_max)
+        pairs = list(pool.map(lambda seed: pair(seed, settings), settings.seeds))
+    rewarded, shuffled = [p.rewarded for p in pairs], [p.shuffled for p in pairs]
+    if settings.picture is not None and pairs[0].seen is not None:
+        weights = [np.stack([o.weight for o in outcomes]) for outcomes in (rewarded, shuffled)]
+        others = np.stack([o.others for o in rewarded])
+        picture.draw(*weights, others, zoom(pairs[0].seen), settings.picture, network.Constants().w_max)
         print(f"wrote {settings.picture}")
-    return {name: figures(found) for name, found in outcomes.items()}
+    return {"rewarded": figures(rewarded), "shuffled": figures(shuffled)}
 
 
-def pair(seed: int, settings: Settings) -> tuple[Outcome, Outcome, network.Run | None]:
-    """One network with its own rewards, and with these very rewards while other noise makes it fire at other times.
-
-    The run in full is kept for the first seed only: it has 3.6 million ticks.
-    """
+def pair(seed: int, settings: Settings) -> Pair:
     p, ticks = network.Constants(), settings.minutes * MINUTE
     streams = np.random.default_rng(seed).spawn(3)
     wiring = network.wire(p, streams[0])
@@ -83,7 +88,7 @@ def pair(seed: int, settings: Settings) -> tuple[Outcome, Outcome, network.Run |
     shuffled = network.simulate(p, wiring, network.initial_state(p), ticks, streams[2], earned.given)
     first, second = outcome(p, earned, middle - start), outcome(p, shuffled, time.perf_counter() - middle)
     print(f"seed {seed}: {first.weight[-1]:.2f} mV in the last minute, shuffled {second.weight[-1]:.2f} mV", flush=True)
-    return first, second, earned if seed == settings.seeds[0] else None
+    return Pair(first, second, earned if seed == settings.seeds[0] else None)
 
 
 def outcome(p: network.Constants, seen: network.Run, seconds: float) -> Outcome:
@@ -123,29 +128,28 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def zoom(seen: network.Run | None, before: int = 1000, after: int = 1500) -> picture.Zoom:
-    """From a second before a pairing that earned a reward to a while after it: the one with the largest effect.
+def zoom(seen: network.Run, before: int = 1000, after: int = 1500) -> picture.Zoom:
+    """From a second before a pairing to a while after its reward: the one with the largest effect, among those that are alone.
 
-    Only where no other reward comes in between, if there is such a place.
+    Raises ValueError where there is none.
     """
-    assert seen is not None
     trace, rewards = seen.trace, np.flatnonzero(seen.given)
     spans = []
-    for reward in rewards:
-        pairs = np.flatnonzero(trace.spikes[max(0, reward - 3000) : reward - 999] & network.EARNS)
-        if len(pairs) == 1:
-            spans.append((max(0, max(0, reward - 3000) + pairs[0] - before), min(reward + after, len(trace.w) - 1), reward))
-    alone = [s for s in spans if ((rewards >= s[0]) & (rewards <= s[1])).sum() == 1] or spans
-    if not alone:
-        raise ValueError("--picture: no reward in the first seed's run to draw; run for more --minutes")
-    low, high, reward = max(alone, key=lambda s: trace.w[s[1]] - trace.w[s[0]])
+    for pairing in np.flatnonzero(trace.spikes & network.EARNS):
+        paid = rewards[(rewards >= pairing - before) & (rewards < pairing + 3000 + after)]
+        low, high = pairing - before, int(paid[0]) + after if len(paid) else 0
+        alone = np.count_nonzero(trace.spikes[max(0, low) : high] & network.EARNS) == 1
+        if len(paid) == 1 and paid[0] >= pairing + 1000 and alone and low >= 0 and high < len(trace.w):
+            spans.append((trace.w[high] - trace.w[low], low, high, pairing, paid[0]))
+    if not spans:
+        raise ValueError("--picture: no reward stands alone in the first seed's run; run for more --minutes")
+    _, low, high, pairing, reward = max(spans)
     part = slice(low, high)
-    bits = trace.spikes[part]
     return picture.Zoom(
         start=low / 1000.0,
-        n1=np.flatnonzero(bits & network.N1) / 1000.0,
-        n2=np.flatnonzero(bits & network.N2) / 1000.0,
-        pair=float(np.flatnonzero(bits & network.EARNS)[0]) / 1000.0,
+        n1=np.flatnonzero(trace.spikes[part] & network.N1) / 1000.0,
+        n2=np.flatnonzero(trace.spikes[part] & network.N2) / 1000.0,
+        pair=(pairing - low) / 1000.0,
         reward=(reward - low) / 1000.0,
         eligibility=trace.c[part],
         dopamine=trace.d[part],

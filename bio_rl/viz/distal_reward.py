@@ -35,15 +35,20 @@ class Zoom(NamedTuple):
     """[T] mV"""
 
 
-def draw(weights: Mapping[str, np.ndarray], others: np.ndarray, zoom: Zoom, path: Path, w_max: float) -> Path:
-    """Write the figure. weights: {"rewarded": [S, minutes], "shuffled": ...} mV of S seeds; others: [S, minutes].
+def draw(rewarded: np.ndarray, shuffled: np.ndarray, others: np.ndarray, zoom: Zoom, path: Path, w_max: float) -> Path:
+    """Write the figure. rewarded, shuffled: [S, minutes] mV, the synapse in S seeds; others: [S, minutes], mean of the rest.
 
     Raises ImportError where matplotlib is missing.
     """
     plt = pyplot()
     figure = plt.figure(figsize=(11, 5.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.2), wspace=0.04)
-    _hour(left.subplots(), weights, others, w_max)
+    lines = {
+        "synapse n1→n2, rewarded": (rewarded, BLUE),
+        "the same, dopamine shuffled in time": (shuffled, RED),
+        "mean of all other synapses": (others, GREY),
+    }
+    _hour(left.subplots(), lines, w_max)
     _moment(right, zoom)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
@@ -51,17 +56,16 @@ def draw(weights: Mapping[str, np.ndarray], others: np.ndarray, zoom: Zoom, path
     return path
 
 
-def _hour(axis: Any, weights: Mapping[str, np.ndarray], others: np.ndarray, w_max: float) -> None:
-    styles = zip(("synapse n1→n2, rewarded", "the same, dopamine shuffled in time"), weights.values(), (BLUE, RED), strict=True)
-    lines = [*styles, ("mean of all other synapses", others, GREY)]
-    for label, values, colour in lines:
-        minutes = np.arange(values.shape[1]) + 0.5
+def _hour(axis: Any, lines: Mapping[str, tuple[np.ndarray, str]], w_max: float) -> None:
+    seeds, length = next(iter(lines.values()))[0].shape
+    for label, (values, colour) in lines.items():
+        minutes = np.arange(length) + 0.5
         axis.plot(minutes, values.T, color=colour, linewidth=0.5, alpha=0.3)
         axis.plot(minutes, np.median(values, 0), color=colour, linewidth=2.2, label=label)
     axis.axhline(w_max, color="black", linewidth=0.8, linestyle=":")
     axis.text(0.0, w_max, "maximum", fontsize=8, va="bottom")
-    axis.set(xlabel="minutes of model time", ylabel="weight, mV", xlim=(0, values.shape[1]), ylim=(0, 1.08 * w_max))
-    axis.set_title(f"One synapse of 80,000 · {len(others)} seeds, thick: median", fontsize=10, loc="left")
+    axis.set(xlabel="minutes of model time", ylabel="weight, mV", xlim=(0, length), ylim=(0, 1.08 * w_max))
+    axis.set_title(f"One synapse of 80,000 · {seeds} seeds, thick: median", fontsize=10, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.12), labelspacing=0.3)
 
