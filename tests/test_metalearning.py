@@ -1,4 +1,4 @@
-"""Acetylcholine, noradrenaline and serotonin: by hand, and what they do as a bandit is learned, turns over, or takes patience."""
+"""Acetylcholine, noradrenaline and serotonin: by hand, and as a bandit is learned, is turned over, or takes patience."""
 
 from __future__ import annotations
 

@@ -54,4 +54,6 @@ class Feedback(NamedTuple):
         """(W_out, state) after a change [..., out, hidden] of the readout by its own rule, detached."""
         kept = 1.0 - self.decay
         w_out = (kept * w_out + change).detach()
-        return w_out, FeedbackState((kept * s.b + change.mT).detach()) if self.kind == "adaptive" else s
+        if self.kind != "adaptive" or isinstance(s.b, tuple):
+            return w_out, s
+        return w_out, FeedbackState((kept * s.b + change.mT).detach())
