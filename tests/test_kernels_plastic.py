@@ -206,16 +206,20 @@ def test_no_gradient_flows(backend):
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_threads_share_the_work_and_change_no_bit(weights, monkeypatch):
     pytest.importorskip("numba")
-    from bio_rl.kernels import _numba
+    from bio_rl.kernels import _numba, _numba_plastic
 
-    given = draw((8, 5, 70), weights)
-    alone = results(given, "numba")
     monkeypatch.setattr(_numba, "_SHARE", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    shares, pool = [], _numba._pool
-    monkeypatch.setattr(_numba, "_pool", lambda count: shares.append(count) or pool(count))
-    together = results(given, "numba")
-    assert shares == [3] and all(torch.equal(alone[name], together[name]) for name in alone)
+    monkeypatch.setattr(_numba_plastic, "_SHARE", 100)  # parts of the sum over rows: as many as rows
+    counts, pool = [], _numba._pool
+    monkeypatch.setattr(_numba, "_pool", lambda count: counts.append(count) or pool(count))
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(results(draw((8, 5, 70), weights), "numba"))
+    assert counts == [3] * (1 if weights == "own" else 2) and all(torch.equal(found[0][k], found[1][k]) for k in found[0])
+    reference = results(draw((8, 5, 70), weights), "torch")
+    for name, expected in reference.items():
+        torch.testing.assert_close(found[1][name], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_sizes_and_options_compile_no_loop_of_their_own():
@@ -224,7 +228,7 @@ def test_sizes_and_options_compile_no_loop_of_their_own():
 
     def signatures_after(size, weights, *options) -> int:
         results(draw(size, weights, *options), "numba", w_min=-1)
-        return len(_numba_plastic._own.signatures) + len(_numba_plastic._shared.signatures)
+        return sum(len(loop.signatures) for loop in (_numba_plastic._own, _numba_plastic._shared, _numba_plastic._settle))
 
     first = [signatures_after(SIZES[0], weights) for weights in WEIGHTS][-1]
     assert [signatures_after(size, w, *o) for size, w, o in itertools.product(SIZES, WEIGHTS, OPTIONS)] == [first] * 96

@@ -2,9 +2,8 @@
 
 A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next product. All rows that see the
 same input are one call: the test that no arrays overlap takes as long as a row of 64. Shared weights change by a sum over batch
-rows first: a thread has neurons of its own, adds up their rows of w, which stay in its cache, while e streams by, and takes the
-products when all is added. So no sum depends on the number of threads. Tensors are handed over by address, as `_numba` does: at
-a few neurons a call costs its Python.
+rows: one pass over e, in parts that depend on the sizes and not on the number of threads, then the sum of the parts and the
+products, neuron by neuron. Tensors are handed over by address, as `_numba` does: at a few neurons a call costs its Python.
 """
 
 from __future__ import annotations
@@ -16,7 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels._numba import _address, _part, _share
+from bio_rl.kernels._numba import _SHARE, _address, _part, _share
+
+_PARTS = 16
+"""At most, of a sum over rows: they are memory that is added up again."""
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 """Sums in any order and a fused multiply-add, without which a product is no vector loop; NaN and ∞ stay what they are."""
@@ -59,25 +61,15 @@ def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
 
 
 @_jit
-def _add(w, e, x, gate, signal, decay):
-    """As `_step` without bounds and product: one batch row's part in weights that others share."""
+def _add(change, e, x, gate, signal, decay):
+    """As `_step` for weights that others share: one batch row's part is added to their change [n·pre]."""
     pre = len(x)
     for j in range(len(gate)):
-        for i in range(j * pre, (j + 1) * pre):
-            old = e[i]
-            w[i] += gate[j] * old
-            e[i] = decay * old + signal[j] * x[i - j * pre]
-
-
-@_jit
-def _multiply(w, x, y):
-    """y [n], the product of w [n·pre] and x [pre]."""
-    pre = len(x)
-    for j in range(len(y)):
-        product = np.float32(0.0)
+        row = j * pre
         for i in range(pre):
-            product += w[j * pre + i] * x[i]
-        y[j] = product
+            old = e[row + i]
+            change[row + i] += gate[j] * old
+            e[row + i] = decay * old + signal[j] * x[i]
 
 
 @_jit
@@ -101,30 +93,38 @@ def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
 
 
 @_jit
-def _shared(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
-    """Neurons lo to hi, of post, in all rows and groups; arguments as `_own` takes them."""
+def _shared(lo, hi, shape, arrays, each, lr, decay, change, parts):
+    """Parts lo to hi of the batch rows, each into its own of change [parts, G, post, pre]; arguments as `_own` takes them."""
     batch, groups, post, pre = shape
-    w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
-    w_min, w_max, n = np.float32(w_min), np.float32(w_max), hi - lo
-    gate = np.empty(n, np.float32)
-    for b in range(batch):
-        _gates(gate, lo, b, post, each, lr, lrs, modulator)
-        weights, first = _part(w, (b % groups * post + lo) * pre, n * pre), b * post + lo
-        _add(
-            weights,
-            _part(e, first * pre, n * pre),
-            _part(x, b * pre, pre),
-            gate,
-            _part(signal, first, n),
-            _number(decays, b, decay),
-        )
-    for g in range(groups):
-        weights = _part(w, (g * post + lo) * pre, n * pre)
-        for i in range(len(weights)):
-            weights[i] = _clamped(weights[i], w_min, w_max)
-    for b in range(batch):
-        weights = _part(w, (b % groups * post + lo) * pre, n * pre)
-        _multiply(weights, _part(x_next, b * pre, pre), _part(y, b * post + lo, n))
+    _, e, x, signal, modulator, _, _, lrs, decays = arrays
+    gate, size = np.empty(post, np.float32), post * pre
+    for part in range(lo, hi):
+        for b in range(batch * part // parts, batch * (part + 1) // parts):
+            _gates(gate, 0, b, post, each, lr, lrs, modulator)
+            _add(
+                _part(change, (part * groups + b % groups) * size, size), _part(e, b * size, size), _part(x, b * pre, pre),
+                gate, _part(signal, b * post, post), _number(decays, b, decay),
+            )  # fmt: skip
+
+
+@_jit
+def _settle(lo, hi, shape, arrays, w_min, w_max, change, parts):
+    """Neurons lo to hi, of G·post: their weights change by the sum over the parts, are clamped, and see x_next of all rows."""
+    batch, groups, post, pre = shape
+    x_next, y, w_min, w_max = arrays[5], arrays[6], np.float32(w_min), np.float32(w_max)
+    for n in range(lo, hi):
+        w, g = _part(arrays[0], n * pre, pre), n // post
+        for part in range(parts):
+            more = _part(change, (part * groups * post + n) * pre, pre)
+            for i in range(pre):
+                w[i] += more[i]
+        for i in range(pre):
+            w[i] = _clamped(w[i], w_min, w_max)
+        for b in range(g, batch, groups):
+            x, product = _part(x_next, b * pre, pre), np.float32(0.0)
+            for i in range(pre):
+                product += w[i] * x[i]
+            _part(y, b * post + n - g * post, 1)[0] = product
 
 
 def run(
@@ -141,10 +141,13 @@ def run(
     held = [tensor.contiguous() for tensor in (x, signal, modulator, x_next)]  # until the loop is done with their addresses
     inputs = [tensor.data_ptr() for tensor in held]
     arrays = w.data_ptr(), e.data_ptr(), *inputs, out.data_ptr(), _address(lrs), _address(decays)
+    shape, each = (batch, groups, post, pre), modulator.dim() - 1
     bounds = -math.inf if w_min is None else float(w_min), math.inf if w_max is None else float(w_max)
-    arguments = (batch, groups, post, pre), arrays, modulator.dim() - 1, lr, decay, *bounds
     if groups == batch:
-        _share(_own, arguments, batch * post, pre)
-    else:
-        _share(_shared, arguments, post, batch * pre)
+        _share(_own, (shape, arrays, each, lr, decay, *bounds), batch * post, pre)
+        return out
+    parts = max(1, min(e.numel() // _SHARE, _PARTS, batch))
+    change = torch.zeros(parts, groups, post, pre)
+    _share(_shared, (shape, arrays, each, lr, decay, change.data_ptr(), parts), parts, e.numel() // parts)
+    _share(_settle, (shape, arrays, *bounds, change.data_ptr(), parts), groups * post, batch // groups * pre)
     return out

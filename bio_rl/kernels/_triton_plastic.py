@@ -94,7 +94,6 @@ def _shared(
 _INTERPRETED = not isinstance(_own, triton.JITFunction)
 
 
-@torch.no_grad()
 def run(
     w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, lr: float | Tensor,
     decay: float | Tensor, w_min: float | None, w_max: float | None, out: Tensor,
