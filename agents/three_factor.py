@@ -31,7 +31,7 @@ from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.plasticity import instar
 from bio_rl.state import index
-from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
+from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
 NETWORKS = ("cells",)
 """What it can teach: networks whose readout is all that learns."""
@@ -72,6 +72,8 @@ class Config:
 
 
 class ThreeFactorState(NamedTuple):
+    cells: State
+    """The network's."""
     e: Tensor
     """[B, outputs + 1, N] eligibility, the critic's last."""
     owed: Tensor
@@ -120,11 +122,13 @@ class Agent(nn.Module):
 
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
-        return ThreeFactorState(e, e.new_zeros(batch), torch.zeros(batch, dtype=torch.bool, device=self.device))
+        closed = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        return ThreeFactorState(self.cells.initial_state(batch), e, e.new_zeros(batch), closed)
 
     @torch.no_grad()
     def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
-        x = self.cells.activity(self.features(percept.obs), probe)
+        x, cells = self.cells.active(self._see(percept), state.cells, probe)
+        state = state._replace(cells=cells)
         y = self._read(x)
         out, value = y[:, :-1], y[:, -1]
         if not explore:
@@ -145,7 +149,7 @@ class Agent(nn.Module):
         plastic_step(self.weight, e, x, signal * valid.unsqueeze(-1), rpe, x, lr=rates, decay=fade)
         if bool(cut.any()):
             ended = int(cut.sum())
-            beyond = self._read(self.cells.activity(self.features(index(steps.final_obs, 0))))[:, -1]
+            beyond = self._beyond(index(steps, 0), state)
             last = torch.where(cut, dopamine_rpe(reward, value, beyond, steps.terminated[0], c.gamma), 0.0)
             plastic_step(self.weight, e, x, torch.zeros_like(signal), last, x, lr=rates, decay=1.0)
             rpe = rpe + last
@@ -154,7 +158,7 @@ class Agent(nn.Module):
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), ended)
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(e, reward - value, valid & ~cut), metrics
+        return ThreeFactorState(state.cells, e, reward - value, valid & ~cut), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -164,10 +168,21 @@ class Agent(nn.Module):
         if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
             self.generator.set_state(state["generator"])
 
+    def _see(self, percept: Percept) -> Percept:
+        return percept._replace(obs=self.features(percept.obs))
+
+    def _beyond(self, step: Transition, state: ThreeFactorState) -> Tensor:
+        """V [B] of the final observations, which leaves the state as it is."""
+        never = torch.zeros_like(step.terminated)
+        last = Percept(step.final_obs, step.action, step.reward, never, never)
+        return self._read(self.cells.active(self._see(last), state.cells)[0])[:, -1]
+
     def _move(self, x: Tensor, obs: Any) -> None:
         """Centres turn to what their cells answered for; brains share them, so theirs is the mean over brains."""
         code, rate = self.cells.code, self.config.cells_lr * 0.01**self.clock.lived
-        change = instar.RULE(rate).delta(instar.InstarState(self.features(obs), x), code.centres, x.new_ones(len(x)))
+        columns, cells, _ = code.centres.shape
+        local = instar.InstarState(code.seen(self.features(obs)).squeeze(-2), x.view(-1, columns, cells))
+        change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0) / len(self.weight)
 
     def _read(self, x: Tensor) -> Tensor:

@@ -342,7 +342,9 @@ def test_scattered_cells_are_what_their_equation_says_and_the_same_for_a_seed():
     first, again = (Scattered(30, 3, torch.Generator().manual_seed(4), reach=2.0) for _ in range(2))
     features = 3.0 * uniform(20, 3) - 1.5
     assert torch.equal(first(features), again(features))
-    torch.testing.assert_close(first(features), divided_fields(features, first.centres, first.sigma))
+    torch.testing.assert_close(
+        first(features), divided_fields(features, first.centres[0][:, first.looks[0].argsort()], first.sigma)
+    )
 
 
 @pytest.mark.parametrize("code", [Grid((3, 5, 4)), Scattered(50, 3, torch.Generator().manual_seed(0))])
@@ -359,3 +361,13 @@ def test_conjunctive_cells_refuse_what_does_not_fit():
         Grid((4, 4))(torch.zeros(5, 3))
     with pytest.raises(ValueError, match="F = 3"):
         Scattered(10, 3, torch.Generator())(torch.zeros(5, 2))
+
+
+def test_columns_look_at_few_features_each_and_at_every_feature_as_often():
+    code = Scattered(6, 5, torch.Generator().manual_seed(1), columns=10, order=2)
+    assert all(len(set(hand)) == 2 for hand in code.looks.tolist())
+    assert torch.equal(code.looks.flatten().bincount(), torch.full((5,), 4))
+    features = 4.0 * uniform(7, 5) - 2.0
+    for column, activities in enumerate(code(features).view(7, 10, 6).unbind(1)):
+        expected = divided_fields(features[:, code.looks[column]], code.centres[column], code.sigma)
+        torch.testing.assert_close(activities, expected)

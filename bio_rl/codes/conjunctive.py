@@ -59,21 +59,60 @@ def _corners(sizes: Sequence[int], most: int) -> Tensor:
 
 
 class Scattered(nn.Module):
-    """Features [..., F] to activities [..., n] of cells with centres uniform in [-reach, reach] along each dimension."""
+    """Features [..., F] to activities [..., columns · n] of cells with centres uniform in [-reach, reach].
 
-    def __init__(self, n: int, n_features: int, generator: torch.Generator, reach: float = 3.0, width: float = 1.0) -> None:
-        """width: σ, in units of the reach over the number of cells along a dimension of a grid of n cells."""
+    All cells of a column look at the same features and inhibit one another: a_k = g_k / max over the column. With one column
+    over all features these are cells of one conjunctive code; with columns over some features each, drawn at random,
+    what their sum can say is a sum of functions of a few features, which is what many dimensions allow.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        n_features: int,
+        generator: torch.Generator,
+        reach: float = 3.0,
+        width: float = 1.0,
+        columns: int = 1,
+        order: int = 0,
+    ) -> None:
+        """n: cells of a column. width: σ, in units of the reach over the number of cells along a dimension of a grid of n
+        cells. order: how many features a column looks at, 0 for all; each feature is taken as often as any other."""
         super().__init__()
-        if min(n, n_features) < 1 or reach <= 0 or width <= 0:
-            raise ValueError(f"{n} scattered cells over {n_features} features, reach {reach}, width {width}: expected positive")
-        self.n = n
-        self.centres = nn.Buffer((2.0 * torch.rand(n, n_features, generator=generator) - 1.0) * reach)
-        self.sigma = width * 2.0 * reach / max(1.0, n ** (1.0 / n_features) - 1.0)
-        self.limit = reach
+        order = order or n_features
+        if min(n, n_features, columns) < 1 or not 0 < order <= n_features or reach <= 0 or width <= 0:
+            raise ValueError(
+                f"{columns} columns of {n} cells over {order} of {n_features} features, reach {reach}, width {width}: "
+                "expected positive, and no more features than there are"
+            )
+        self.n, self.limit = columns * n, reach
+        self.looks = nn.Buffer(_deal(n_features, columns, order, generator))
+        self.centres = nn.Buffer((2.0 * torch.rand(columns, n, order, generator=generator) - 1.0) * reach)
+        self.sigma = width * 2.0 * reach / max(1.0, n ** (1.0 / order) - 1.0)
+        self.n_features = n_features
+
+    def seen(self, features: Tensor) -> Tensor:
+        """What each column looks at, within reach: [..., columns, 1, order]."""
+        if features.shape[-1] != self.n_features:
+            raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.n_features}")
+        inside = features.clamp(-self.limit, self.limit)
+        return inside.index_select(-1, self.looks.flatten()).unflatten(-1, self.looks.shape).unsqueeze(-2)
 
     def forward(self, features: Tensor) -> Tensor:
-        if features.shape[-1] != self.centres.shape[1]:
-            raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.centres.shape[1]}")
-        inside = features.clamp(-self.limit, self.limit)
-        away = (inside.unsqueeze(-2) - self.centres).square().sum(-1) * (0.5 / self.sigma**2)
-        return (away.amin(-1, keepdim=True) - away).exp()
+        away = (self.seen(features) - self.centres).square().sum(-1) * (0.5 / self.sigma**2)
+        return (away.amin(-1, keepdim=True) - away).exp().flatten(-2)
+
+
+def _deal(n_features: int, columns: int, order: int, generator: torch.Generator) -> Tensor:
+    """[columns, order]: the features that each column looks at, no feature twice in one, dealt out as from a shuffled pack."""
+    hands, pack = [], torch.empty(0, dtype=torch.int64)
+    for _ in range(columns):
+        hand = pack[:order]
+        pack = pack[order:]
+        if len(hand) < order:
+            fresh = torch.randperm(n_features, generator=generator)
+            fresh = torch.cat((fresh[~torch.isin(fresh, hand)], fresh[torch.isin(fresh, hand)]))
+            need = order - len(hand)
+            hand, pack = torch.cat((hand, fresh[:need])), fresh[need:]
+        hands.append(hand)
+    return torch.stack(hands)

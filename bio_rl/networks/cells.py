@@ -9,7 +9,9 @@ the outputs by the same amount wherever the input lies.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +20,19 @@ from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.kernels.unroll import trace, unroll
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF, LIFState
+from bio_rl.state import check_batch, index, rows
 from bio_rl.types import Percept, Probe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     cells: tuple[int, ...] = (1000,)
-    """How many: one number of cells scattered at random, or one for each feature: a grid of their product."""
+    """How many: one number of cells scattered at random; one for each feature, a grid of their product; or none (an empty
+    list), where the observation is the activity of a population already."""
+    columns: int = 1
+    """Of scattered cells, each with that many cells of its own, which inhibit one another."""
+    order: int = 0
+    """Features that a column looks at, drawn at random; 0 for all."""
     reach: tuple[float, ...] = (3.0,)
     """Cells cover [-reach, reach] of each feature; one number for all, or one for each."""
     width: float = 1.0
@@ -35,18 +43,24 @@ class Config:
     """K, simulation ticks of 1 ms per decision."""
     tau_mem: float = 4.5
     """ms, membrane time constant. Resets subtract the threshold, so that counts grow evenly with the current."""
+    linger: float = 0.0
+    """Decisions for which activity lingers in the synapses, as a trace that fades to 1/e in that time: a memory; 0 for none."""
 
     def __post_init__(self) -> None:
-        for name in ("cells", "reach"):
-            if not getattr(self, name) or min(getattr(self, name)) <= 0:
-                raise ValueError(f"cells.{name} is {getattr(self, name)}, expected positive numbers")
-        for name in ("width", "gain", "ticks", "tau_mem"):
+        if min(self.cells, default=1) < 1:
+            raise ValueError(f"cells.cells is {self.cells}, expected positive numbers, or none")
+        if min(self.reach, default=0) <= 0:
+            raise ValueError(f"cells.reach is {self.reach}, expected positive numbers")
+        for name in ("width", "gain", "ticks", "tau_mem", "columns"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"cells.{name} is {getattr(self, name)}, expected a positive number")
+        for name in ("order", "linger"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"cells.{name} is {getattr(self, name)}, expected 0 or more")
 
 
 class Network(nn.Module):
-    """[B, n_in] features to [B, n_out]; every decision starts at rest, so there is no state."""
+    """[B, n_in] features to [B, n_out]; membranes start every decision at rest."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
@@ -55,14 +69,40 @@ class Network(nn.Module):
         self.neuron = LIF(tau_mem=config.tau_mem, v_reset=None)
         self.readout = orthogonal(nn.Linear(self.code.n, n_out), out_gain)
 
-    def initial_state(self, batch: int) -> tuple[()]:
-        return ()
+    def initial_state(self, batch: int) -> tuple[Tensor] | tuple[()]:
+        """The lingering activity [B, N], where there is any."""
+        return (self.readout.weight.new_zeros(batch, self.code.n),) if self.config.linger else ()
 
-    def activity(self, obs: Tensor, probe: Probe | None = None) -> Tensor:
-        """x [..., N] of features [..., n_in]."""
+    def active(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+        """(x [B, N], state) of one decision."""
+        rate = self._rates(x.obs, probe)
+        if self.config.linger:
+            check_batch(state, len(rate), "cells")
+            keep = math.exp(-1.0 / self.config.linger)
+            rate = torch.where(rows(x.reset, rate), 0.0, keep * state[0]) + rate
+            state = (rate,)
+        return rate / (rate.square().sum(-1, keepdim=True).sqrt() + 1e-9), state
+
+    def forward(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+        active, state = self.active(x, state, probe)
+        if probe is not None:
+            probe.synapses("readout", self.readout.weight, active)
+        return self.readout(active), state
+
+    def unroll(self, xs: Percept, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
+        if not self.config.linger:
+            return self.readout(self.active(xs, ())[0]), ()
+        out = []
+        for t in range(len(xs.reset)):
+            y, state = self(index(xs, t), state)
+            out.append(y)
+        return torch.stack(out), state
+
+    def _rates(self, obs: Tensor, probe: Probe | None) -> Tensor:
+        """Spikes per tick [..., N] of features [..., n_in]."""
         drive = (self.config.gain * self.code(obs)).reshape(1, -1, self.code.n)
-        rows, k = drive.shape[1], self.config.ticks
-        rest, reset = LIFState(drive.new_zeros(rows, self.code.n)), drive.new_ones(1, rows, dtype=torch.bool)
+        count, k = drive.shape[1], self.config.ticks
+        rest, reset = LIFState(drive.new_zeros(count, self.code.n)), drive.new_ones(1, count, dtype=torch.bool)
         if probe is None:
             rate, _ = unroll(self.neuron, rest, drive, reset, ticks=k, hold=k, readout=1.0)
         else:
@@ -71,21 +111,24 @@ class Network(nn.Module):
             probe.record("spikes/1", spikes)
             probe.record("membrane/1", membranes)
             rate = spikes.mean(0, keepdim=True)
-        norm = rate.square().sum(-1, keepdim=True).sqrt() + 1e-9
-        return (rate / norm).reshape(*obs.shape[:-1], self.code.n)
-
-    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
-        active = self.activity(x.obs, probe)
-        if probe is not None:
-            probe.synapses("readout", self.readout.weight, active)
-        return self.readout(active), ()
-
-    def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        return self.readout(self.activity(xs.obs)), ()
+        return rate.reshape(*obs.shape[:-1], self.code.n)
 
 
-def code(config: Config, n_in: int) -> Grid | Scattered:
+class Given(nn.Module):
+    """Features that are the activities of a population."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def code(config: Config, n_in: int) -> Grid | Scattered | Given:
     """The cells of `config` over `n_in` features. Raises ValueError where their numbers do not fit."""
+    if not config.cells:
+        return Given(n_in)
     reach = config.reach * n_in if len(config.reach) == 1 else config.reach
     if len(reach) != n_in or len(config.cells) not in (1, n_in):
         raise ValueError(
@@ -93,5 +136,5 @@ def code(config: Config, n_in: int) -> Grid | Scattered:
         )
     if len(config.cells) == 1 and n_in > 1:
         draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        return Scattered(config.cells[0], n_in, draws, reach[0], config.width)
+        return Scattered(config.cells[0], n_in, draws, reach[0], config.width, config.columns, config.order)
     return Grid(config.cells, reach, config.width)

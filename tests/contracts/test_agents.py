@@ -38,7 +38,7 @@ def make(agent, network="mlp", space="discrete", seed=0, num_envs=3, network_set
 def weights(agent):
     """All that it has learned: the clock, which always goes on, and what is drawn once are none of it."""
     modules = agent.state_dict()["modules"]
-    fixed = ("clock.", "code.centres")
+    fixed = ("clock.", "code.centres", "code.looks")
     return [x.clone() for name, x in modules.items() if not any(part in name for part in fixed)]
 
 

@@ -29,6 +29,7 @@ VARIANTS = {
         {"neuron": "escape_noise", "memory": True},
         {"neuron": "alif", "memory": True, "constants": ("tau_adapt=20",)},
     ],
+    "cells": [{"linger": 5.0}, {"columns": 5, "order": 2, "cells": (20,)}, {"cells": ()}],
     "recurrent_spiking": [{"dale": True}, {"memory": False, "neuron": "plif"}, {"hidden": (20, 10)}],
     "spiking_conv": [{"memory": True, "neuron": "plif"}],
     "cnn": [{"channels": (5,), "kernel": (4,), "stride": (2,), "hidden": (10, 6)}],
