@@ -1,7 +1,7 @@
 """One step of plastic synapses: ours against the best in-place torch, torch.compile, and reading and writing both arrays.
 
-Every side changes the same w and e in place: the gated change, clamped, the eligibility, and the product with the next input; one
-modulator a row, one learning rate and one decay. That leaves torch its cheapest operations. `times_floor` is the time in
+Every side changes the same w and e in place: the gated change, clamped, the eligibility, and the product with the next input;
+one modulator a row, one learning rate and one decay, which leaves torch its cheapest operations. `times_floor` is the time in
 multiples of what a sign change of w and e takes, which reads and writes both once and does nothing else.
 """
 
@@ -116,34 +116,31 @@ class Synapses:
         self.e.neg_()
 
 
-def with_bmm(s: Synapses) -> None:
+def with_bmm(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
     """The same for a compiler, the product left to its library."""
-    changed(s)
-    s.y.copy_(torch.bmm(s.w, s.x_next.unsqueeze(2)).squeeze(2))
+    w.copy_((w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND))
+    e.copy_(DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1))
+    torch.bmm(w, x_next.unsqueeze(2), out=y.unsqueeze(2))
 
 
-def with_sum(s: Synapses) -> None:
+def with_sum(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
     """The same for a compiler, the product as a sum that it can fuse with what makes the weights."""
-    s.y.copy_((changed(s) * s.x_next.unsqueeze(1)).sum(2))
-
-
-def changed(s: Synapses) -> Tensor:
-    """The new weights, stored in w too, and e advanced."""
-    new = (s.w + LR * s.modulator.view(-1, 1, 1) * s.e).clamp(-BOUND, BOUND)
-    s.e.copy_(DECAY * s.e + s.signal.unsqueeze(2) * s.x.unsqueeze(1))
-    s.w.copy_(new)
-    return new
+    new = (w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND)
+    y.copy_((new * x_next.unsqueeze(1)).sum(2))
+    e.copy_(DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1))
+    w.copy_(new)
 
 
 def calls(s: Synapses) -> dict[str, Callable[[], Any]]:
     """What each side calls; a side has several forms where it depends on the shape which is fastest."""
     found: dict[str, Callable[[], Any]] = {"ours": s.ours, "torch baddbmm": s.torch_baddbmm, "torch addcmul": s.torch_addcmul}
+    tensors = s.w, s.e, s.x, s.signal, s.modulator, s.x_next, s.y
     torch.compiler.reset()  # or it would give up after eight shapes
     try:
-        for name, form in (("compile bmm", with_bmm), ("compile sum", with_sum)):
-            call = functools.partial(torch.compile(form, dynamic=False, fullgraph=True), s)
+        for form in (with_bmm, with_sum):
+            call = functools.partial(torch.compile(form, dynamic=False, fullgraph=True), *tensors)
             call()
-            found[name] = call
+            found[f"compile {form.__name__}"] = call
     except Exception as error:  # whatever a compiler that is missing or broken raises
         print(f"torch.compile is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
     return found | {"floor": s.floor}
