@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
-from bio_rl.bench import _report, damage, learning, neurons, worlds
+from bio_rl.bench import _report, damage, learning, neurons, plasticity, worlds
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
@@ -16,6 +16,7 @@ TINY = {
     "runner": ["--num-envs", "1", "--steps", "8", "--rollouts", "1", "--rounds", "2"],
     "worlds": ["--env", "Hopper-v5", "Bandit-v0", "--num-envs", "1", "32", "--rounds", "1", "--budget", "0.01"],
     "neurons": ["--shapes", "2", "3", "4", "5", "2", "--threads", "1", "--rounds", "1", "--seconds", "0.001"],
+    "plasticity": ["--shapes", "2", "3", "4", "--no-compile", "--threads", "1", "--rounds", "1", "--seconds", "0.001"],
     "ppo": ["--num-envs", "4", "--rollout", "16", "--minibatch", "32", "--epochs", "1", "--rounds", "1", "--updates", "1"],
 }
 
@@ -55,6 +56,7 @@ def test_an_unknown_bench_exits_with_2_and_names_the_nearest(capsys):
         (["worlds", "--env", "Blackjack-v1"], "no world of its own"),
         (["worlds", "--budget", "0"], "expected positive"),
         (["neurons", "--threads", "0"], "expected positive"),
+        (["plasticity", "--shapes", "2", "3", "0"], "expected positive"),
         (["learning", "--jobs", "0"], "--jobs is 0"),
         (["learning", "--network", "spikin"], "did you mean 'spiking'"),
     ],
@@ -131,6 +133,43 @@ def test_the_mean_over_shapes_takes_the_fastest_peer_of_each():
 
     found = neurons.means({"a": rounds(8.0, 1.0, 2.0), "b": rounds(9.0, 9.0, 3.0)})  # calls per second: 8/2 and 9/9
     assert found == {"vs_fastest_peer": 2.0, "vs_fastest_peer_min": 1.0, "vs_mlp": 0.5, "vs_mlp_min": 0.5}
+
+
+def test_all_sides_of_plasticity_compute_the_same():
+    def after(call) -> list[torch.Tensor]:
+        s = plasticity.Synapses(5, 3, 7, torch.device("cpu"))
+        call(s)
+        return [s.w, s.e, s.y]
+
+    forms = [lambda s, f=f: f(s.w, s.e, s.x, s.signal, s.modulator, s.x_next, s.y) for f in plasticity.FORMS]
+    forms += [lambda s, name=name: plasticity.calls(s)[name]() for name in ("ours", "torch baddbmm", "torch addcmul")]
+    reference, *others = map(after, forms)
+    assert len(others) == 4 and (reference[0].abs() == plasticity.BOUND).any() and (reference[2] != 0).all()
+    for other in others:
+        torch.testing.assert_close(other, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_plasticity_leaves_out_what_has_no_memory_or_no_compiler_and_says_so(monkeypatch, capsys):
+    def no_compiler(form, **settings):
+        raise RuntimeError("no C++ compiler\nlooked for g++")
+
+    monkeypatch.setattr(plasticity, "memory", lambda device: 1000.0)
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    flags = ["--shapes", "2", "3", "4", "8", "4", "4", "--threads", "1", "--rounds", "1", "--seconds", "0.001", "--json"]
+    cli.main(["plasticity", *flags])
+    printed = capsys.readouterr().out
+    assert "B8 4x4 is left out: it needs 0.0 GiB" in printed
+    assert "torch.compile is left out: RuntimeError: no C++ compiler\n" in printed
+    results = json.loads(printed.strip().splitlines()[-1])["results"]
+    assert results.keys() == {"B2 3x4"} and not any("compile" in name for name in results["B2 3x4"])
+
+
+def test_plasticity_compares_with_the_fastest_form_of_each_side():
+    speeds = {"ours": [8.0, 8.0], "torch a": [1.0, 4.0], "torch b": [2.0, 4.0], "compile c": [4.0, 4.0], "floor": [16.0, 16.0]}
+    found = plasticity.figures(_report.Rounds(speeds), moved=125e3)
+    assert found["vs_torch"] == 3.0 and found["vs_compile"] == 2.0 and found["times_floor"] == 2.0  # (8/2 + 8/4) / 2
+    assert found["forms"] == {"torch": "torch b", "compile": "compile c"}
+    assert found["ours_ms"] == 125.0 and found["gb_per_s"] == 0.002  # 2 x 125 kB in 125 ms
 
 
 def record(mean: float) -> dict:

@@ -43,6 +43,8 @@ class Settings(Shared):
     """(batch, post, pre), each shape in turn."""
     device: str = "cpu"
     """Of torch: cpu or cuda."""
+    compile: bool = True
+    """Also measure torch.compile, which needs a C++ compiler on the CPU."""
     threads: int = 2
     """Torch threads, and ours."""
     rounds: int = 11
@@ -67,7 +69,9 @@ def run(settings: Settings) -> dict[str, Any]:
             if 1.25 * need > free:
                 print(f"{case} is left out: it needs {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free")
                 continue
-            sides = {name: timer(call, settings.seconds, device) for name, call in calls(Synapses(*shape, device)).items()}
+            synapses = Synapses(*shape, device)
+            forms = calls(synapses) | (compiled(synapses) if settings.compile else {})
+            sides = {name: timer(call, settings.seconds, device) for name, call in forms.items()}
             results[case] = figures(interleave(sides, settings.rounds), need)
     return results
 
@@ -131,19 +135,27 @@ def with_sum(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor,
     w.copy_(new)
 
 
+FORMS = (with_bmm, with_sum)
+
+
 def calls(s: Synapses) -> dict[str, Callable[[], Any]]:
-    """What each side calls; a side has several forms where it depends on the shape which is fastest."""
-    found: dict[str, Callable[[], Any]] = {"ours": s.ours, "torch baddbmm": s.torch_baddbmm, "torch addcmul": s.torch_addcmul}
-    tensors = s.w, s.e, s.x, s.signal, s.modulator, s.x_next, s.y
+    """What each side calls; one has several forms where it depends on the shape which is fastest."""
+    return {"ours": s.ours, "torch baddbmm": s.torch_baddbmm, "torch addcmul": s.torch_addcmul, "floor": s.floor}
+
+
+def compiled(s: Synapses) -> dict[str, Callable[[], Any]]:
+    """The same of torch.compile; none, and said so, where that does not run."""
+    tensors, found = (s.w, s.e, s.x, s.signal, s.modulator, s.x_next, s.y), {}
     torch.compiler.reset()  # or it would give up after eight shapes
     try:
-        for form in (with_bmm, with_sum):
+        for form in FORMS:
             call = functools.partial(torch.compile(form, dynamic=False, fullgraph=True), *tensors)
             call()
             found[f"compile {form.__name__}"] = call
     except Exception as error:  # whatever a compiler that is missing or broken raises
         print(f"torch.compile is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
-    return found | {"floor": s.floor}
+        return {}
+    return found
 
 
 def timer(call: Callable[[], Any], seconds: float, device: torch.device) -> Callable[[], float]:
