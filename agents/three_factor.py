@@ -7,9 +7,8 @@
     μ_k ← μ_k + η x_k (o - μ_k)       the centres of cells that learn too (plasticity.instar)
 
 Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton & Anderson 1983; with
-spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018, §13.5. Dopamine for a decision comes with the
-value of what followed, at the next decision, and at once where an episode ends; a time limit bootstraps from the final
-observation.
+spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018, §13.5. Dopamine comes before the next decision; a
+time limit bootstraps from the final observation.
 """
 
 from __future__ import annotations
@@ -25,12 +24,11 @@ from torch import Tensor, nn
 from bio_rl import distributions
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
-from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.plasticity import instar
-from bio_rl.state import index
+from bio_rl.state import index, rows
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
 NETWORKS = ("cells",)
@@ -49,6 +47,14 @@ class Config:
     """Of the critic's: the share of the error that one step corrects."""
     anneal: float = 0.13
     """Both learning rates fall exponentially to this share of themselves over the run."""
+    value: float = 0.0
+    """V_0, expected of a state of which nothing is known; more than there is makes curious: what has been seen disappoints
+    (Frémaux 2013, eq. 4; Sutton & Barto 2018, §2.6)."""
+    hebbian: bool = False
+    """The winner's synapses grow with dopamine, and the others shrink, by as much at any confidence: s_j = 1[a = j] - 1/n in
+    place of 1[a = j] - π_j. It relearns after a reversal as fast as it learned; it needs a bound."""
+    bound: float = 0.0
+    """Weights stay within ± this; 0 for no bound."""
     brains: int = 1
     """Individuals side by side, each with weights of its own; environments are dealt out among them. Those of one brain share
     its weights, which change by the sum of what each asks for."""
@@ -76,10 +82,10 @@ class ThreeFactorState(NamedTuple):
     """The network's."""
     e: Tensor
     """[B, outputs + 1, N] eligibility, the critic's last."""
-    owed: Tensor
-    """[B] r - V of the last decision, whose dopamine comes with the value of what followed."""
-    open: Tensor
-    """[B] bool: the episode goes on, so that dopamine is still to come."""
+    x: Tensor
+    """[B, N] activity for the percept to come, where `ahead`: what dopamine needed it for, the next decision needs too."""
+    ahead: Tensor
+    """[B] bool: `cells` and `x` have seen the percept to come."""
 
 
 class Agent(nn.Module):
@@ -122,43 +128,43 @@ class Agent(nn.Module):
 
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
-        closed = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        return ThreeFactorState(self.cells.initial_state(batch), e, e.new_zeros(batch), closed)
+        x, ahead = e.new_zeros(batch, e.shape[-1]), torch.zeros(batch, dtype=torch.bool, device=self.device)
+        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead)
 
     @torch.no_grad()
     def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
-        x, cells = self.cells.active(self._see(percept), state.cells, probe)
-        state = state._replace(cells=cells)
-        y = self._read(x)
-        out, value = y[:, :-1], y[:, -1]
+        x, cells = state.x, state.cells
+        if not bool(state.ahead.all()):
+            x, cells = self.cells.active(self._see(percept), cells, probe)
+        elif probe is not None:
+            self.cells.rates(self.features(percept.obs), probe)
+        state = state._replace(cells=cells, ahead=torch.zeros_like(state.ahead))
+        out, value = self._read(x)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
         action = self.policy.sample(out, self.generator)
-        signal = torch.cat((self.policy.score(out, action), torch.ones_like(value).unsqueeze(-1)), -1)
+        signal = torch.cat((self._signal(out, action), torch.ones_like(value).unsqueeze(-1)), -1)
         return ActOut(action, {"x": x, "signal": signal, "value": value}, state)
 
     @torch.no_grad()
     def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
         c, steps = self.config, rollout.steps
         x, signal, value = (steps.extras[name][0] for name in ("x", "signal", "value"))
-        reward, valid = steps.reward[0], steps.valid[0]
-        rates = self.rates * c.anneal**self.clock.lived
-        cut, ended = valid & (steps.terminated[0] | steps.truncated[0]), 0
-        rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
-        fade, e = c.gamma * c.trace * state.open, state.e.clone()
-        plastic_step(self.weight, e, x, signal * valid.unsqueeze(-1), rpe, x, lr=rates, decay=fade)
+        valid, cut = steps.valid[0], steps.terminated[0] | steps.truncated[0]
+        ahead, cells = self.cells.active(self._see(rollout.next), state.cells)
+        beyond = self._read(ahead)[1]
         if bool(cut.any()):
-            ended = int(cut.sum())
-            beyond = self._beyond(index(steps, 0), state)
-            last = torch.where(cut, dopamine_rpe(reward, value, beyond, steps.terminated[0], c.gamma), 0.0)
-            plastic_step(self.weight, e, x, torch.zeros_like(signal), last, x, lr=rates, decay=1.0)
-            rpe = rpe + last
+            beyond = torch.where(cut, self._final(index(steps, 0), state), beyond)
+        rpe = dopamine_rpe(steps.reward[0], value, beyond, steps.terminated[0], c.gamma) * valid
+        fade = c.gamma * c.trace * ~steps.percept.reset[0]
+        e = rows(fade, state.e) * state.e + (signal * valid.unsqueeze(-1)).unsqueeze(-1) * x.unsqueeze(-2)
+        self._learn(rpe, e, self.rates * c.anneal**self.clock.lived)
         if c.cells_lr:
             self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
-        self.clock.count(int(valid.sum()), ended)
+        self.clock.count(int(valid.sum()), int((cut & valid).sum()))
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(state.cells, e, reward - value, valid & ~cut), metrics
+        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead)), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -171,11 +177,11 @@ class Agent(nn.Module):
     def _see(self, percept: Percept) -> Percept:
         return percept._replace(obs=self.features(percept.obs))
 
-    def _beyond(self, step: Transition, state: ThreeFactorState) -> Tensor:
+    def _final(self, step: Transition, state: ThreeFactorState) -> Tensor:
         """V [B] of the final observations, which leaves the state as it is."""
         never = torch.zeros_like(step.terminated)
         last = Percept(step.final_obs, step.action, step.reward, never, never)
-        return self._read(self.cells.active(self._see(last), state.cells)[0])[:, -1]
+        return self._read(self.cells.active(self._see(last), state.cells)[0])[1]
 
     def _move(self, x: Tensor, obs: Any) -> None:
         """Centres turn to what their cells answered for; brains share them, so theirs is the mean over brains."""
@@ -185,9 +191,24 @@ class Agent(nn.Module):
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0) / len(self.weight)
 
-    def _read(self, x: Tensor) -> Tensor:
-        """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(outputs [B, outputs], V [B]) of the activity [B, N]: row b is read by brain b mod G."""
         if len(self.weight) == 1:
-            return x @ self.weight[0].T
-        brains = torch.arange(len(x), device=x.device) % len(self.weight)
-        return torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
+            y = x @ self.weight[0].T
+        else:
+            brains = torch.arange(len(x), device=x.device) % len(self.weight)
+            y = torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
+        return y[:, :-1], y[:, -1] + self.config.value
+
+    def _signal(self, out: Tensor, action: Tensor) -> Tensor:
+        """[B, outputs]: what each output neuron tells its synapses about the decision."""
+        if self.config.hebbian:
+            return self.policy.score(torch.zeros_like(out), action)
+        return self.policy.score(out, action)
+
+    def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
+        """W ← W + η δ e, summed over the environments of a brain, within the bound."""
+        change = (rpe.unsqueeze(-1) * rates).unsqueeze(-1) * e
+        self.weight += change.unflatten(0, (-1, len(self.weight))).sum(0)
+        if self.config.bound:
+            self.weight.clamp_(-self.config.bound, self.config.bound)

@@ -75,7 +75,7 @@ class Network(nn.Module):
 
     def active(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """(x [B, N], state) of one decision."""
-        rate = self._rates(x.obs, probe)
+        rate = self.rates(x.obs, probe)
         if self.config.linger:
             check_batch(state, len(rate), "cells")
             keep = math.exp(-1.0 / self.config.linger)
@@ -98,7 +98,7 @@ class Network(nn.Module):
             out.append(y)
         return torch.stack(out), state
 
-    def _rates(self, obs: Tensor, probe: Probe | None) -> Tensor:
+    def rates(self, obs: Tensor, probe: Probe | None) -> Tensor:
         """Spikes per tick [..., N] of features [..., n_in]."""
         drive = (self.config.gain * self.code(obs)).reshape(1, -1, self.code.n)
         count, k = drive.shape[1], self.config.ticks
