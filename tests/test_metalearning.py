@@ -13,7 +13,7 @@ from bio_rl.modulators.acetylcholine import Acetylcholine
 from bio_rl.modulators.noradrenaline import Noradrenaline, inverse_temperature
 from bio_rl.modulators.serotonin import Serotonin, SerotoninState
 
-ROWS, REVERSAL, AFTER = 200, 1000, 50
+ROWS, REVERSAL, AFTER = 200, 800, 50
 
 
 def run(p, errors: list[float]):
@@ -48,70 +48,60 @@ def test_after_an_error_of_nothing_expected_noradrenaline_is_finite():
     assert 0.9 < run(Noradrenaline(initial=0.0), [0.0, 1.0])[0].item() < 1.0
 
 
-def bandit(p_best: float, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """(Acetylcholine, noradrenaline, reset) [decisions, ROWS] of learners of two arms that are swapped at REVERSAL."""
-    g, rows = torch.Generator().manual_seed(seed), torch.arange(ROWS)
+@pytest.fixture(scope="module")
+def bandits() -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+    """Of learners of two arms that are swapped at REVERSAL, where the better one pays nine times in ten, and where either pays
+    in half of all cases: (acetylcholine, noradrenaline, reset) [decisions, ROWS]."""
+    g, n = torch.Generator().manual_seed(0), 2 * ROWS
+    rows, p_best = torch.arange(n), torch.tensor([0.9, 0.5]).repeat_interleave(ROWS)
     ach, ne = Acetylcholine(), Noradrenaline()
-    s_ach, s_ne, q, seen = ach.init(ROWS), ne.init(ROWS), torch.zeros(ROWS, 2), []
+    s_ach, s_ne, q, seen = ach.init(n), ne.init(n), torch.zeros(n, 2), []
     for t in range(REVERSAL + AFTER):
         arm = torch.multinomial((5.0 * q).softmax(1), 1, generator=g)[:, 0]
         best = arm == (t >= REVERSAL)
-        reward = (torch.rand(ROWS, generator=g) < torch.where(best, p_best, 1.0 - p_best)).float()
+        reward = (torch.rand(n, generator=g) < torch.where(best, p_best, 1.0 - p_best)).float()
         error = reward - q[rows, arm]
         q[rows, arm] += 0.05 * error
         level, s_ach = ach.step(s_ach, error)
         surprise, reset, s_ne = ne.step(s_ne, error)
         seen.append((level, surprise, reset))
-    return tuple(torch.stack(x) for x in zip(*seen, strict=True))  # type: ignore[return-value]
+    found = [torch.stack(x) for x in zip(*seen, strict=True)]
+    return tuple((a[:, part], b[:, part], c[:, part]) for a, b, c in [found] for part in (slice(ROWS), slice(ROWS, n)))
 
 
-@pytest.fixture(scope="module")
-def reliable():
-    return bandit(0.9)
-
-
-@pytest.fixture(scope="module")
-def unreliable():
-    return bandit(0.5)
-
-
-def test_acetylcholine_falls_as_the_critic_learns_and_not_below_what_chance_leaves(reliable, unreliable):
-    learned, chance = reliable[0].mean(1), unreliable[0].mean(1)
+def test_acetylcholine_falls_as_the_critic_learns_and_not_below_what_chance_leaves(bandits):
+    learned, chance = (kind[0].mean(1) for kind in bandits)
     assert learned[0] > 0.9 and chance[0] > 0.9
     assert learned[REVERSAL - 1] == pytest.approx(0.18, abs=0.04)  # E|r - p| of a reward of p = 0.9 is 2 p (1 - p)
     assert chance[REVERSAL - 1] == pytest.approx(0.5, abs=0.04)
     assert learned[REVERSAL + 20] > 2.0 * learned[REVERSAL - 1]
 
 
-def test_noradrenaline_rises_after_a_reversal(reliable):
-    _, level, reset = reliable
+def test_noradrenaline_rises_after_a_reversal(bandits):
+    _, level, reset = bandits[0]
     before, after = slice(REVERSAL - AFTER, REVERSAL), slice(REVERSAL, REVERSAL + AFTER)
     assert level[before].mean() < 0.15 < 0.4 < level[REVERSAL + 10 : REVERSAL + 30].mean()
     assert reset[before].any(0).float().mean() < 0.15 and reset[after].any(0).float().mean() > 0.9
 
 
-def test_uncertainty_that_is_expected_is_no_surprise(unreliable):
-    ach, level, reset = unreliable
+def test_uncertainty_that_is_expected_is_no_surprise(bandits):
+    ach, level, reset = bandits[1]
     assert ach[-1].mean() > 0.45 and level[200:].mean() < 0.05 and not reset.any()
 
 
-def patience(gain: float, p: Serotonin, decisions: int = 4000, deaf: bool = False) -> Tensor:
-    """Horizons e^b [ROWS] at the end, where to wait for a reward that is twice as large and seven decisions away, which is done
-    the likelier the more it is worth, changes the reward per decision by `gain`; deaf: γ has no effect on what is done."""
-    g, s, reward = torch.Generator().manual_seed(0), p.init(ROWS), torch.full((ROWS,), 0.5)
-    for _ in range(decisions):
-        gamma, s = p.step(s, reward, g)
-        gamma = torch.full_like(gamma, 0.9) if deaf else gamma
-        wait = torch.rand(ROWS, generator=g) < torch.sigmoid(10.0 * (2.0 * gamma**7 - 1.0))
-        reward = 0.5 + gain * wait.float() + 0.1 * torch.randn(ROWS, generator=g)
-    return s.log_tau.exp()
-
-
 def test_serotonin_learns_to_wait_where_that_pays_and_not_where_it_does_not():
-    p = Serotonin()
-    longer, shorter, neither = (x.median() for x in (patience(0.5, p), patience(-0.5, p), patience(0.5, p, deaf=True)))
-    assert longer > 2.5 * p.tau and shorter < p.tau / 2.5
-    assert p.tau / 1.5 < neither < 1.5 * p.tau
+    # to wait for twice as much, seven decisions away, is done the likelier the more it is worth now; it earns more on average,
+    # or less, or more but what is done does not depend on γ
+    p, g, n = Serotonin(), torch.Generator().manual_seed(0), 3 * ROWS
+    gain, deaf = torch.tensor([0.5, -0.5, 0.5]).repeat_interleave(ROWS), torch.arange(n) >= 2 * ROWS
+    s, reward = p.init(n), torch.full((n,), 0.5)
+    for _ in range(3000):
+        gamma, s = p.step(s, reward, g)
+        worth = 2.0 * torch.where(deaf, 0.9, gamma) ** 7
+        wait = torch.rand(n, generator=g) < torch.sigmoid(10.0 * (worth - 1.0))
+        reward = 0.5 + gain * wait + 0.1 * torch.randn(n, generator=g)
+    longer, shorter, neither = s.log_tau.exp().view(3, ROWS).median(1).values
+    assert longer > 2.5 * p.tau and shorter < p.tau / 2.5 and p.tau / 1.5 < neither < 1.5 * p.tau
 
 
 def test_one_step_of_serotonin_by_hand():
