@@ -14,6 +14,7 @@ time limit bootstraps from the final observation.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from bio_rl import distributions
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
+from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
@@ -33,6 +35,9 @@ from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps,
 
 NETWORKS = ("cells",)
 """What it can teach: networks whose readout is all that learns."""
+DOPAMINE = ("rpe", "shuffled", "none")
+MOMENTS = 1024
+"""Of the past, from which shuffled dopamine is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,8 @@ class Config:
     place of 1[a = j] - π_j. It relearns after a reversal as fast as it learned; it needs a bound."""
     bound: float = 0.0
     """Weights stay within ± this; 0 for no bound."""
+    dopamine: str = "rpe"
+    """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment, or none."""
     brains: int = 1
     """Individuals side by side, each with weights of its own; environments are dealt out among them. Those of one brain share
     its weights, which change by the sum of what each asks for."""
@@ -73,6 +80,8 @@ class Config:
         for name in ("actor_lr", "critic_lr", "cells_lr"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected 0 or more")
+        if self.dopamine not in DOPAMINE:
+            raise ValueError(f"three_factor.dopamine is {self.dopamine!r}; {suggestion(self.dopamine, DOPAMINE)}")
         if self.brains < 1:
             raise ValueError(f"three_factor.brains is {self.brains}, expected at least 1")
 
@@ -116,6 +125,7 @@ class Agent(nn.Module):
             raise ValueError("three_factor.cells_lr moves scattered cells; cells.cells is a grid, which stays")
         del self.cells.readout  # the weights of every brain take its place
         self.weight = nn.Buffer(torch.zeros(config.brains, self.policy.n_out + 1, self.cells.code.n))
+        self.past = nn.Buffer(torch.zeros(MOMENTS if config.dopamine == "shuffled" else 0))
         self.clock = Clock(horizon)
         self.requires_grad_(False)
         self.to(device)
@@ -158,7 +168,11 @@ class Agent(nn.Module):
         rpe = dopamine_rpe(steps.reward[0], value, beyond, steps.terminated[0], c.gamma) * valid
         fade = c.gamma * c.trace * ~steps.percept.reset[0]
         e = rows(fade, state.e) * state.e + (signal * valid.unsqueeze(-1)).unsqueeze(-1) * x.unsqueeze(-2)
-        self._learn(rpe, e, self.rates * c.anneal**self.clock.lived)
+        if not math.isfinite(float(rpe.sum())):
+            raise ValueError(
+                "dopamine is NaN or infinite: the critic diverged; a lower three_factor.critic_lr or fewer environments help"
+            )
+        self._learn(self._dopamine(rpe), e, self.rates * c.anneal**self.clock.lived)
         if c.cells_lr:
             self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
@@ -205,6 +219,15 @@ class Agent(nn.Module):
         if self.config.hebbian:
             return self.policy.score(torch.zeros_like(out), action)
         return self.policy.score(out, action)
+
+    def _dopamine(self, rpe: Tensor) -> Tensor:
+        """[B] what gates plasticity."""
+        if self.config.dopamine == "rpe":
+            return rpe
+        if self.config.dopamine == "none":
+            return torch.zeros_like(rpe)
+        self.past = torch.cat((self.past, rpe))[-MOMENTS:]
+        return self.past[torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)]
 
     def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
         """W ← W + η δ e, summed over the environments of a brain, within the bound."""
