@@ -157,7 +157,7 @@ class Agent(nn.Module):
         out, actor = self.actor(self._see(percept), state.actor, probe)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state._replace(actor=actor))
-        action = self.policy.sample(out, self.generator)
+        action = self.policy.sample(out, self.policy.noise(out, self.generator))
         return ActOut(action, {"logp": self.policy.log_prob(out, action)}, state._replace(actor=actor))
 
     def update(self, rollout: Rollout, state: PPOState) -> tuple[PPOState, Metrics]:

@@ -70,6 +70,8 @@ class Config:
     exponentially to a hundredth over the run. 0 leaves them where they are."""
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
+    persist: float = 1.0
+    """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long straight ways."""
     log_std: float = -0.5
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
@@ -95,6 +97,8 @@ class ThreeFactorState(NamedTuple):
     """[B, N] activity for the percept to come, where `ahead`: what dopamine needed it for, the next decision needs too."""
     ahead: Tensor
     """[B] bool: `cells` and `x` have seen the percept to come."""
+    noise: Tensor
+    """[B, outputs] what exploration drew last."""
 
 
 class Agent(nn.Module):
@@ -139,7 +143,7 @@ class Agent(nn.Module):
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
         x, ahead = e.new_zeros(batch, e.shape[-1]), torch.zeros(batch, dtype=torch.bool, device=self.device)
-        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead)
+        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead, e.new_zeros(batch, self.policy.n_out))
 
     @torch.no_grad()
     def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
@@ -152,7 +156,8 @@ class Agent(nn.Module):
         out, value = self._read(x)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
-        action = self.policy.sample(out, self.generator)
+        noise = self._noise(out, state.noise, percept.reset)
+        state, action = state._replace(noise=noise), self.policy.sample(out, noise)
         signal = torch.cat((self._signal(out, action), torch.ones_like(value).unsqueeze(-1)), -1)
         return ActOut(action, {"x": x, "signal": signal, "value": value}, state)
 
@@ -178,7 +183,7 @@ class Agent(nn.Module):
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), int((cut & valid).sum()))
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead)), metrics
+        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead), state.noise), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -213,6 +218,14 @@ class Agent(nn.Module):
             brains = torch.arange(len(x), device=x.device) % len(self.weight)
             y = torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
         return y[:, :-1], y[:, -1] + self.config.value
+
+    def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
+        """[B, outputs]: drawn anew at every decision, or now and then."""
+        fresh = self.policy.noise(out, self.generator)
+        if self.config.persist <= 1.0:
+            return fresh
+        draw = torch.rand(reset.shape, generator=self.generator, device=self.device) * self.config.persist < 1.0
+        return torch.where((reset | draw).unsqueeze(-1), fresh, last)
 
     def _signal(self, out: Tensor, action: Tensor) -> Tensor:
         """[B, outputs]: what each output neuron tells its synapses about the decision."""

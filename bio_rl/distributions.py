@@ -19,7 +19,14 @@ class Distribution(Protocol):
 
     n_out: int
 
-    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor: ...
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        """What exploration draws for the outputs `out`, of their shape."""
+        ...
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        """The action that `noise` makes of `out`: a sample, where it was drawn for it."""
+        ...
+
     def mode(self, out: Tensor) -> Tensor: ...
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor: ...
     def entropy(self, out: Tensor) -> Tensor: ...
@@ -55,8 +62,11 @@ class Categorical(nn.Module):
         super().__init__()
         self.n_out = n
 
-    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
-        return (out + gumbel(out, generator)).argmax(-1)
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return gumbel(out, generator)
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        return (out + noise).argmax(-1)
 
     def mode(self, out: Tensor) -> Tensor:
         return out.argmax(-1)
@@ -81,9 +91,11 @@ class MultiCategorical(nn.Module):
         self.choices, self.n_out = choices, sum(choices)
         self.parts = [Categorical(n) for n in choices]
 
-    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
-        noisy = out + gumbel(out, generator)
-        return self.mode(noisy)
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return gumbel(out, generator)
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        return self.mode(out + noise)
 
     def mode(self, out: Tensor) -> Tensor:
         return torch.stack([part.argmax(-1) for part in out.split(self.choices, -1)], -1)
@@ -107,9 +119,11 @@ class Bernoulli(nn.Module):
         super().__init__()
         self.n_out = n
 
-    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
-        draw = torch.empty_like(out).uniform_(generator=generator)
-        return (draw < out.sigmoid()).to(torch.int64)
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.empty_like(out).uniform_(generator=generator)
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        return (noise < out.sigmoid()).to(torch.int64)
 
     def mode(self, out: Tensor) -> Tensor:
         return (out > 0).to(torch.int64)
@@ -134,8 +148,11 @@ class DiagonalGaussian(nn.Module):
         self.n_out = n
         self.log_std = nn.Parameter(torch.full((n,), float(log_std)))
 
-    def sample(self, out: Tensor, generator: torch.Generator) -> Tensor:
-        return out + self.log_std.exp() * torch.empty_like(out).normal_(generator=generator)
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        return torch.empty_like(out).normal_(generator=generator)
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        return out + self.log_std.exp() * noise
 
     def mode(self, out: Tensor) -> Tensor:
         return out

@@ -60,10 +60,18 @@ PAIRS = [
 
 @pytest.mark.parametrize(("ours", "reference"), PAIRS)
 def test_distributions_equal_torchs(ours, reference):
-    action = ours.sample(OUT, torch.Generator().manual_seed(0))
+    action = ours.sample(OUT, ours.noise(OUT, torch.Generator().manual_seed(0)))
     wanted = reference.log_prob(action.float() if isinstance(ours, distributions.Bernoulli) else action)
     torch.testing.assert_close(ours.log_prob(OUT, action), wanted)
     torch.testing.assert_close(ours.entropy(OUT), reference.entropy())
+
+
+@pytest.mark.parametrize("ours", [*(ours for ours, _ in PAIRS), distributions.MultiCategorical([3, 1])])
+def test_the_score_is_the_gradient_of_the_log_probability_by_the_outputs(ours):
+    out = OUT.clone().requires_grad_()
+    action = ours.sample(OUT, ours.noise(OUT, torch.Generator().manual_seed(2)))
+    (wanted,) = torch.autograd.grad(ours.log_prob(out, action).sum(), out)
+    torch.testing.assert_close(ours.score(OUT, action).detach(), wanted)
 
 
 def test_multicategorical_is_the_product_of_its_parts():
@@ -77,7 +85,8 @@ def test_multicategorical_is_the_product_of_its_parts():
 
 def test_categorical_samples_have_the_softmax_frequencies():
     out = torch.tensor([0.0, 1.0, 2.0]).expand(20_000, 3)
-    drawn = distributions.Categorical(3).sample(out, torch.Generator().manual_seed(0))
+    ours = distributions.Categorical(3)
+    drawn = ours.sample(out, ours.noise(out, torch.Generator().manual_seed(0)))
     frequency = np.bincount(drawn.numpy(), minlength=3) / 20_000
     np.testing.assert_allclose(frequency, torch.tensor([0.0, 1.0, 2.0]).softmax(0).numpy(), atol=0.01)
 
