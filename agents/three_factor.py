@@ -129,7 +129,8 @@ class Agent(nn.Module):
             raise ValueError("three_factor.cells_lr moves scattered cells; cells.cells is a grid, which stays")
         del self.cells.readout  # the weights of every brain take its place
         self.weight = nn.Buffer(torch.zeros(config.brains, self.policy.n_out + 1, self.cells.code.n))
-        self.past = nn.Buffer(torch.zeros(MOMENTS if config.dopamine == "shuffled" else 0))
+        if config.dopamine == "shuffled":
+            self.past = nn.Buffer(torch.zeros(MOMENTS))
         self.clock = Clock(horizon)
         self.requires_grad_(False)
         self.to(device)
