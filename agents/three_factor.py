@@ -27,6 +27,7 @@ from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
 from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe
+from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.plasticity import instar
@@ -36,6 +37,7 @@ from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps,
 NETWORKS = ("cells",)
 """What it can teach: networks whose readout is all that learns."""
 DOPAMINE = ("rpe", "shuffled", "none")
+NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.8)
 MOMENTS = 1024
 """Of the past, from which shuffled dopamine is drawn."""
 
@@ -70,6 +72,9 @@ class Config:
     exponentially to a hundredth over the run. 0 leaves them where they are."""
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
+    let_go: float = 0.0
+    """Share of its weights that a brain gives up when noradrenaline says that the world has changed: when prediction errors have
+    become five times what they were (Bouret & Sara 2005, network reset). 0 never does."""
     persist: float = 1.0
     """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long straight ways."""
     log_std: float = -0.5
@@ -99,6 +104,7 @@ class ThreeFactorState(NamedTuple):
     """[B] bool: `cells` and `x` have seen the percept to come."""
     noise: Tensor
     """[B, outputs] what exploration drew last."""
+    surprise: NoradrenalineState
 
 
 class Agent(nn.Module):
@@ -144,7 +150,8 @@ class Agent(nn.Module):
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
         x, ahead = e.new_zeros(batch, e.shape[-1]), torch.zeros(batch, dtype=torch.bool, device=self.device)
-        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead, e.new_zeros(batch, self.policy.n_out))
+        noise, surprise = e.new_zeros(batch, self.policy.n_out), NORADRENALINE.init(batch, self.device)
+        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead, noise, surprise)
 
     @torch.no_grad()
     def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
@@ -183,8 +190,9 @@ class Agent(nn.Module):
             self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), int((cut & valid).sum()))
+        surprise = self._surprised(rpe, state.surprise) if c.let_go else state.surprise
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead), state.noise), metrics
+        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead), state.noise, surprise), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -242,6 +250,14 @@ class Agent(nn.Module):
             return torch.zeros_like(rpe)
         self.past = torch.cat((self.past, rpe))[-MOMENTS:]
         return self.past[torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)]
+
+    def _surprised(self, rpe: Tensor, before: NoradrenalineState) -> NoradrenalineState:
+        """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a brain's environments."""
+        _, reset, after = NORADRENALINE.step(before, rpe)
+        if bool(reset.any()):
+            share = reset.to(rpe.dtype).unflatten(0, (-1, len(self.weight))).mean(0)
+            self.weight *= (1.0 - self.config.let_go * share).view(-1, 1, 1)
+        return after
 
     def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
         """W ← W + η δ e, summed over the environments of a brain, within the bound."""
