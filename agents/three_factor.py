@@ -26,12 +26,13 @@ from bio_rl import distributions
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
 from bio_rl.discovery import suggestion
+from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.plasticity import instar
-from bio_rl.state import index, rows
+from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
 NETWORKS = ("cells",)
@@ -73,8 +74,8 @@ class Config:
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
     let_go: float = 0.0
-    """Share of its weights that a brain gives up when noradrenaline says that the world has changed: when prediction errors have
-    become five times what they were (Bouret & Sara 2005, network reset). 0 never does."""
+    """Share of its weights that a brain gives up when noradrenaline says that the world has changed: when prediction errors
+    have become five times what they were (Bouret & Sara 2005, network reset). 0 never does."""
     persist: float = 1.0
     """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long straight ways."""
     log_std: float = -0.5
@@ -99,9 +100,11 @@ class ThreeFactorState(NamedTuple):
     e: Tensor
     """[B, outputs + 1, N] eligibility, the critic's last."""
     x: Tensor
-    """[B, N] activity for the percept to come, where `ahead`: what dopamine needed it for, the next decision needs too."""
+    """[B, N] activity for the percept to come, where `ahead`: dopamine needed it, and so does the next decision."""
+    y: Tensor
+    """[B, outputs + 1] and what the weights make of it."""
     ahead: Tensor
-    """[B] bool: `cells` and `x` have seen the percept to come."""
+    """[B] bool: `cells`, `x` and `y` have seen the percept to come."""
     noise: Tensor
     """[B, outputs] what exploration drew last."""
     surprise: NoradrenalineState
@@ -149,19 +152,20 @@ class Agent(nn.Module):
 
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
-        x, ahead = e.new_zeros(batch, e.shape[-1]), torch.zeros(batch, dtype=torch.bool, device=self.device)
+        x, ahead = torch.zeros_like(e[:, 0]), torch.zeros(batch, dtype=torch.bool, device=self.device)
         noise, surprise = e.new_zeros(batch, self.policy.n_out), NORADRENALINE.init(batch, self.device)
-        return ThreeFactorState(self.cells.initial_state(batch), e, x, ahead, noise, surprise)
+        return ThreeFactorState(self.cells.initial_state(batch), e, x, torch.zeros_like(e[:, :, 0]), ahead, noise, surprise)
 
     @torch.no_grad()
     def act(self, percept: Percept, state: ThreeFactorState, explore: bool = True, probe: Probe | None = None) -> ActOut:
-        x, cells = state.x, state.cells
+        x, y, cells = state.x, state.y, state.cells
         if not bool(state.ahead.all()):
             x, cells = self.cells.active(self._see(percept), cells, probe)
+            y = self._read(x)
         elif probe is not None:
             self.cells.rates(self.features(percept.obs), probe)
         state = state._replace(cells=cells, ahead=torch.zeros_like(state.ahead))
-        out, value = self._read(x)
+        out, value = y[:, :-1], y[:, -1] + self.config.value
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
         noise = self._noise(out, state.noise, percept.reset)
@@ -175,24 +179,30 @@ class Agent(nn.Module):
         x, signal, value = (steps.extras[name][0] for name in ("x", "signal", "value"))
         valid, cut = steps.valid[0], steps.terminated[0] | steps.truncated[0]
         ahead, cells = self.cells.active(self._see(rollout.next), state.cells)
-        beyond = self._read(ahead)[1]
+        beyond = self._value(ahead)
         if bool(cut.any()):
             beyond = torch.where(cut, self._final(index(steps, 0), state), beyond)
         rpe = dopamine_rpe(steps.reward[0], value, beyond, steps.terminated[0], c.gamma) * valid
         fade = c.gamma * c.trace * ~steps.percept.reset[0]
-        e = rows(fade, state.e) * state.e + (signal * valid.unsqueeze(-1)).unsqueeze(-1) * x.unsqueeze(-2)
         if not math.isfinite(float(rpe.sum())):
             raise ValueError(
                 "dopamine is NaN or infinite: the critic diverged; a lower three_factor.critic_lr or fewer environments help"
             )
-        self._learn(self._dopamine(rpe), e, self.rates * c.anneal**self.clock.lived)
+        e, rates, bound = state.e.clone(), self.rates * c.anneal**self.clock.lived, c.bound or None
+        gate, seen = self._dopamine(rpe), signal * valid.unsqueeze(-1)
+        y = plastic_step(
+            self.weight, e, x, seen, gate, ahead, lr=rates, decay=fade, w_min=-bound if bound else None, w_max=bound
+        )
         if c.cells_lr:
             self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), int((cut & valid).sum()))
-        surprise = self._surprised(rpe, state.surprise) if c.let_go else state.surprise
+        surprise = state.surprise
+        if c.let_go:
+            surprise = self._surprised(rpe, surprise)
+            y = self._read(ahead)
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
-        return ThreeFactorState(cells, e, ahead, torch.ones_like(state.ahead), state.noise, surprise), metrics
+        return ThreeFactorState(cells, e, ahead, y, torch.ones_like(state.ahead), state.noise, surprise), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}
@@ -209,7 +219,7 @@ class Agent(nn.Module):
         """V [B] of the final observations, which leaves the state as it is."""
         never = torch.zeros_like(step.terminated)
         last = Percept(step.final_obs, step.action, step.reward, never, never)
-        return self._read(self.cells.active(self._see(last), state.cells)[0])[1]
+        return self._value(self.cells.active(self._see(last), state.cells)[0])
 
     def _move(self, x: Tensor, obs: Any) -> None:
         """Centres turn to what their cells answered for; brains share them, so theirs is the mean over brains."""
@@ -219,14 +229,22 @@ class Agent(nn.Module):
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0) / len(self.weight)
 
-    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(outputs [B, outputs], V [B]) of the activity [B, N]: row b is read by brain b mod G."""
+    def _read(self, x: Tensor) -> Tensor:
+        """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""
         if len(self.weight) == 1:
-            y = x @ self.weight[0].T
-        else:
-            brains = torch.arange(len(x), device=x.device) % len(self.weight)
-            y = torch.bmm(self.weight[brains], x.unsqueeze(-1)).squeeze(-1)
-        return y[:, :-1], y[:, -1] + self.config.value
+            return x @ self.weight[0].T
+        return torch.bmm(self._of_rows(self.weight, len(x)), x.unsqueeze(-1)).squeeze(-1)
+
+    def _value(self, x: Tensor) -> Tensor:
+        """V [B], what the critic's neuron makes of the activity [B, N]."""
+        critic = self.weight[:, -1]
+        if len(critic) == 1:
+            return x @ critic[0] + self.config.value
+        return (self._of_rows(critic, len(x)) * x).sum(-1) + self.config.value
+
+    def _of_rows(self, each: Tensor, batch: int) -> Tensor:
+        """[B, ...] of what each brain has [G, ...]."""
+        return each[torch.arange(batch, device=each.device) % len(each)] if batch != len(each) else each
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
         """[B, outputs]: drawn anew at every decision, or now and then."""
@@ -258,10 +276,3 @@ class Agent(nn.Module):
             share = reset.to(rpe.dtype).unflatten(0, (-1, len(self.weight))).mean(0)
             self.weight *= (1.0 - self.config.let_go * share).view(-1, 1, 1)
         return after
-
-    def _learn(self, rpe: Tensor, e: Tensor, rates: Tensor) -> None:
-        """W ← W + η δ e, summed over the environments of a brain, within the bound."""
-        change = (rpe.unsqueeze(-1) * rates).unsqueeze(-1) * e
-        self.weight += change.unflatten(0, (-1, len(self.weight))).sum(0)
-        if self.config.bound:
-            self.weight.clamp_(-self.config.bound, self.config.bound)

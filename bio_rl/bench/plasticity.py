@@ -106,13 +106,13 @@ class Synapses:
         self.w.addcmul_(self.gate, self.e).clamp_(-BOUND, BOUND)
 
     def torch_baddbmm(self) -> None:
-        self.change()
         torch.baddbmm(self.e, self.signal.unsqueeze(2), self.x.unsqueeze(1), beta=DECAY, out=self.e)
+        self.change()
         torch.bmm(self.w, self.x_next.unsqueeze(2), out=self.y.unsqueeze(2))
 
     def torch_addcmul(self) -> None:
-        self.change()
         self.e.mul_(DECAY).addcmul_(self.signal.unsqueeze(2), self.x.unsqueeze(1))
+        self.change()
         torch.bmm(self.w, self.x_next.unsqueeze(2), out=self.y.unsqueeze(2))
 
     def floor(self) -> None:
@@ -122,16 +122,17 @@ class Synapses:
 
 def with_bmm(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
     """The same for a compiler, the product left to its library."""
-    w.copy_((w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND))
     e.copy_(DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1))
+    w.copy_((w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND))
     torch.bmm(w, x_next.unsqueeze(2), out=y.unsqueeze(2))
 
 
 def with_sum(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
     """The same for a compiler, the product as a sum that it can fuse with what makes the weights."""
-    new = (w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND)
+    trace = DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1)
+    new = (w + LR * modulator.view(-1, 1, 1) * trace).clamp(-BOUND, BOUND)
     y.copy_((new * x_next.unsqueeze(1)).sum(2))
-    e.copy_(DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1))
+    e.copy_(trace)
     w.copy_(new)
 
 

@@ -52,10 +52,10 @@ def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
     for j in range(len(y)):
         row, product = j * pre, np.float32(0.0)
         for i in range(pre):
-            old = e[row + i]
-            new = _clamped(w[row + i] + gate[j] * old, w_min, w_max)
+            trace = decay * e[row + i] + signal[j] * x[i]
+            new = _clamped(w[row + i] + gate[j] * trace, w_min, w_max)
+            e[row + i] = trace
             w[row + i] = new
-            e[row + i] = decay * old + signal[j] * x[i]
             product += new * x_next[i]
         y[j] = product
 
@@ -67,9 +67,9 @@ def _add(change, e, x, gate, signal, decay):
     for j in range(len(gate)):
         row = j * pre
         for i in range(pre):
-            old = e[row + i]
-            change[row + i] += gate[j] * old
-            e[row + i] = decay * old + signal[j] * x[i]
+            trace = decay * e[row + i] + signal[j] * x[i]
+            change[row + i] += gate[j] * trace
+            e[row + i] = trace
 
 
 @_jit

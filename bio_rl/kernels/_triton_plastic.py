@@ -26,16 +26,17 @@ _PROGRAMS = 1024
 
 
 @triton.jit
-def _old_and_new(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS: tl.constexpr):
-    """The eligibility of synapses j [ROWS], i [COLUMNS] of batch row b as it was; the new one is written."""
+def _eligibility(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS: tl.constexpr):
+    """The new eligibility of synapses j [ROWS], i [COLUMNS] of batch row b, which is written."""
     at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
     if DECAYS:
         decay = tl.load(decay_ptr + b)
     old = tl.load(e_ptr + at, mask=here, other=0.0)
     signal = tl.load(signal_ptr + b * post + j, mask=j < post, other=0.0)
     x = tl.load(x_ptr + b * pre + i, mask=i < pre, other=0.0)
-    tl.store(e_ptr + at, decay * old + signal[:, None] * x[None, :], mask=here)
-    return old
+    new = decay * old + signal[:, None] * x[None, :]
+    tl.store(e_ptr + at, new, mask=here)
+    return new
 
 
 @triton.jit
@@ -62,7 +63,7 @@ def _own(
         here = (j < post)[:, None] & (i < pre)[None, :]
         at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
         w = tl.load(w_ptr + at, mask=here, other=0.0)
-        w += gate[:, None] * _old_and_new(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS)
+        w += gate[:, None] * _eligibility(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS)
         w = tl.where(w < w_min, w_min, w)  # not maximum and minimum, which lose a NaN
         w = tl.where(w > w_max, w_max, w)
         tl.store(w_ptr + at, w, mask=here)
@@ -85,8 +86,8 @@ def _shared(
     change = tl.zeros([ROWS, COLUMNS], tl.float32)
     for k in range(part * share, tl.minimum((part + 1) * share, batch // groups)):
         b = k * groups + g
-        old = _old_and_new(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS)
-        change += _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)[:, None] * old
+        e = _eligibility(e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS)
+        change += _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)[:, None] * e
     at = (tl.cast(part * groups + g, tl.int64) * post + j)[:, None] * pre + i[None, :]
     tl.store(part_ptr + at, change, mask=here)
 

@@ -1,16 +1,14 @@
-"""One step of plastic synapses in one pass over memory: the gated change, the eligibility, and the next product.
+"""One step of plastic synapses in one pass over memory: the eligibility, the gated change, and the next product.
 
-    w ← clamp(w + η_j m_j e, w_min, w_max)       the modulator m finds the eligibility as it was at the last call
-    e ← κ e + signal_j x_i                        then the newest decision is remembered: three_factor's trace, x as it is given
+    e ← κ e + signal_j x_i                        the decision is remembered: three_factor's trace, x as it is given
+    w ← clamp(w + η_j m_j e, w_min, w_max)        the modulator says what it was worth
     y_j = Σ_i w_ji x'_i                           and the new weights look at the next input
 
-The order is that of an agent that learns online and calls this once a decision. At decision t it holds x_{t-1}, the signal of
-the action it took on it, and δ_{t-2}; it sees x' = x_t and gets y_t, from which it draws the next action and the value that
-completes δ_{t-1} = r_{t-1} + γ V(x_t) - V(x_{t-1}) for the next call. Each change is thus made with the eligibility of its own
-decision, one decision later than the earliest possible. (To make it at once, e must be updated before w, and V(x_t) be known
-before both: a second pass, if only over the critic's row.) κ is 0 for a row whose episode ended before the new decision: the
-last δ of that episode still reaches its e, and the next e starts from nothing. Actor and critic are neurons of one layer, each
-with a learning rate η_j and a modulator m_j of its own. A trace of x or another input goes in as x.
+The order is that of an agent that learns online and calls this once a decision: x and the signal are of the decision just made,
+x' is the input that it led to. The modulator is there already: δ = r + γ V(x') - V(x) takes the critic's row of the old
+weights and nothing else of this. κ is 0 for a row whose episode began with the decision: nothing before it is eligible. Actor
+and critic are neurons of one layer, each with a learning rate η_j and a modulator m_j of its own. A trace of x or another input
+goes in as x.
 """
 
 from __future__ import annotations
@@ -65,10 +63,9 @@ def reference(
     """The equations, an operation at a time; arguments as `plastic_step` takes them."""
     w = w.view(-1, *e.shape[1:])
     each = (lr * modulator.view(len(e), -1)).expand_as(signal)
-    change = gate(each, e).view(-1, *w.shape).sum(0)
     e *= decay.view(-1, 1, 1) if isinstance(decay, Tensor) else decay
     e += outer(signal, x)
-    return settle(w, change, w_min, w_max, x_next, out)
+    return settle(w, gate(each, e).view(-1, *w.shape).sum(0), w_min, w_max, x_next, out)
 
 
 @torch.no_grad()
