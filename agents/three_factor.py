@@ -164,6 +164,8 @@ class Agent(nn.Module):
             y = self._read(x)
         elif probe is not None:
             self.cells.rates(self.features(percept.obs), probe)
+        if probe is not None:
+            probe.synapses("readout", self.weight[0], x)
         state = state._replace(cells=cells, ahead=torch.zeros_like(state.ahead))
         out, value = y[:, :-1], y[:, -1] + self.config.value
         if not explore:

@@ -165,7 +165,7 @@ def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str,
     try:
         counts[experiment.run.network] = operations(record(trained.agent, env, FINAL_SEED, decisions).probe, 1)
         if experiment.run.network != "mlp" and not experiment.network.image:
-            plain = replace(config.replace_run(experiment, network="mlp"), network=Blueprint.default("mlp"))
+            plain = replace(config.experiment(experiment.run.env, network="mlp"), network=Blueprint.default("mlp"))
             counts["mlp"] = operations(record(make_agent(plain, env), env, FINAL_SEED, 1).probe, 1)
     finally:
         env.close()
