@@ -67,11 +67,12 @@ class Network(nn.Module):
         self.config = config
         self.code = code(config, n_in)
         self.neuron = LIF(tau_mem=config.tau_mem, v_reset=None)
+        self.silence = nn.Buffer(torch.zeros(self.code.n), persistent=False)
         self.readout = orthogonal(nn.Linear(self.code.n, n_out), out_gain)
 
     def initial_state(self, batch: int) -> tuple[Tensor] | tuple[()]:
         """The lingering activity [B, N], where there is any."""
-        return (self.readout.weight.new_zeros(batch, self.code.n),) if self.config.linger else ()
+        return (self.silence.repeat(batch, 1),) if self.config.linger else ()
 
     def active(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """(x [B, N], state) of one decision."""
