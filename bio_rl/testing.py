@@ -1,11 +1,13 @@
-"""Public checkers: hold your own environments to the contracts that the agents rely on."""
+"""Public checkers: hold your own environments and local learners to the contracts that the rest relies on."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
 
@@ -257,3 +259,14 @@ def _assert_same(a: Any, b: Any, what: str) -> None:
     assert left.keys() == right.keys(), f"{what} differ in their keys: {sorted(left.keys() ^ right.keys())}"
     for path, value in left.items():
         assert _equal(value, right[path]), f"{what} differ at {path}: {value} and {right[path]}"
+
+
+@contextmanager
+def no_autograd() -> Iterator[None]:
+    """Within it, a computation that a gradient could flow back through raises AssertionError: a local learner prepares none."""
+
+    def refuse(_: Any) -> Any:
+        raise AssertionError("autograd keeps a tensor for a backward pass; a local rule has no use for one")
+
+    with torch.autograd.graph.saved_tensors_hooks(refuse, refuse):
+        yield
