@@ -129,9 +129,9 @@ def test_a_brain_lets_go_of_its_weights_when_errors_are_suddenly_larger():
     runner = make("tests.worlds:Clock-v0", 1, world={"length": 2}, critic_lr=0.0, actor_lr=0.0, let_go=1.0)
     runner.agent.weight[:] = 0.01
     state = runner.life.state
-    quiet, loud = torch.tensor([0.01]), torch.tensor([50.0])
+    quiet, loud = torch.tensor([0.01]), torch.tensor([500.0])
     surprise = state.surprise
-    for _ in range(8_000):
+    for _ in range(10_000):
         surprise = runner.agent._surprised(quiet, surprise)
     assert runner.agent.weight.abs().min() > 0
     runner.agent._surprised(loud, surprise)
