@@ -34,6 +34,10 @@ class Distribution(Protocol):
         """∂ log π(action) / ∂ out [..., n_out]: which way each output would have to move for the action to become likelier."""
         ...
 
+    def entropy_score(self, out: Tensor) -> Tensor:
+        """∂ entropy / ∂ out [..., n_out]."""
+        ...
+
 
 def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCategorical | Bernoulli | DiagonalGaussian:
     """The distribution over actions of `space`. Raises ValueError for a space that none can serve."""
@@ -82,6 +86,10 @@ class Categorical(nn.Module):
         """1[k = a] - π_k."""
         return nn.functional.one_hot(action, self.n_out) - out.softmax(-1)
 
+    def entropy_score(self, out: Tensor) -> Tensor:
+        """-π_k (log π_k + H)."""
+        return -out.softmax(-1) * (out.log_softmax(-1) + self.entropy(out).unsqueeze(-1))
+
 
 class MultiCategorical(nn.Module):
     """Independent softmaxes over n_1, n_2, … choices; actions [..., A] int64."""
@@ -111,6 +119,9 @@ class MultiCategorical(nn.Module):
         parts = zip(self.parts, out.split(self.choices, -1), action.unbind(-1), strict=True)
         return torch.cat([p.score(o, a) for p, o, a in parts], -1)
 
+    def entropy_score(self, out: Tensor) -> Tensor:
+        return torch.cat([p.entropy_score(o) for p, o in zip(self.parts, out.split(self.choices, -1), strict=True)], -1)
+
 
 class Bernoulli(nn.Module):
     """n independent coins; actions [..., n] int64 in {0, 1}."""
@@ -138,6 +149,10 @@ class Bernoulli(nn.Module):
     def score(self, out: Tensor, action: Tensor) -> Tensor:
         """a - σ(out)."""
         return action - out.sigmoid()
+
+    def entropy_score(self, out: Tensor) -> Tensor:
+        """-out σ(out) σ(-out)."""
+        return -out * out.sigmoid() * (-out).sigmoid()
 
 
 class DiagonalGaussian(nn.Module):
@@ -168,3 +183,7 @@ class DiagonalGaussian(nn.Module):
     def score(self, out: Tensor, action: Tensor) -> Tensor:
         """(a - μ) / σ²."""
         return (action - out) * (-2.0 * self.log_std).exp()
+
+    def entropy_score(self, out: Tensor) -> Tensor:
+        """0: σ is no output."""
+        return torch.zeros_like(out)

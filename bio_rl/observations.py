@@ -59,18 +59,21 @@ class Features(nn.Module):
     Box: normalised and flattened, with running statistics in the state dict (`RunningNorm`) where `normalise`. Discrete and
     short MultiDiscrete: one-hot. MultiBinary: flattened. Box of bytes or bits [H, W, C] or [C, H, W]: a `Picture`. Box of
     integers [J] with common bounds and long MultiDiscrete: `Tokens`. Dict of these: its numbers in one vector, in the order
-    of its keys, then its pictures and tokens. Raises ValueError for other spaces.
+    of its keys, then its pictures and tokens. With `flatten` a picture becomes numbers from 0 to 1, for learners that have no
+    encoder. Raises ValueError for other spaces.
     """
 
-    def __init__(self, space: gym.Space, normalise: bool) -> None:
+    def __init__(self, space: gym.Space, normalise: bool, flatten: bool = False) -> None:
         super().__init__()
         self.norm: RunningNorm | None = None
         self.raw = _picture(space) or _tokens(space)
         self.keys: tuple[str, ...] = ()
-        self.choices = 0
+        self.choices, self.high = 0, 0.0
         self.size: int | Mixed
         if isinstance(space, spaces.Dict) and space.spaces:
-            self._open(space, normalise)
+            self._open(space, normalise, flatten)
+        elif flatten and isinstance(self.raw, Picture):
+            self.shape, self.size, self.high, self.raw = space.shape, math.prod(space.shape), self.raw.high, None
         elif self.raw is not None:
             self.size = Mixed(0, (self.raw,), ("",))
         elif isinstance(space, spaces.Discrete):
@@ -95,6 +98,8 @@ class Features(nn.Module):
         if self.choices:
             return self._one_hot(obs)
         flat = self._flat(obs)
+        if self.high:
+            return flat / self.high
         return self.norm(flat) if self.norm is not None else flat
 
     def update(self, obs: Any, valid: Tensor) -> None:
@@ -104,13 +109,13 @@ class Features(nn.Module):
         if self.norm is not None:
             self.norm.update(self._flat(obs), valid)
 
-    def _open(self, space: spaces.Dict, normalise: bool) -> None:
+    def _open(self, space: spaces.Dict, normalise: bool, flatten: bool) -> None:
         """Serve each entry of a dictionary by features of its own."""
         nested = [key for key, part in space.spaces.items() if isinstance(part, spaces.Dict)]
         if nested:
             raise ValueError(f"observation space {space} cannot be served: {nested[0]!r} is a Dict within a Dict; flatten it")
         self.keys = tuple(space.spaces)
-        self.parts = nn.ModuleList(Features(part, normalise) for part in space.spaces.values())
+        self.parts = nn.ModuleList(Features(part, normalise, flatten) for part in space.spaces.values())
         flat = sum(part.size for part in self.parts if part.raw is None)
         raw = [(key, part.raw) for key, part in zip(self.keys, self.parts, strict=True) if part.raw is not None]
         self.size = Mixed(flat, tuple(r for _, r in raw), tuple(key for key, _ in raw)) if raw else flat

@@ -1,14 +1,16 @@
 """Surrogate derivatives of the spike function  z = H(x),  x = v - v_threshold.
 
-| name         | dz/dx                         | source                                             |
-|--------------|-------------------------------|----------------------------------------------------|
-| atan         | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)              |
-| fast_sigmoid | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11          |
-| triangle     | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to scale |
-| rectangle    | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1                  |
-| sigmoid      | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the logistic |
+| name            | dz/dx                         | source                                             |
+|-----------------|-------------------------------|----------------------------------------------------|
+| atan            | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)              |
+| fast_sigmoid    | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11          |
+| triangle        | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to scale |
+| damped_triangle | 0.3 α · max(0, 1 - α |x|)     | Bellec et al. 2018, 2020 (γ = 0.3)                 |
+| rectangle       | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1                  |
+| sigmoid         | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the logistic |
 
-All but fast_sigmoid (height one, area 2/α) have area one for every slope α.
+All but fast_sigmoid (height one, area 2/α) and damped_triangle (area 0.3) have area one for every slope α. Damped gradients do
+not explode on their way back through many spikes in a row.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ def triangle(x: Tensor, slope: float) -> Tensor:
     return slope * (1.0 - slope * x.abs()).clamp(min=0.0)
 
 
+def damped_triangle(x: Tensor, slope: float) -> Tensor:
+    """0.3 α · max(0, 1 - α |x|), elementwise."""
+    return 0.3 * triangle(x, slope)
+
+
 def rectangle(x: Tensor, slope: float) -> Tensor:
     """α where |x| < 1 / (2α), else 0."""
     return slope * (x.abs() < 0.5 / slope).to(x.dtype)
@@ -51,6 +58,7 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "triangle": triangle,
     "rectangle": rectangle,
     "sigmoid": sigmoid,
+    "damped_triangle": damped_triangle,
 }
 
 

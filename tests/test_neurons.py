@@ -451,8 +451,9 @@ FORMULAS = {
     "triangle": lambda x, a: a * max(0.0, 1 - a * abs(x)),
     "rectangle": lambda x, a: a if abs(x) < 1 / (2 * a) else 0.0,
     "sigmoid": lambda x, a: a * math.exp(-a * x) / (1 + math.exp(-a * x)) ** 2,
+    "damped_triangle": lambda x, a: 0.3 * a * max(0.0, 1 - a * abs(x)),
 }
-AREAS = {"fast_sigmoid": lambda a: 2 / a}
+AREAS = {"fast_sigmoid": lambda a: 2 / a, "damped_triangle": lambda a: 0.3}
 every_surrogate = pytest.mark.parametrize("name", SURROGATES)
 
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from bio_rl.neurons import Core
 from bio_rl.types import State
 
-_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4}
+_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4, "damped_triangle": 5}
 _BLOCK = 4096
 """Neurons per block: 16 KiB of membranes."""
 _SHARE = 1 << 20
@@ -240,6 +240,9 @@ def _derivative(x, kind, slope, out):
         width = half / slope
         for m in range(len(out)):
             out[m] = slope if abs(x[m]) < width else zero
+    elif kind == 5:
+        for m in range(len(out)):
+            out[m] = np.float32(0.3) * slope * max(one - slope * abs(x[m]), zero)
     else:
         for m in range(len(out)):
             e = np.exp(-slope * abs(x[m]))

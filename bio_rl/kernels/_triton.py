@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from bio_rl.neurons import Core
 from bio_rl.types import State
 
-_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4}
+_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4, "damped_triangle": 5}
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _FIELDS = ("v", "i", "a", "refractory")
 """Of a state, in the order in which the kernels take them."""
@@ -51,6 +51,8 @@ def _derivative(x, slope, SURROGATE: tl.constexpr):
         d = slope * tl.maximum(1.0 - slope * tl.abs(x), 0.0)
     elif SURROGATE == 3:
         d = tl.where(slope * tl.abs(x) < 0.5, slope, 0.0)
+    elif SURROGATE == 5:
+        d = 0.3 * slope * tl.maximum(1.0 - slope * tl.abs(x), 0.0)
     else:
         e = tl.exp(-slope * tl.abs(x))
         d = slope * e / ((1.0 + e) * (1.0 + e))

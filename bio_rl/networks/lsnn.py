@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl.kernels.lsnn import decision
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
@@ -42,7 +43,7 @@ class Config:
     """Rise of the threshold by one spike: 1.7 (1 - e^{-1/2000}) / (1 - e^{-1/20}), as published."""
     v_threshold: float = 0.6
     refractory: float = 5.0
-    """ms after a spike in which a neuron is held."""
+    """ms after a spike in which a neuron cannot spike again."""
     tau_out: float = 20.0
     """ms, of the readout: it counts the spikes of about so long."""
     gain: float = 1.0
@@ -134,22 +135,18 @@ class Network(nn.Module):
         c, p = self.config, self.neuron
         neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if bool(reset.any()) else state
         weight, keep = self.weight * self.mask, math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0
-        outside, inside = weight[:, : self.n_in], weight[:, self.n_in :].T
-        current, pre, psi, spikes, membranes = obs @ outside.T, [], [], [], []
-        for _ in range(c.ticks):
-            before = self.jump * z
-            drive = torch.addmm(current, before, inside) if c.recurrent else current
-            z, neurons, distance = p.observed(neurons, drive, c.dt)
-            x = keep * x + z
-            pre.append(torch.cat((obs, before), -1) if c.recurrent else obs)
-            psi.append(p.psi(distance.detach()))
-            spikes.append(z)
-            membranes.append(neurons.v)
-        trail = Trail(torch.stack(pre), torch.stack(psi), torch.stack(spikes))
+        outside, inside = weight[:, : self.n_in], weight[:, self.n_in :] if c.recurrent else None
+        current, time = obs @ outside.T, {"ticks": c.ticks, "dt": c.dt}
+        ticks = decision(p, neurons, z, x, current, inside, jump=self.jump, keep=keep, **time)
+        before = torch.cat((z.unsqueeze(0), ticks.spikes[:-1]))
+        pre = obs.expand(c.ticks, *obs.shape)
+        if inside is not None:
+            pre = torch.cat((pre, self.jump * before), -1)
+        trail = Trail(pre, p.psi(ticks.over.detach()), ticks.spikes)
         if probe is not None:
             probe.record("spikes/1", trail.spikes)
-            probe.record("membrane/1", torch.stack(membranes))
+            probe.record("membrane/1", ticks.membranes)
             probe.synapses("input", outside, obs)
-            if c.recurrent:
-                probe.synapses("recurrent", weight[:, self.n_in :], trail.pre[..., self.n_in :] / self.jump)
-        return LSNNState(neurons, z, x), trail
+            if inside is not None:
+                probe.synapses("recurrent", inside, before)
+        return LSNNState(ticks.neurons, ticks.spikes[-1], ticks.x), trail

@@ -3,8 +3,8 @@
     v' = α v + (1 - α) drive,  α = e^{-dt/τ_mem}        z = H(v' - A),  A = v_threshold + β a        v ← v' - z v_threshold
     a ← ρ a + z,  ρ = e^{-dt/τ_adapt}
 
-Bellec et al. 2018 (LSNN), eq. 1-3; 2020 (e-prop), methods, with the drive in units of the threshold. The gradient flows through
-the adaptation, and not through the reset.
+For τ_refractory after a spike there is no other, though the membrane goes on. Bellec et al. 2018 (LSNN), eq. 1-3; 2020 (e-prop),
+methods, with the drive in units of the threshold. The gradient flows through the adaptation, and not through the reset.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bio_rl.neurons import Core, after_spike
-from bio_rl.surrogates import spike
+from bio_rl.surrogates import SURROGATES, spike
 
 
 class ALIFState(NamedTuple):
@@ -24,6 +24,8 @@ class ALIFState(NamedTuple):
     """[B, N] membrane potential after the last tick's reset."""
     a: Tensor
     """[B, N] adaptation, a decaying count of spikes."""
+    refractory: Tensor | tuple[()] = ()
+    """[B, N] ms for which the neuron cannot spike yet; empty without a refractory period."""
 
 
 class ALIF(NamedTuple):
@@ -33,28 +35,47 @@ class ALIF(NamedTuple):
     """ms, membrane time constant."""
     tau_adapt: float = 200.0
     """ms, of the adaptation (200 on TIMIT, 2000 for evidence accumulation: Bellec 2020)."""
-    beta: float = 1.6
-    """Rise of the threshold by one spike (1.6 to 1.8: Bellec 2020)."""
+    beta: float | Tensor = 1.6
+    """Rise of the threshold by one spike (1.6 to 1.8: Bellec 2020); [N] where neurons differ: 0 for a lif."""
     v_threshold: float = 1.0
     v_leak: float = 0.0
     v_reset: float | None = None
     """Potential after a spike; None subtracts v_threshold (soft reset), as published."""
+    tau_refractory: float = 0.0
+    """ms after a spike during which the neuron cannot spike; its membrane is not held, unlike lif's."""
     surrogate: str = "triangle"
     slope: float = 1.0
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
         v = torch.full((batch, n), self.v_leak, device=device)
-        return ALIFState(v, torch.zeros_like(v))
+        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.tau_refractory > 0 else ())
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
+        z, s, _ = self.observed(s, drive, dt)
+        return z, s
+
+    def observed(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState, Tensor]:
+        """(spikes, state, x [B, N]): x is by how much the membrane exceeded the threshold A; -∞ where it could not spike."""
         decay = math.exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
-        z = spike(v - self.v_threshold - self.beta * s.a, self.surrogate, self.slope)
+        x, refractory = v - self.v_threshold - self.beta * s.a, ()
+        if self.tau_refractory > 0:
+            x = torch.where(s.refractory > 0.5 * dt, -math.inf, x)
+        z = spike(x, self.surrogate, self.slope)
+        if self.tau_refractory > 0:
+            refractory = torch.where(z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0))
         v = after_spike(v, z, self.v_threshold, self.v_reset)
-        return z, ALIFState(v, math.exp(-dt / self.tau_adapt) * s.a + z)
+        return z, ALIFState(v, math.exp(-dt / self.tau_adapt) * s.a + z, refractory), x
+
+    def psi(self, x: Tensor) -> Tensor:
+        """The pseudo-derivative dz/dv [B, N] at x."""
+        return SURROGATES[self.surrogate](x, self.slope)
 
     def core(self, dt: float) -> Core:
+        """Raises ValueError with a refractory period: the fused loops would hold the membrane."""
+        if self.tau_refractory > 0:
+            raise ValueError(f"alif.tau_refractory is {self.tau_refractory}, but the fused loops hold refractory membranes")
         decay = math.exp(-dt / self.tau_mem)
         return Core(
             decay=decay,

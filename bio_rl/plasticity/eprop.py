@@ -41,8 +41,8 @@ class EProp(NamedTuple):
     tau_mem: float = 20.0
     tau_out: float = 20.0
     """Of the readout; 0 where it forgets at once."""
-    beta: float = 0.0
-    """Rise of the threshold by one spike (alif); 0 for lif."""
+    beta: float | Tensor = 0.0
+    """Rise of the threshold by one spike (alif); 0 for lif; [post] where neurons differ."""
     tau_adapt: float = 200.0
     tau_gamma: float = 0.0
     """Of the discount γ; 0 keeps the present tick, inf sums."""
@@ -50,7 +50,7 @@ class EProp(NamedTuple):
 
     def init(self, *shape: int, device: torch.device | None = None) -> EPropState:
         eps_v, _, e_bar = zeros(*shape, device=device)
-        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.beta else ())
+        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.adapts else ())
 
     def trace(
         self, s: EPropState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
@@ -63,10 +63,15 @@ class EProp(NamedTuple):
         eps_v = alpha * s.eps_v + (1.0 - alpha) * pre.spike
         e, eps_a = outer(post.psi, eps_v), s.eps_a
         if not isinstance(eps_a, tuple):
-            e = e - self.beta * post.psi.unsqueeze(-1) * eps_a
+            e = e - (self.beta * post.psi).unsqueeze(-1) * eps_a
             eps_a = decay(self.tau_adapt, dt) * eps_a + e
         e_bar = kappa * s.e_bar + (1.0 - kappa) * e
         return EPropState(eps_v, e_bar, decay(self.tau_gamma, dt) * s.f + signal.unsqueeze(-1) * e_bar, eps_a)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether any neuron adapts."""
+        return isinstance(self.beta, Tensor) or self.beta != 0.0
 
     def delta(self, s: EPropState, w: Tensor, modulator: Tensor) -> Tensor:
         return -self.lr * gate(modulator, s.f)
