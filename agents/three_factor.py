@@ -169,7 +169,7 @@ class Agent(nn.Module):
         state = state._replace(cells=cells, ahead=torch.zeros_like(state.ahead))
         out, value = y[:, :-1], y[:, -1] + self.config.value
         if not explore:
-            return ActOut(self.policy.mode(out), {}, state)
+            return ActOut(self.policy.mode(out), {"value": value}, state)
         noise = self._noise(out, state.noise, percept.reset)
         state, action = state._replace(noise=noise), self.policy.sample(out, noise)
         signal = torch.cat((self._signal(out, action), torch.ones_like(value).unsqueeze(-1)), -1)
@@ -203,7 +203,14 @@ class Agent(nn.Module):
         if c.let_go:
             surprise = self._surprised(rpe, surprise)
             y = self._read(ahead)
-        metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
+        metrics: Metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": value.mean(), "dopamine/abs": rpe.abs().mean()}
+        metrics |= {
+            "plasticity/eligibility": lambda: e.abs().mean(),
+            "plasticity/eligibility_actor": lambda: e[:, :-1].abs().mean(),
+            "plasticity/eligibility_critic": lambda: e[:, -1].abs().mean(),
+            "plasticity/change": lambda: self._asked(gate, e, rates).abs().mean(),
+            "plasticity/weight": self.weight.norm,
+        }
         return ThreeFactorState(cells, e, ahead, y, torch.ones_like(state.ahead), state.noise, surprise), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -222,6 +229,10 @@ class Agent(nn.Module):
         never = torch.zeros_like(step.terminated)
         last = Percept(step.final_obs, step.action, step.reward, never, never)
         return self._value(self.cells.active(self._see(last), state.cells)[0])
+
+    def _asked(self, gate: Tensor, e: Tensor, rates: Tensor) -> Tensor:
+        """[G, outputs + 1, N] the change η δ e of an update, before bounds."""
+        return (gate.view(-1, 1, 1) * e).unflatten(0, (-1, len(self.weight))).sum(0) * rates.unsqueeze(-1)
 
     def _move(self, x: Tensor, obs: Any) -> None:
         """Centres turn to what their cells answered for; brains share them, so theirs is the mean over brains."""

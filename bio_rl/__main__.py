@@ -65,8 +65,11 @@ class Play(Place):
     """The film to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
     raster: Path | None = None
     """The picture to write instead, .png, .svg or .pdf: input, spikes, membranes, action and reward on one time axis."""
-    decisions: int = 50
-    """Length of the raster."""
+    decisions: int | None = None
+    """Length of the raster: by default 50, 60 of a brain that learns."""
+    learn: Literal["on", "off"] = "off"
+    """With --raster: whether the agent, a copy of it, goes on learning: dopamine, value, eligibility and weight change around
+    the end of an episode."""
     seed: int = training.FINAL_SEED
     """Of the start state."""
     best: bool = False
@@ -217,9 +220,11 @@ def play(arguments: Sequence[str]) -> None:
     from bio_rl.viz import raster, video
 
     given: Play = parse(Play, arguments, "play")
+    if given.raster is None and given.learn == "on":
+        raise ValueError("--learn on goes with --raster, as in --raster brain.png")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
     if given.raster is not None:
-        print(f"wrote {raster.draw(trained, given.raster, given.seed, given.decisions)}")
+        print(f"wrote {raster.draw(trained, given.raster, given.seed, given.decisions, given.learn == 'on')}")
         if given.video is None:
             return
     path, total = video.film(trained, given.video or trained.folder / "episode.mp4", given.seed)

@@ -1,18 +1,26 @@
-"""Greedy evaluation: fixed start states, one episode each, in environments of its own."""
+"""Greedy evaluation: fixed start states, one episode each, in environments of its own. And what a brain did, in full."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from bio_rl.runner import begin, decide
-from bio_rl.types import Agent, Probe
+from bio_rl.metrics import to_floats
+from bio_rl.runner import begin, collect, decide
+from bio_rl.state import index
+from bio_rl.types import Agent, Probe, Steps, Transition
 from bio_rl.vector import Vector
 
 MAX_STEPS = 100_000
 """A guard: an environment without a time limit must not evaluate for ever."""
+PATIENCE = 1000
+"""Decisions in which the end of an episode is waited for, where one is to be recorded."""
+AFTER = 0.25
+"""Share of the decisions that are recorded which come after that end."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def frames(agent: Agent, env: Vector, seed: int) -> tuple[list[np.ndarray], floa
 
 @dataclass(frozen=True)
 class Recording:
-    """What a brain did in the first environment, decision by decision: D of them, until its episode ended."""
+    """What a brain did in the first environment, decision by decision: D of them."""
 
     probe: Probe
     """Of all D decisions; of all rows."""
@@ -93,6 +101,34 @@ class Recording:
     """[D, A], or [D, 1] for choices."""
     rewards: np.ndarray
     """[D]."""
+    terminated: np.ndarray
+    """[D] bool, the episode ended by itself with this decision."""
+    truncated: np.ndarray
+    """[D] bool, a time limit cut it."""
+    reported: dict[str, np.ndarray] = field(default_factory=dict)
+    """[D] by name what `update` reported after each decision, where it learned; else dopamine/value alone, of a brain that
+    judges. NaN where there was no such report."""
+    first: int = 0
+    """How many decisions its life had before these."""
+
+    @staticmethod
+    def of(moments: Sequence[Moment], first: int = 0) -> Recording:
+        """Moments in their order."""
+        whole = Probe()
+        for probe in (m.probe for m in moments):
+            whole.products += probe.products
+            for name, records in probe.records.items():
+                whole.records.setdefault(name, []).extend(records)
+        steps, names = [m.step for m in moments], dict.fromkeys(name for m in moments for name in m.reported)
+        return Recording(
+            whole,
+            np.stack([s.action[0].reshape(-1).cpu().numpy() for s in steps]),
+            np.array([float(s.reward[0]) for s in steps]),
+            np.array([bool(s.terminated[0]) for s in steps]),
+            np.array([bool(s.truncated[0]) for s in steps]),
+            {name: np.array([m.reported.get(name, np.nan) for m in moments]) for name in names},
+            first,
+        )
 
     def train(self, name: str) -> np.ndarray:
         """A record of the first row with all ticks in one row, [D·K, N]; what is held for a decision is repeated K times."""
@@ -110,14 +146,52 @@ class Recording:
         return sum(name.startswith("spikes/") for name in self.probe.records)
 
 
+class Moment(NamedTuple):
+    """One decision."""
+
+    probe: Probe
+    step: Transition
+    reported: dict[str, float]
+
+    @property
+    def last(self) -> bool:
+        """Whether the episode of the first row ended with it."""
+        return bool(self.step.terminated[0] | self.step.truncated[0])
+
+
 def record(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
-    """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding network reports."""
-    life, probe = begin(agent, env, seed), Probe()
-    actions, rewards = [], []
+    """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding network reports.
+
+    They end with the episode of the first row.
+    """
+    life, moments = begin(agent, env, seed), []
     for _ in range(decisions):
-        transition, life = decide(agent, env, life, explore=False, probe=probe)
-        actions.append(transition.action[0].reshape(-1).cpu().numpy())
-        rewards.append(float(transition.reward[0]))
-        if bool(transition.terminated[0] | transition.truncated[0]):
+        probe = Probe()
+        step, life = decide(agent, env, life, explore=False, probe=probe)
+        value = step.extras.get("value")
+        moments.append(Moment(probe, step, {} if value is None else {"dopamine/value": float(value[0])}))
+        if moments[-1].last:
             break
-    return Recording(probe, np.stack(actions), np.array(rewards))
+    return Recording.of(moments)
+
+
+def record_learning(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+    """`decisions` in a row of a life from the start state `seed` that explores and goes on learning, and what it learned.
+
+    They are the first that hold the end of an episode, with a quarter of them after it; the last of `PATIENCE` where none ends.
+    The agent changes: give a copy. Raises ValueError for one that does not learn at every decision.
+    """
+    if not (isinstance(agent.rollout, Steps) and agent.rollout.n == 1):
+        raise ValueError(f"an agent that learns once in {agent.rollout} has nothing to show at a decision; expected Steps(1)")
+    life, end = begin(agent, env, seed), None
+    moments: deque[Moment] = deque(maxlen=decisions)
+    for t in range(max(PATIENCE, decisions)):
+        probe = Probe()
+        rollout, life = collect(agent, env, life, probe)
+        state, metrics = agent.update(rollout, life.state)
+        life = life._replace(state=state)
+        moments.append(Moment(probe, index(rollout.steps, 0), to_floats(metrics)))
+        end = t if end is None and moments[-1].last else end
+        if end is not None and t + 1 >= max(decisions, end + 1 + int(AFTER * decisions)):
+            break
+    return Recording.of(moments, t + 1 - len(moments))

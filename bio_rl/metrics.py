@@ -22,10 +22,13 @@ from torch import Tensor
 from bio_rl.runfolder import replacing
 
 Scalar = float | int | Tensor
+Lazy = Callable[[], Scalar]
+"""A scalar that is worked out only when it is read."""
 
 
-def to_floats(values: Mapping[str, Scalar]) -> dict[str, float]:
+def to_floats(values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
     """`values` as Python floats, in one device synchronisation. Raises ValueError for a tensor that is no scalar."""
+    values = {name: value() if callable(value) else value for name, value in values.items()}
     tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
     for name, value in tensors.items():
         if value.numel() != 1:
@@ -73,7 +76,7 @@ class MetricsLog:
             purge = None if resume_step is None else resume_step + 1
             self._board = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
 
-    def write(self, step: int, values: Mapping[str, Scalar]) -> dict[str, float]:
+    def write(self, step: int, values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
         """Log `values` at `step` (environment steps) and return them as floats; non-finite ones are null in JSON."""
         floats = to_floats(values)
         row = {"step": step, "time": round(time.time(), 3)}
@@ -133,6 +136,31 @@ def _truncate(path: Path, step: int) -> None:
     if path.is_file():
         with replacing(path) as file:
             file.writelines(json.dumps(row).encode() + b"\n" for row in read_rows(path) if row["step"] <= step)
+
+
+class Means:
+    """Means of what updates report, from one logged row to the next: of an agent that learns at every step, one alone is noise.
+
+    A lazy scalar is the last one: the others are never worked out. A sum is left for later, as `add` is called at every step.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[Tensor]] = {}
+        self._lazy: dict[str, Lazy] = {}
+
+    def add(self, values: Mapping[str, Scalar | Lazy]) -> None:
+        """Count what one update reported."""
+        for name, value in values.items():
+            if callable(value):
+                self._lazy[name] = value
+            else:
+                self._seen.setdefault(name, []).append(torch.as_tensor(value).detach())
+
+    def take(self) -> dict[str, Scalar | Lazy]:
+        """The means since the last call, still on their device."""
+        seen, lazy, self._seen, self._lazy = self._seen, self._lazy, {}, {}
+        means = {name: torch.stack(x).float().mean(0) if len(x) > 1 else x[0] for name, x in seen.items()}
+        return {**means, **lazy}
 
 
 class EpisodeStats:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bio_rl.metrics import Scalar, to_floats
+from bio_rl.metrics import Lazy, Scalar, to_floats
 
 
 def clock(seconds: float) -> str:
@@ -47,7 +47,7 @@ class Panel:
         self.share = start / max(1, total)
         self._console = console or Console()
         self._live: Any = None
-        self._values: dict[str, Scalar] = {}
+        self._values: dict[str, Scalar | Lazy] = {}
         self._lined = -1  # the step of the last plain line
         self._began = self._drawn = time.monotonic()
         self._samples: deque[tuple[float, int, float]] = deque(maxlen=32)  # (time, step, share), for the speed
@@ -69,7 +69,7 @@ class Panel:
             if self._live is not None:
                 self._live.stop()
 
-    def update(self, step: int, values: Mapping[str, Scalar] | None = None, share: float | None = None) -> None:
+    def update(self, step: int, values: Mapping[str, Scalar | Lazy] | None = None, share: float | None = None) -> None:
         """Report `step` (environment steps so far) and new `values`; redraws now and then, so it may be called often.
 
         share: of the training that is over, where steps alone do not say it.

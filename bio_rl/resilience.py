@@ -10,9 +10,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bio_rl import config, training, vector
+from bio_rl import training, vector
 from bio_rl.runner import Life, begin, collect, decide
-from bio_rl.types import Agent, Steps
+from bio_rl.types import Agent
 from bio_rl.vector import Vector
 
 RECOVERED = 0.9
@@ -140,7 +140,7 @@ def evaluate_run(
     timed = [text if "@" in text else f"{text}@life:{at}" for text in perturb]
     env = training.make_env(run, episodes, trained.agent.device, perturb=(*run.perturb, *timed))
     with closing(env), training.single_thread():
-        agent = _learner(trained, env, steps * episodes) if learn else trained.agent
+        agent = trained.learner(env, steps * episodes) if learn else trained.agent
         rewards, fell = _live(agent, env, seed, steps, learn)
     return summarise(score(rewards, fell, limit or steps), at, perturb, learn, limit)
 
@@ -155,18 +155,6 @@ def score(rewards: np.ndarray, fell: np.ndarray, slot: int) -> np.ndarray:
     for t in range(1, rewards.shape[1]):
         down[:, t] = (down[:, t - 1] | fell[:, t - 1]) & (t % slot != 0)
     return np.where(down, 0.0, rewards)
-
-
-def _learner(trained: training.Trained, env: Vector, extra: int) -> Any:
-    """A copy of the agent that will learn for `extra` more environment steps."""
-    if not isinstance(trained.agent.rollout, Steps):
-        raise ValueError(
-            f"--learn on: {trained.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
-        )
-    longer = config.replace_run(trained.experiment, steps=trained.steps + extra)
-    agent = training.make_agent(longer, env)
-    agent.load_state_dict(trained.agent.state_dict())
-    return agent
 
 
 def _live(agent: Agent, env: Vector, seed: int, steps: int, learn: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -73,8 +73,11 @@ def _skip(life: Life, seen: Percept, state: State, junk: Tensor | None) -> Life:
     return Life(seen, tree_map(keep, state, life.state), junk)
 
 
-def collect(agent: Agent, env: Vector, life: Life) -> tuple[Rollout, Life]:
-    """Play what `agent.rollout` asks for. Returns the experience and the live state before the next reset is applied."""
+def collect(agent: Agent, env: Vector, life: Life, probe: Probe | None = None) -> tuple[Rollout, Life]:
+    """Play what `agent.rollout` asks for. Returns the experience and the live state before the next reset is applied.
+
+    probe: what the deciding network reports goes there, of rollouts that are `Steps`.
+    """
     if isinstance(agent.rollout, Episodes):
         return _collect_episodes(agent, env, agent.rollout.n)
     n, chunk = agent.rollout.n, agent.rollout.chunk or agent.rollout.n
@@ -82,7 +85,7 @@ def collect(agent: Agent, env: Vector, life: Life) -> tuple[Rollout, Life]:
     for t in range(n):
         if t % chunk == 0:
             states.append(life.state)
-        transition, life = decide(agent, env, life)
+        transition, life = decide(agent, env, life, probe=probe)
         transitions.append(transition)
     return Rollout(stack(transitions), stack(states), life.percept), life
 

@@ -20,10 +20,11 @@ from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
-from bio_rl.metrics import EpisodeStats, MetricsLog
+from bio_rl.metrics import EpisodeStats, Means, MetricsLog
 from bio_rl.networks import Blueprint
 from bio_rl.panel import Panel
 from bio_rl.runner import Runner
+from bio_rl.types import Steps
 from bio_rl.vector import FaultyEnvironmentError, Vector
 from bio_rl.viz import curves
 
@@ -50,6 +51,16 @@ class Trained:
     """The greedy evaluation of the final weights; None when the run was interrupted."""
     seconds: float = 0.0
     """Wall time of the training in this process, evaluations and checkpoints included."""
+
+    def learner(self, env: Vector, extra: int) -> Any:
+        """A copy of the agent that will learn in `env` for `extra` more environment steps."""
+        if not isinstance(self.agent.rollout, Steps):
+            raise ValueError(
+                f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
+            )
+        agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra), env)
+        agent.load_state_dict(self.agent.state_dict())
+        return agent
 
 
 def pick_device(name: str) -> torch.device:
@@ -86,9 +97,7 @@ def make_agent(experiment: Experiment, env: Vector) -> Any:
         raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
 
 
-def train(
-    env: str = config.Run.env, *, agent: str = config.Run.agent, network: str | None = None, **settings: Any
-) -> Trained:
+def train(env: str = config.Run.env, *, agent: str = config.Run.agent, network: str | None = None, **settings: Any) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000, ppo={"gamma": 0.98}).
 
     settings: fields of `config.Run`; and the agent's and the network's own, as dicts under their names.
@@ -195,7 +204,7 @@ class Session:
         self.experiment, self.folder = experiment, folder
         self.runner = Runner(agent, env)
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.stats = EpisodeStats()
+        self.stats, self.means = EpisodeStats(), Means()
         self.best = -float("inf")
         self.saved = 0
         self.elapsed = 0.0
@@ -245,6 +254,7 @@ class Session:
         share = saved = self._share()
         while share < 1.0 and not self.stop:
             metrics = runner.step()
+            self.means.add(metrics)
             self.stats.add([e.ret for e in runner.episodes], [e.length for e in runner.episodes])
             self.elapsed = before + time.perf_counter() - began
             values = {**self._rollout_values(), **metrics}
@@ -254,7 +264,7 @@ class Session:
                 values["eval/mean_reward"] = self._evaluate()
             if due or runner.seen - logged >= log_every:
                 logged = runner.seen
-                values = log.write(runner.seen, values)
+                values = log.write(runner.seen, values | self.means.take())
                 self._warn(values, panel)
             panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values, share)
             if due:

@@ -6,7 +6,7 @@ State is always explicit: nested tuples of [B, ...] tensors that go in and come 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -19,8 +19,9 @@ Obs = Tensor | Mapping[str, Tensor]
 State = Any
 """Nested tuples of [B, ...] tensors; `()` for a memoryless network."""
 
-Metrics = dict[str, Tensor]
-"""Named scalars, still on the device: the metrics sink reads them once per log interval."""
+Metrics = dict[str, Tensor | Callable[[], Tensor]]
+"""Named scalars, still on the device: the metrics sink reads them once per log interval, as means over it. What costs more than
+an update may spend on it is a function, which is called only then, for the update at hand."""
 
 
 class Percept(NamedTuple):

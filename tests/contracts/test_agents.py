@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import gymnasium as gym
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from bio_rl import agents, config, discovery, vector
 from bio_rl.clock import Horizon
+from bio_rl.metrics import to_floats
 from bio_rl.networks import Blueprint
 from bio_rl.runner import Runner, begin, collect, decide
 from bio_rl.state import leaves, tree_map
@@ -49,8 +51,7 @@ def test_it_learns_in_every_action_space_with_every_network(agent, network, spac
     before = weights(runner.agent)
     for _ in range(3):
         metrics = runner.step()
-    assert all(torch.isfinite(x).all() for x in metrics.values())
-    assert all(x.numel() == 1 for x in metrics.values())
+    assert all(math.isfinite(x) for x in to_floats(metrics).values())  # which refuses what is no scalar
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(runner.agent), strict=True))
 
 
@@ -73,7 +74,7 @@ def test_it_learns_from_every_kind_of_observation_with_every_network(agent, netw
     before = weights(learner)
     for _ in range(3):
         metrics = runner.step()
-    assert all(torch.isfinite(x).all() for x in metrics.values())
+    assert all(math.isfinite(x) for x in to_floats(metrics).values())
     changed = [not torch.equal(a, b) for a, b in zip(before, weights(learner), strict=True)]
     assert sum(changed) > len(changed) / 2
 
