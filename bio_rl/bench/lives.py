@@ -25,7 +25,7 @@ from bio_rl.evaluation import evaluate
 from bio_rl.runner import Runner
 
 CASES = ("bandit", "maze", "inverted")
-TRIALS, MOVED = 32, 20
+TRIALS, MOVED = 36, 20
 """Of the water maze: so many, and the platform elsewhere from this one on."""
 LIMIT = 1200
 """Moves of a trial: two minutes of tenths of a second, as Foster, Morris & Dayan 2000 have it."""
@@ -97,13 +97,14 @@ def maze(settings: Settings) -> dict[str, Any]:
         moves = latencies(brains("WaterMaze-v0", settings, settings.lives, dopamine=dopamine))
         mean = moves.mean(0)
         first, late = mean[:3].mean(), mean[15:20].mean()
-        back = [k + 1 for k, x in enumerate(mean[MOVED:]) if x <= 0.25 * first]
+        back = {share: [k + 1 for k, x in enumerate(mean[MOVED:]) if x <= share * first][:1] for share in (0.5, 0.25)}
         results[f"water maze {dopamine}"] = {
             "lives": len(moves),
             "trials_1_3": rounded(first),
             "trials_16_20": rounded(late),
             "late_to_first": rounded(late / first),
-            "trials_to_recover": back[0] if back else None,
+            "trials_until_half": back[0.5][0] if back[0.5] else None,
+            "trials_until_quarter": back[0.25][0] if back[0.25] else None,
             "moves": [rounded(x) for x in mean],
         }
         print(
