@@ -137,8 +137,8 @@ class Recording:
 
     @property
     def ticks(self) -> int:
-        """K."""
-        return len(self.probe.records["spikes/1"][0])
+        """K; 1 for a network without spikes."""
+        return len(self.probe.records["spikes/1"][0]) if self.layers else 1
 
     @property
     def layers(self) -> int:

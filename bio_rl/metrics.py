@@ -145,7 +145,7 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[Tensor]] = {}
+        self._seen: dict[str, list[Scalar]] = {}
         self._lazy: dict[str, Lazy] = {}
 
     def add(self, values: Mapping[str, Scalar | Lazy]) -> None:
@@ -154,13 +154,17 @@ class Means:
             if callable(value):
                 self._lazy[name] = value
             else:
-                self._seen.setdefault(name, []).append(torch.as_tensor(value).detach())
+                graph = isinstance(value, Tensor) and value.requires_grad
+                self._seen.setdefault(name, []).append(value.detach() if graph else value)
 
     def take(self) -> dict[str, Scalar | Lazy]:
         """The means since the last call, still on their device."""
         seen, lazy, self._seen, self._lazy = self._seen, self._lazy, {}, {}
-        means = {name: torch.stack(x).float().mean(0) if len(x) > 1 else x[0] for name, x in seen.items()}
-        return {**means, **lazy}
+        return {name: _mean(x) for name, x in seen.items()} | lazy
+
+
+def _mean(x: list[Scalar]) -> Scalar:
+    return x[0] if len(x) == 1 else torch.stack([torch.as_tensor(value) for value in x]).float().mean(0)
 
 
 class EpisodeStats:

@@ -108,7 +108,7 @@ def maze(settings: Settings) -> dict[str, Any]:
             "moves": [rounded(x) for x in mean],
         }
         print(
-            f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back[:1]}", flush=True
+            f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back}", flush=True
         )
     return results
 
