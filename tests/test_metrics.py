@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from bio_rl.metrics import EpisodeStats, MetricsLog, read_rows, to_floats
+from bio_rl.metrics import EpisodeStats, Means, MetricsLog, read_rows, to_floats
 from bio_rl.panel import Panel, clock
 
 
@@ -24,6 +24,22 @@ def test_tensors_and_numbers_become_floats_in_their_order():
 def test_a_metric_that_is_no_scalar_is_named():
     with pytest.raises(ValueError, match=r"'loss' has shape \(3,\)"):
         to_floats({"loss": torch.zeros(3)})
+
+
+def test_a_row_holds_means_over_its_updates_and_only_the_last_lazy_value_is_worked_out():
+    means, asked = Means(), []
+    for i in range(3):
+        means.add({"rpe": torch.tensor(float(i)), "n": i + 1, "norm": lambda i=i: asked.append(i) or torch.tensor(10.0 * i)})
+    means.add({"now and then": torch.tensor(5)})
+    row = means.take()
+    assert asked == []
+    assert to_floats(row) == {"rpe": 1.0, "n": 2.0, "now and then": 5.0, "norm": 20.0} and asked == [2]
+    means.add({"rpe": torch.tensor(7.0)})
+    assert to_floats(means.take()) == {"rpe": 7.0} and means.take() == {}
+    means.add({"loss": torch.zeros(3)})
+    means.add({"loss": torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"'loss' has shape \(3,\)"):
+        to_floats(means.take())
 
 
 def test_all_tensors_are_read_in_one_synchronisation(monkeypatch):

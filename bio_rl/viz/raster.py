@@ -45,7 +45,7 @@ def draw(trained: Any, path: Path, seed: int, decisions: int | None = None, lear
     if not seen.layers and not learn:
         raise ValueError(f"the network {run.network} has no spikes to draw; train one with --network spiking")
     title = f"{run.env} · {run.network} · {len(seen.rewards)} decisions" + (f" of {seen.ticks} ticks" if seen.layers else "")
-    return picture(seen, path, title + (f" · learning, from decision {seen.first + 1} of its life" if learn else ""))
+    return picture(seen, path, title + (f" · {run.agent} learns, from decision {seen.first + 1} on" if learn else ""))
 
 
 def _learning(trained: Any, env: Vector, seed: int, decisions: int) -> Recording:
