@@ -38,7 +38,8 @@ from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps,
 NETWORKS = ("cells",)
 """What it can teach: networks whose readout is all that learns."""
 DOPAMINE = ("rpe", "shuffled", "none")
-NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.8)
+NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
+"""Errors of learning CartPole stay below 0.65 (8 lives, prediction errors recorded); those after an inversion exceed 0.75."""
 MOMENTS = 1024
 """Of the past, from which shuffled dopamine is drawn."""
 
@@ -75,7 +76,7 @@ class Config:
     """Running mean and deviation of Box observations."""
     let_go: float = 0.0
     """Share of its weights that a brain gives up when noradrenaline says that the world has changed: when prediction errors
-    have become five times what they were (Bouret & Sara 2005, network reset). 0 never does."""
+    have become three times what they were (Bouret & Sara 2005, network reset). 0 never does."""
     persist: float = 1.0
     """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long straight ways."""
     log_std: float = -0.5
