@@ -38,7 +38,7 @@ def run(tmp_path_factory) -> Path:
     [
         (["--env", "HalfChetah-v5"], "did you mean 'HalfCheetah-v5'?"),
         (["--env", "nowhere:Id-v0"], "cannot import 'nowhere'"),
-        (["--agent", "pop"], "no agent called 'pop'; did you mean 'ppo'?"),
+        (["--agent", "pp"], "no agent called 'pp'; did you mean 'ppo'?"),
         (["--network", "spikin"], "no network called 'spikin'; did you mean 'spiking'?"),
         (["--steps", "0"], "--steps is 0, expected a positive number"),
         (["--steps", "many"], "--steps"),
