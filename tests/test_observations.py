@@ -270,4 +270,6 @@ def test_a_dictionary_is_learned_sense_by_sense():
 
 def test_a_tuple_is_refused_by_the_agent_with_what_is_known():
     with pytest.raises(ValueError, match="cannot be served; known: Box"):
-        ppo.Agent(SMALL, Blueprint.default("mlp"), gym.spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), horizon=Horizon(1))
+        ppo.Agent(
+            SMALL, Blueprint.default("mlp"), gym.spaces.Tuple([spaces.Discrete(2)]), spaces.Discrete(2), horizon=Horizon(1)
+        )

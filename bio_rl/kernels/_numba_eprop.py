@@ -46,7 +46,7 @@ def _ticks(current, inside, v, a, r, z, x, beta, spikes, over, membranes, number
 
 @_jit
 def _traces(eps, of_a, of_e, keep_a, keep_e, cross, keep_f, signal, beta, old, new, before, after, pull, asked):
-    """One pass over the synapses, neuron by neuron so that its row of `asked` stays in cache; arguments as `traces` has them."""
+    """One pass over the synapses, neuron by neuron so that its row of `asked` stays in cache; arguments as in `traces`."""
     (a0, e0, f0), (a1, e1, f1) = old, new
     batch, post, pre = e0.shape
     ticks = eps.shape[1]
