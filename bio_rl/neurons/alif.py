@@ -4,7 +4,8 @@
     a ← ρ a + z,  ρ = e^{-dt/τ_adapt}
 
 For τ_refractory after a spike there is no other, though the membrane goes on. Bellec et al. 2018 (LSNN), eq. 1-3; 2020
-(e-prop), methods, with the drive in units of the threshold. The gradient flows through the adaptation, and not through the reset.
+(e-prop), methods, with the drive in units of the threshold. The gradient flows through the adaptation, and not through the
+reset.
 """
 
 from __future__ import annotations
