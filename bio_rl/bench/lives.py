@@ -107,9 +107,7 @@ def maze(settings: Settings) -> dict[str, Any]:
             "trials_until_quarter": back[0.25][0] if back[0.25] else None,
             "moves": [rounded(x) for x in mean],
         }
-        print(
-            f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back}", flush=True
-        )
+        print(f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back}", flush=True)
     return results
 
 
@@ -136,7 +134,7 @@ def latencies(experiment: Experiment) -> np.ndarray:
 def inverted(settings: Settings) -> dict[str, Any]:
     """Episodes to recover, of brains that go on learning; and what they earn in that world without learning."""
     n = settings.lives
-    experiment = brains("CartPole-v1", settings, n, let_go=1.0)
+    experiment = brains("CartPole-v1", settings, n, let_go=1.0, anneal=0.5)
     turned = config.replace_run(experiment, perturb=(f"force=-1@life:{INVERTED_AT}",), steps=n * HORIZON)
     ends: list[list[float]] = [[] for _ in range(n)]
     with closing(training.make_env(turned.run, n)) as env:
