@@ -12,6 +12,11 @@ f_j, the neuron's own mean rate, is drawn to f* so that it neither falls silent 
 Communications 11, methods, "reward-based e-prop". The lives of a batch share the weights, which change by the mean over them.
 Dopamine for a decision comes with the value of what followed, at the next decision, and at once where an episode ends; a time
 limit bootstraps from the final observation.
+
+With `learns` values the outputs are the actions' values instead, s_k = 1[k = a], V = Q_a, and a ~ softmax(Q / T): Sarsa. A
+confident mistake then teaches most, while a policy that is sure of a mistake hardly tries what would correct it. With
+`dopamine` outcome it comes once, at an episode's end, and compares the sum of its rewards with what the last decision had
+expected (the trial-wise error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
 """
 
 from __future__ import annotations
@@ -41,11 +46,19 @@ NETWORKS = ("lsnn",)
 """What it can teach: the rule's traces are those of these neurons."""
 RATE_TAU = 2000.0
 """ms over which a neuron's own rate is measured: about a trial."""
+LEARNS = ("policy", "values")
+DOPAMINE = ("td", "outcome")
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
+    learns: str = "policy"
+    """What the outputs are: a policy, with a critic beside it; or the values of a Discrete space's actions."""
+    temperature: float = 1.0
+    """T, of the softmax over values that explores, in units of return."""
+    dopamine: str = "td"
+    """td: at every decision; outcome: at the end of an episode, for all that it earned."""
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.9
@@ -86,10 +99,10 @@ class Config:
         for name in ("lr", "readout_lr", "critic_weight", "entropy", "rate_weight"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"eprop.{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("interval", "rate"):
+        for name in ("interval", "rate", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"eprop.{name} is {getattr(self, name)}, expected a positive number")
-        for name, known in (("optimiser", OPTIMISERS), ("feedback", KINDS)):
+        for name, known in (("optimiser", OPTIMISERS), ("feedback", KINDS), ("learns", LEARNS), ("dopamine", DOPAMINE)):
             if getattr(self, name) not in known:
                 raise ValueError(f"eprop.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
 
@@ -101,7 +114,7 @@ class EPropAgentState(NamedTuple):
     readout: Tensor
     """[B, outputs + 1, N + 1] eligibility of those onto the outputs, the critic's and the bias last."""
     owed: Tensor
-    """[B] r - V of the last decision, whose dopamine comes with the value of what followed."""
+    """[B] r - V of the last decision, whose dopamine comes with the value of what followed; or what the episode has earned."""
     open: Tensor
     """[B] bool: the episode goes on, so that dopamine is still to come."""
 
@@ -130,6 +143,8 @@ class Agent(nn.Module):
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
                 raise ValueError(f"observation space {observation_space} cannot be served: eprop looks at numbers and pictures")
+            if config.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
+                raise ValueError(f"action space {action_space} has no list of values; --eprop.learns policy serves it")
             self.network = network.build(self.features.size, self.policy.n_out + 1, config.readout_gain)
             self.feedback = Feedback(config.feedback, config.feedback_decay)
             b = self.feedback.init(self.network.readout.weight.detach()).b
@@ -170,12 +185,19 @@ class Agent(nn.Module):
         if probe is not None:
             probe.synapses("readout", self.network.readout.weight, inside.x)
         y = self.network.readout(inside.x)
-        out, value = y[:, :-1], y[:, -1]
+        out = y[:, :-1]
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
-        action = self.policy.sample(out, self.policy.noise(out, self.generator))
-        score = torch.cat((self.policy.score(out, action), torch.full_like(y[:, -1:], self.config.critic_weight)), -1)
-        drift = torch.cat((self.config.entropy * self.policy.entropy_score(out), torch.zeros_like(y[:, -1:])), -1)
+        noise = self.policy.noise(out, self.generator)
+        none = torch.zeros_like(y[:, -1:])
+        if self.config.learns == "values":
+            action = self.policy.sample(out / self.config.temperature, noise)
+            chosen = nn.functional.one_hot(action, self.policy.n_out).to(out.dtype)
+            score, drift, value = torch.cat((chosen, none), -1), torch.zeros_like(y), (chosen * out).sum(-1)
+        else:
+            action = self.policy.sample(out, noise)
+            score = torch.cat((self.policy.score(out, action), none + self.config.critic_weight), -1)
+            drift, value = torch.cat((self.config.entropy * self.policy.entropy_score(out), none), -1), y[:, -1]
         trail = {name: x.transpose(0, 1) for name, x in trail._asdict().items()}
         return ActOut(action, {"x": inside.x, "score": score, "drift": drift, "value": value, **trail}, state)
 
@@ -188,11 +210,17 @@ class Agent(nn.Module):
         value, score, drift = extras["value"], *(extras[name] * valid.unsqueeze(-1) for name in ("score", "drift"))
         trail = Trail(*(extras[name].transpose(0, 1) for name in Trail._fields))
 
-        rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)  # for the decision before
-        cut, last = valid & (terminated | truncated), torch.zeros_like(rpe)
-        if bool(cut.any()):
-            beyond = self._value_beyond(index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any()))
-            last = torch.where(cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0)
+        rpe, last = torch.zeros_like(value), torch.zeros_like(value)  # for the decision before, and for this one
+        cut = valid & (terminated | truncated)
+        if c.dopamine == "outcome":
+            owed = torch.where(state.open, state.owed, 0.0) + reward * valid
+            last = torch.where(cut, owed - value, 0.0)
+        else:
+            owed = reward - value
+            rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
+            if bool(cut.any()):
+                beyond = self._value_beyond(index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any()))
+                last = torch.where(cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0)
         hidden = self._hidden(state.hidden, trail, score, drift, ~reset, rpe, last, valid)
         readout = self._readout(state.readout, extras["x"], score, drift, ~reset, rpe, last)
         self.features.update(steps.percept.obs, steps.valid)
@@ -206,7 +234,7 @@ class Agent(nn.Module):
             "dopamine/abs": (rpe + last).abs().mean(),
             "spikes/rate_hz": self.rate.mean(),
         }
-        return EPropAgentState(state.network, hidden, readout, reward - value, valid & ~cut), metrics
+        return EPropAgentState(state.network, hidden, readout, owed, valid & ~cut), metrics
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {
@@ -292,4 +320,7 @@ class Agent(nn.Module):
         if not needed:
             return state.x.new_zeros(batch)
         beyond, _ = self.network.run(self.features(obs), never, state)
-        return self.network.readout(beyond.x)[:, -1]
+        y = self.network.readout(beyond.x)
+        if self.config.learns == "values":
+            return (y[:, :-1] * (y[:, :-1] / self.config.temperature).softmax(-1)).sum(-1)
+        return y[:, -1]

@@ -47,7 +47,10 @@ def live(agent: eprop.Agent, seed: int = 0, truncated: bool = False) -> tuple[li
 
 
 def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.Tensor:
-    """-Σ_t δ_t Σ_{t'≤t} (γλ)^(t-t') (log π(a_t') + c_V V_t'), the mean over lives, δ fixed; recurrent spikes are detached."""
+    """-Σ_t δ_t Σ_{t'≤t} (γλ)^(t-t') (log π(a_t') + c_V V_t'), the mean over lives, δ fixed; recurrent spikes are detached.
+
+    Where it learns values, the action's Q stands for both. With the dopamine `outcome` only the last δ is there.
+    """
     net, c, p = agent.network, agent.config, agent.network.neuron
     s, z, x, made, values = p.init(B, net.n), torch.zeros(B, net.n), torch.zeros(B, net.n), [], []
     s = tree_map(torch.Tensor.double, s)
@@ -59,20 +62,26 @@ def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.
             z, s = p.step(s, drive, net.config.dt)
             x = math.exp(-net.config.dt / net.config.tau_out) * x + z
         y = x.double() @ readout[:, :-1].T + readout[:, -1]
-        values.append(y[:, -1].detach())
-        made.append(agent.policy.log_prob(y[:, :-1], step.action) + c.critic_weight * y[:, -1])
+        chosen = y.gather(1, step.action.unsqueeze(1)).squeeze(1)
+        values.append((chosen if c.learns == "values" else y[:, -1]).detach())
+        of_policy = agent.policy.log_prob(y[:, :-1], step.action) + c.critic_weight * y[:, -1]
+        made.append(chosen if c.learns == "values" else of_policy)
     total = torch.zeros(())
     for t, step in enumerate(steps):
         last = t == len(steps) - 1
         rpe = step.reward + (0.0 if last else c.gamma * values[t + 1]) - values[t]
+        if c.dopamine == "outcome":
+            rpe = (sum(s.reward for s in steps) - values[t]) * last
         total = total - (rpe * sum((c.gamma * c.trace) ** (t - u) * made[u] for u in range(t + 1))).mean()
     return total
 
 
 @pytest.mark.parametrize("recurrent", [True, False])
 @pytest.mark.parametrize("trace", [1.0, 0.6])
-def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace):
-    agent = make({"recurrent": recurrent}, feedback="symmetric", gamma=0.9, trace=trace)
+@pytest.mark.parametrize("learns", eprop.LEARNS)
+@pytest.mark.parametrize("dopamine", eprop.DOPAMINE)
+def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace, learns, dopamine):
+    agent = make({"recurrent": recurrent}, feedback="symmetric", gamma=0.9, trace=trace, learns=learns, dopamine=dopamine)
     weight = agent.network.weight.detach().double().requires_grad_()
     out = agent.network.readout
     readout = torch.cat((out.weight, out.bias.unsqueeze(1)), 1).detach().double().requires_grad_()
