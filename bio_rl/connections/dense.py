@@ -31,6 +31,30 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     return _SpikeLinear.apply(spikes, weight, bias)
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weightᵀ + bias [..., post]; with weights [G, post, pre] and biases [G, post] the rows of x are G blocks, one for each.
+
+    x [..., pre], or [..., G·B, pre]. The group axis: members of a population, or seeds trained side by side.
+    """
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    blocks = x.unflatten(-2, (len(weight), -1))
+    lead = blocks.shape[:-3]
+    if lead:
+        blocks = blocks.flatten(0, -4).transpose(0, 1).flatten(1, 2)  # [G, leading axes · B, pre]
+    out = torch.bmm(blocks, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), blocks, weight.mT)
+    if not lead:
+        return out.flatten(0, 1)
+    return out.unflatten(1, (lead.numel(), -1)).transpose(0, 1).reshape(*lead, -1, out.shape[-1])
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose weights may have a group axis: see `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
 class _SpikeLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, spikes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -69,6 +93,6 @@ class Connection(nn.Module):
 
     def forward(self, spikes: Tensor, state: tuple[()], dt: float = 1.0) -> tuple[Tensor, tuple[()]]:
         """(drive, ()). Raises ValueError for spikes of another layer's size."""
-        check_spikes("dense", spikes, self.weight.shape[1])
-        linear = F.linear if self.graded else spike_linear
-        return linear(spikes, self.weight, self.bias), state
+        check_spikes("dense", spikes, self.weight.shape[-1])
+        product = linear if self.graded or self.weight.dim() == 3 else spike_linear
+        return product(spikes, self.weight, self.bias), state

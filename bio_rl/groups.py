@@ -1,0 +1,121 @@
+"""The group axis: G networks of one kind as one network, each serving a block of the batch's rows with weights of its own.
+
+Twin critics and seeds trained side by side are the same mechanism: rows [G·B, ...] are G blocks of B. The weights of members
+made of linear layers alone are stacked [G, post, pre], so that a layer of all is one product; others run one after the other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl.connections import dense
+from bio_rl.state import leaves, tree_map
+from bio_rl.types import Percept, Probe, State
+
+
+def side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
+    """One network that does what each of `networks` does in its block of the rows; the only one as it is."""
+    if len(networks) == 1:
+        return networks[0]
+    return stacked(networks) or Group(networks)
+
+
+class Group(nn.Module):
+    """Members one after the other, for those that cannot be stacked: see `types.Network`."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(networks)
+
+    def initial_state(self, batch: int) -> State:
+        states = [member.initial_state(batch // len(self.members)) for member in self.members]
+        return tree_map(lambda *blocks: torch.cat(blocks), *states)
+
+    def forward(self, x: Percept, state: State, probe: Probe | None = None) -> tuple[Tensor, State]:
+        return self._each(lambda member, x, state: member(x, state), x, state, 0)
+
+    def unroll(self, xs: Percept, state: State) -> tuple[Tensor, State]:
+        return self._each(lambda member, x, state: member.unroll(x, state), xs, state, 1)
+
+    def anneal(self, progress: float) -> None:
+        """Of the members, where they follow a schedule."""
+        for member in self.members:
+            if hasattr(member, "anneal"):
+                member.anneal(progress)
+
+    def _each(self, run: Any, x: Percept, state: State, axis: int) -> tuple[Tensor, State]:
+        """What each member makes of its block of x, whose rows are at `axis`, and of the state, whose rows come first."""
+        g = len(self.members)
+        xs, states = blocks(x, g, axis), blocks(state, g, 0)
+        outs, after = zip(*(run(*each) for each in zip(self.members, xs, states, strict=True)), strict=True)
+        return torch.cat(outs, axis), tree_map(lambda *parts: torch.cat(parts), *after)
+
+
+class Stacked(nn.Module):
+    """Memoryless members as one network whose layers have weights [G, post, pre]: see `types.Network`."""
+
+    def __init__(self, network: nn.Module, groups: int) -> None:
+        super().__init__()
+        self.network, self.groups = network, groups
+
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.network(x, state)
+
+    def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
+        t = len(xs.reset)
+        if t > 1:  # without memory a step is a row like any other, of its member's block
+            xs = tree_map(self._as_rows, xs)
+        out, _ = self.network.unroll(xs, state)
+        return (out.unflatten(1, (self.groups, t, -1)).transpose(1, 2).reshape(t, -1, out.shape[-1]) if t > 1 else out), ()
+
+    def anneal(self, progress: float) -> None:
+        """Of the members, where they follow a schedule."""
+        if hasattr(self.network, "anneal"):
+            self.network.anneal(progress)
+
+    def _as_rows(self, x: Tensor) -> Tensor:
+        """[T, G·B, ...] as [1, G·T·B, ...]."""
+        return x.unflatten(1, (self.groups, -1)).transpose(0, 1).reshape(1, -1, *x.shape[2:])
+
+
+def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
+    """The tree of each group: its block of the rows, which are at `axis`."""
+    return [tree_map(lambda x, i=i: x.chunk(groups, axis)[i], tree) for i in range(groups)]
+
+
+def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
+    """Memoryless networks of linear layers alone with all weights stacked; None for others."""
+    if list(leaves(networks[0].initial_state(1))):
+        return None
+    whole = copy.deepcopy(networks[0])
+    for name, layer in networks[0].named_modules():
+        parts = [network.get_submodule(name) for network in networks]
+        own = [key for key, _ in layer.named_parameters(recurse=False)]
+        if own and not isinstance(layer, nn.Linear | dense.Connection):
+            return None
+        if not own:
+            continue
+        there = whole.get_submodule(name)
+        if isinstance(layer, nn.Linear):
+            there = dense.Linear(layer.in_features, layer.out_features, layer.bias is not None)
+            whole.set_submodule(name, there)
+        for key in own:
+            setattr(there, key, nn.Parameter(torch.stack([getattr(part, key).detach() for part in parts])))
+    return Stacked(whole, len(networks))
+
+
+def members(network: nn.Module, groups: int) -> list[list[Tensor]]:
+    """The parameters of each member, in the order of a single network's own: views of what they are stacked in."""
+    if groups == 1:
+        return [list(network.parameters())]
+    if isinstance(network, Group):
+        return [list(member.parameters()) for member in network.members]
+    return [[p[i] for p in network.parameters()] for i in range(groups)]
