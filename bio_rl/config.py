@@ -183,14 +183,15 @@ def experiment(
 def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[str, Any]]]:
     """(name, {run, agent, network} settings) of the presets in the TOML file beside the agent that fit, general first.
 
-    `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is for one network only.
+    `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is for one network only, and
+    `*/mlp` for one network in any task.
     """
     path = Path(str(agent.__file__)).with_suffix(".toml")
     if not path.is_file():
         return []
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     task = env.rpartition(":")[2].removeprefix("bio_rl/")
-    return [(name, table[name]) for name in (task, f"{task}/{network}") if name in table]
+    return [(name, table[name]) for name in (f"*/{network}", task, f"{task}/{network}") if name in table]
 
 
 def network_names() -> list[str]:

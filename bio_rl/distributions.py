@@ -54,6 +54,13 @@ def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCate
     )
 
 
+def bounded_actions(space: gym.Space) -> int:
+    """The dimensions of a float Box [A] with bounds. Raises ValueError for another space."""
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f" and space.is_bounded():
+        return space.shape[0]
+    raise ValueError(f"action space {space} cannot be served; known: 1-D float Box with bounds")
+
+
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise of the shape of `like`: argmax(logits + noise) is a sample of the softmax."""
     return -torch.empty_like(like).exponential_(generator=generator).log()
@@ -187,3 +194,42 @@ class DiagonalGaussian(nn.Module):
     def entropy_score(self, out: Tensor) -> Tensor:
         """0: σ is no output."""
         return torch.zeros_like(out)
+
+
+class SquashedGaussian(nn.Module):
+    """tanh of a normal whose mean and log standard deviation [..., A] each are outputs; actions in (-1, 1)^A.
+
+    log π(a) = Σ log N(u; μ, σ) - log(1 - tanh²u),   a = tanh u        Haarnoja et al. 2018, arXiv 1812.05905, appendix C
+    """
+
+    LOW, HIGH = -20.0, 2.0
+    """Bounds of log σ, those of the paper's code."""
+    EPSILON = 1e-6
+    """Added to 1 - tanh²u, as in the paper's code: no action is infinitely likely."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n, self.n_out = n, 2 * n
+
+    def noise(self, out: Tensor, generator: torch.Generator) -> Tensor:
+        """[..., A]."""
+        return out.new_empty(*out.shape[:-1], self.n).normal_(generator=generator)
+
+    def sample(self, out: Tensor, noise: Tensor) -> Tensor:
+        mean, log_std = self._parts(out)
+        return (mean + log_std.exp() * noise).tanh()
+
+    def sample_and_log_prob(self, out: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """(actions [..., A], their log probability [...]), differentiable by `out` through both."""
+        mean, log_std = self._parts(out)
+        u = mean + log_std.exp() * noise
+        action = u.tanh()
+        normal = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+        return action, (normal - (1.0 - action.square() + self.EPSILON).log()).sum(-1)
+
+    def mode(self, out: Tensor) -> Tensor:
+        return out[..., : self.n].tanh()
+
+    def _parts(self, out: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_std = out.split(self.n, -1)
+        return mean, log_std.clamp(self.LOW, self.HIGH)

@@ -112,10 +112,12 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
     return Stacked(whole, len(networks))
 
 
-def members(network: nn.Module, groups: int) -> list[list[Tensor]]:
-    """The parameters of each member, in the order of a single network's own: views of what they are stacked in."""
+def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None) -> list[list[Tensor]]:
+    """Of each member its own: views of `tensors`, which are like the network's parameters, or of these themselves."""
+    tensors = list(network.parameters()) if tensors is None else list(tensors)
     if groups == 1:
-        return [list(network.parameters())]
+        return [tensors]
     if isinstance(network, Group):
-        return [list(member.parameters()) for member in network.members]
-    return [[p[i] for p in network.parameters()] for i in range(groups)]
+        each = len(tensors) // groups
+        return [tensors[i * each : i * each + each] for i in range(groups)]
+    return [[x[i] for x in tensors] for i in range(groups)]

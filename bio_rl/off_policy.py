@@ -1,0 +1,339 @@
+"""What the off-policy learners share: experience that is kept and drawn again, twin critics, and the loop over gradient steps.
+
+Several seeds may learn side by side: their environments are blocks of rows, their networks members of a group, and nothing of
+one enters another's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from bio_rl import encoders, replay
+from bio_rl.clock import Clock, Horizon
+from bio_rl.groups import members, side_by_side
+from bio_rl.networks import Blueprint, mlp
+from bio_rl.observations import Features
+from bio_rl.replay import Drawn, Replay
+from bio_rl.sequences import next_outputs
+from bio_rl.state import index, leaves
+from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
+
+CRITIC_SEED = 1_000_003
+"""Added to the seed that the actor is drawn with."""
+SUMMARY = 64
+"""Numbers in which a critic with memory sums up what it has seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicy:
+    """Settings of every off-policy learner."""
+
+    replay: int = 1_000_000
+    """Steps that are kept, all environments together; at most as many as the run has."""
+    start: int = 1000
+    """Steps of random actions before anything is learned."""
+    batch: int = 256
+    """Steps per gradient step."""
+    ratio: float = 1.0
+    """Gradient steps per environment step."""
+    every: int = 1
+    """Steps of each environment between updates, which then make up for all of them."""
+    sequence: int = 16
+    """Steps per training sequence of a network with memory, which starts from the state kept at that step."""
+    burn_in: int = 0
+    """Steps before a sequence that only bring the state up to date (Kapturowski et al. 2019); a multiple of `sequence`."""
+    gamma: float = 0.99
+    """Discount per step."""
+    normalise_obs: bool = False
+    """Running mean and deviation of Box observations."""
+
+    def __post_init__(self) -> None:
+        for name in ("replay", "batch", "ratio", "every", "sequence"):
+            self._refuse(not getattr(self, name) > 0, name, "a positive number")
+        self._refuse(self.start < 0, "start", "0 or more")
+        self._refuse(not 0 <= self.gamma <= 1, "gamma", "a number from 0 to 1")
+        self._refuse(self.burn_in < 0 or self.burn_in % self.sequence > 0, "burn_in", f"a multiple of {self.sequence}")
+
+    def _refuse(self, wrong: bool, name: str, expected: str) -> None:
+        if wrong:
+            owner = type(self).__module__.rpartition(".")[2]
+            raise ValueError(f"{owner}.{name} is {getattr(self, name)}, expected {expected}")
+
+
+class OffPolicyState(NamedTuple):
+    actor: State
+    """[B, ...] of the network that decides."""
+    critic: State
+    """[B, ...] of the critics' memory, which advances in `update`."""
+
+
+class Learner(nn.Module):
+    """An off-policy agent (`types.Agent`); one of this kind builds its networks, decides and learns from what is drawn.
+
+    It overrides `build`, `explore`, `greedy` and `learn`. Rows [G·B, ...] are the environments of G seeds.
+    """
+
+    def __init__(
+        self, config: Any, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
+        seed: int | Sequence[int] = 0, device: torch.device | str = "cpu", n_step: int = 1, alpha: float = 0.0,
+    ) -> None:  # fmt: skip
+        """horizon: of schedules. seed: several for seeds side by side. n_step, alpha: of the replay's sequences and draws.
+
+        Raises ValueError for an unserved space, or a replay that does not fit into memory.
+        """
+        super().__init__()
+        self.config, self.device = config, torch.device(device)
+        self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        self.groups = len(self.seeds)
+        self.features = Features(observation_space, config.normalise_obs)
+        self.build(network, action_space)
+        self.clock = Clock(horizon)
+        self.owed = nn.Buffer(torch.zeros((), dtype=torch.float64), persistent=True)
+        """Gradient steps that are due: a fraction of one, between updates."""
+        self.to(self.device)
+        self.generators = [torch.Generator(self.device).manual_seed(s) for s in self.seeds]
+        self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
+        stride = config.sequence if self.stateful else 1
+        self.burn_in = config.burn_in if self.stateful else 0
+        self.learned = stride
+        """Steps of a sequence, after the burn-in, that are learned from; n_step - 1 more follow."""
+        capacity = min(config.replay, horizon.steps)
+        owner = type(config).__module__.rpartition(".")[2]
+        self.says = replay.describe(capacity, f"--{owner}.replay", observation_space, action_space, self.device)
+        """For the first lines of a run."""
+        length = self.burn_in + self.learned + n_step - 1
+        self.replay = Replay(capacity, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
+        every = -(-config.every // stride) * stride
+        self.rollout = Steps(every, stride)
+
+    # ---------------------------------- what a learner of this kind is
+
+    def build(self, network: Blueprint, action_space: gym.Space) -> None:
+        """Make the networks (`actor` the one that decides, `critic` where there is one) and the optimisers."""
+        raise NotImplementedError
+
+    def greedy(self, out: Tensor) -> Tensor:
+        """The best actions for the actor's outputs."""
+        raise NotImplementedError
+
+    def explore(self, out: Tensor) -> Tensor:
+        """Actions to learn from, for the actor's outputs."""
+        raise NotImplementedError
+
+    def random(self, out: Tensor) -> Tensor:
+        """Actions that know nothing, of as many rows as the actor's outputs."""
+        raise NotImplementedError
+
+    def learn(self, drawn: Drawn) -> Metrics:
+        """One gradient step; what it reports is [G]."""
+        raise NotImplementedError
+
+    # ---------------------------------- the agent
+
+    def initial_state(self, batch: int) -> OffPolicyState:
+        critic = self.critic.initial_state(batch) if hasattr(self, "critic") else ()
+        return OffPolicyState(self.actor.initial_state(batch), critic)
+
+    @torch.no_grad()
+    def act(self, percept: Percept, state: OffPolicyState, explore: bool = True, probe: Probe | None = None) -> ActOut:
+        out, actor = self.actor(percept._replace(obs=self.features(percept.obs)), state.actor, probe)
+        state = state._replace(actor=actor)
+        if not explore:
+            return ActOut(self.greedy(out), {}, state)
+        begun = int(self.clock.steps) >= self.config.start * self.groups
+        return ActOut(self.explore(out) if begun else self.random(out), {}, state)
+
+    def update(self, rollout: Rollout, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
+        steps = rollout.steps
+        self.replay.add(steps, rollout.states if self.stateful else ())
+        count = int(steps.valid.sum())
+        self.clock.count(count, int(((steps.terminated | steps.truncated) & steps.valid).sum()))
+        self.features.update(steps.percept.obs, steps.valid)
+        if self.stateful and hasattr(self, "critic"):
+            with torch.no_grad():
+                seen = steps.percept._replace(obs=self.features(steps.percept.obs))
+                state = state._replace(critic=self.critic.advance(seen, state.critic))
+        metrics: Metrics = {}
+        if int(self.clock.steps) > self.config.start * self.groups and self.replay.starts:
+            self.owed += self.config.ratio * count / self.groups
+            for _ in range(int(self.owed)):
+                metrics = self.learn(self._draw())
+            self.owed -= int(self.owed)
+        return state, {name: x.mean() for name, x in metrics.items()}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {
+            "modules": super().state_dict(*args, **kwargs),
+            "optimisers": {name: x.state_dict() for name, x in self.optimisers.items()},
+            "generators": [g.get_state() for g in self.generators],
+            "replay": self.replay.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        super().load_state_dict(state["modules"], *args, **kwargs)
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it would keep the very tensors
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            if saved.shape == generator.get_state().shape:  # another device's cannot go on; evaluating needs none
+                generator.set_state(saved)
+        self.replay.load_state_dict(state["replay"])
+
+    # ---------------------------------- for learners
+
+    def draws(self, each: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """What every seed's generator draws, [..., G·B, A] where one draws [..., B, A] (the rows are at -2)."""
+        drawn = [each(generator) for generator in self.generators]
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, -2)
+
+    def per_row(self, x: Tensor, like: Tensor) -> Tensor:
+        """x [G] for each of the rows of `like` [..., G·B]."""
+        return x if self.groups == 1 else x.repeat_interleave(like.shape[-1] // self.groups)
+
+    def share(self, drawn: Drawn) -> Tensor:
+        """The weights [L, G·N] of the steps that are learned from: they sum to one for each seed."""
+        weight = drawn.steps.valid[: self.learned] * drawn.weight
+        blocks = weight.unflatten(-1, (self.groups, -1))
+        return (blocks / blocks.sum((0, 2), keepdim=True).clamp(min=1e-8)).flatten(1)
+
+    def by_seed(self, x: Tensor) -> Tensor:
+        """Σ over the steps [L, G·N] of each seed, [G]."""
+        return x.unflatten(-1, (self.groups, -1)).sum((0, 2))
+
+    def minimise(self, name: str, loss: Tensor, network: nn.Module, max_norm: float = 0.0) -> None:
+        """One step of the optimiser `name` down the gradient of `loss` by the network's weights alone.
+
+        max_norm: each seed's gradient is scaled down to it; 0 for as it is.
+        """
+        weights = list(network.parameters())
+        # the fused Adam of torch 2.13 walks the gradient's memory as if it lay like the parameter's
+        gradients = [g.contiguous() for g in torch.autograd.grad(loss, weights)]
+        if max_norm:
+            for own in members(network, self.groups, gradients):
+                norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
+                torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        for p, gradient in zip(weights, gradients, strict=True):
+            p.grad = gradient
+        self.optimisers[name].step()
+
+    def _draw(self) -> Drawn:
+        """Sequences with features in place of observations, and their states brought up to the window."""
+        drawn = self.replay.draw(max(1, self.config.batch // self.learned), self.generators, **self.draw_settings())
+        steps = drawn.steps
+        percept = steps.percept._replace(obs=self.features(steps.percept.obs))
+        steps = steps._replace(percept=percept, final_obs=self.features(steps.final_obs))
+        states = drawn.states
+        if self.burn_in:
+            with torch.no_grad():
+                before = index(percept, slice(0, self.burn_in))
+                _, actor = self.actor.unroll(before, states.actor)
+                critic = self.critic.advance(before, states.critic) if hasattr(self, "critic") else ()
+                states = OffPolicyState(actor, critic)
+            steps = index(steps, slice(self.burn_in, None))
+        return drawn._replace(steps=steps, states=states or OffPolicyState((), ()))
+
+    def draw_settings(self) -> dict[str, Any]:
+        """Of `Replay.draw`."""
+        return {}
+
+
+class TwinCritic(nn.Module):
+    """Two action values Q_1, Q_2 for each seed: heads of their own on what one memory, or encoder, makes of the observations.
+
+    look: that network, None where the observations are numbers and nothing is remembered.
+    """
+
+    def __init__(self, look: nn.Module | None, heads: nn.Module, groups: int) -> None:
+        super().__init__()
+        self.look, self.heads, self.groups = look, heads, groups
+
+    def initial_state(self, batch: int) -> State:
+        return self.look.initial_state(batch) if self.look is not None else ()
+
+    def advance(self, seen: Percept, state: State) -> State:
+        """The memory after T percepts [T, B, ...]."""
+        return self.look.unroll(seen, state)[1] if self.look is not None else ()
+
+    def summary(self, seen: Percept, state: State) -> Tensor:
+        """What it makes of the observations of L steps, [L, B, F]."""
+        return seen.obs if self.look is None else self.look.unroll(seen, state)[0]
+
+    def next_summary(self, steps: Transition, state: State) -> Tensor:
+        """And of those that truly came next."""
+        return steps.final_obs if self.look is None else next_outputs(self.look, steps, state)
+
+    def forward(self, summary: Tensor, action: Tensor) -> Tensor:
+        """Q [2, L, B] of actions [L, B, A] (or [L, B, actions] one-hot)."""
+        x = torch.cat((summary, action), -1)
+        length, g = len(x), self.groups
+        twice = x.unflatten(1, (g, 1, -1)).expand(length, g, 2, -1, -1).reshape(length, 2 * x.shape[1], -1)
+        zero, never = x.new_zeros(1).expand(twice.shape[:2]), torch.zeros_like(twice[..., 0], dtype=torch.bool)
+        q, _ = self.heads.unroll(Percept(twice, zero, zero, never, never), ())
+        return q.view(length, g, 2, -1).transpose(1, 2).transpose(0, 1).flatten(2)
+
+
+def actors(network: Blueprint, size: Any, n_out: int, seeds: Sequence[int], out_gain: float = 1.0) -> nn.Module:
+    """A network from features of `size` to [B, n_out] for each seed, side by side."""
+    return side_by_side([seeded(s, lambda: encoders.build(network, size, n_out, out_gain)) for s in seeds])
+
+
+def twin_critic(network: Blueprint, hidden: tuple[int, ...], size: Any, n_action: int, seeds: Sequence[int]) -> TwinCritic:
+    """Critics beside an actor of this blueprint: rectified layers of `hidden` units, or a network like the actor's where its
+    own configuration asks for that; on an encoder for pictures and tokens, or on a memory where the actor has one."""
+    plain = Blueprint("mlp", mlp.Config(hidden=hidden, activation="relu"))
+    kind = network.critic()
+    probe = encoders.build(network, size, 1)
+    remembers = bool(list(leaves(probe.initial_state(1))))
+    head = kind if kind.name != "mlp" and not remembers and not kind.image else plain
+    look, heads = [], []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(CRITIC_SEED + seed)
+            if remembers or kind.image:
+                look.append(encoders.build(network, size, SUMMARY))
+            elif not isinstance(size, int):
+                look.append(Encoding(encoders.Encoder(size)))
+            width = SUMMARY if remembers or kind.image else look[-1].encoder.size if look else size
+            heads += [head.build(width + n_action, 1) for _ in range(2)]
+    return TwinCritic(side_by_side(look) if look else None, side_by_side(heads), len(seeds))
+
+
+class Encoding(nn.Module):
+    """A learned encoder alone, as a network without memory."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+        return self.encoder(x.obs), ()
+
+    def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
+        return self.encoder(xs.obs), ()
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def follow(target: nn.Module, network: nn.Module, tau: float) -> None:
+    """θ' ← (1 - τ) θ' + τ θ, all weights in one operation."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(network.parameters()), tau)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A target network: the same weights, without gradients."""
+    return copy.deepcopy(network).requires_grad_(False)

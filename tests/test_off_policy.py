@@ -1,0 +1,210 @@
+"""DQN, SAC and TD3 against Stable-Baselines3: one update from the same weights, batch and noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from bio_rl import agents as every_agent
+from bio_rl import discovery, groups
+from bio_rl.clock import Horizon
+from bio_rl.networks import Blueprint, mlp
+from bio_rl.off_policy import OffPolicyState
+from bio_rl.replay import Drawn
+from bio_rl.state import index, tree_map
+from bio_rl.types import Percept, Transition
+
+sb3 = pytest.importorskip("stable_baselines3")
+
+N_IN, N, HIDDEN = 3, 32, (16, 16)
+BOX = gym.spaces.Box(-1.0, 1.0, (N_IN,), np.float32)
+ACTIONS = {name: gym.spaces.Box(-1.0, 1.0, (2,), np.float32) for name in ("sac", "td3")} | {"dqn": gym.spaces.Discrete(3)}
+
+
+class World(gym.Env):
+    """Spaces without a world."""
+
+    def __init__(self, action_space: gym.Space) -> None:
+        self.observation_space, self.action_space = BOX, action_space
+
+    def reset(self, **_: Any) -> Any:
+        return np.zeros(N_IN, np.float32), {}
+
+
+def agent(name: str, seed: Any = 0, device: str = "cpu", **settings: Any) -> Any:
+    module = discovery.load(every_agent, name)
+    critic = {} if name == "dqn" else {"critic_hidden": HIDDEN}
+    config = module.Config(**{"batch": N, "replay": 1000, **critic, **settings})
+    blueprint = Blueprint("mlp", mlp.Config(hidden=HIDDEN, activation="relu"))
+    return module.Agent(config, blueprint, BOX, ACTIONS[name], horizon=Horizon(1000), seed=seed, device=device)
+
+
+def batch(seed: int, action_space: gym.Space, groups: int = 1) -> Drawn:
+    """Steps of which some end an episode, for `groups` seeds."""
+    g = torch.Generator().manual_seed(seed)
+    n = groups * N
+    obs, final = (torch.randn(1, n, N_IN, generator=g) for _ in range(2))
+    action = torch.rand(1, n, 2, generator=g) * 2 - 1
+    if isinstance(action_space, gym.spaces.Discrete):
+        action = torch.randint(action_space.n, (1, n), generator=g)
+    reward, ends = torch.randn(1, n, generator=g), torch.rand(2, 1, n, generator=g) < 0.2
+    terminated, truncated = ends[0], ends[1] & ~ends[0]
+    no = torch.zeros_like(terminated)
+    percept = Percept(obs, torch.zeros_like(action), torch.zeros_like(reward), no, no)
+    steps = Transition(percept, action, reward, terminated, truncated, final, ~no, {})
+    return Drawn(steps, OffPolicyState((), ()), torch.ones(n), torch.arange(n))
+
+
+def their_batch(drawn: Drawn) -> Any:
+    from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+    s = drawn.steps
+    done = s.terminated.float()[0].unsqueeze(1)
+    action = s.action[0] if s.action.dim() == 3 else s.action[0].unsqueeze(1)
+    return ReplayBufferSamples(s.percept.obs[0], action, s.final_obs[0], done, s.reward[0].unsqueeze(1), None)
+
+
+def copy_weights(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape
+        b.data.copy_(a.detach())
+
+
+def of_actor(a: Any) -> list[torch.Tensor]:
+    """Our actor's weights in their order: the mean's and the deviation's layers are one layer of ours."""
+    *hidden, weight, bias = a.actor.parameters()
+    half = len(bias) // 2
+    return [*hidden, weight[:half], bias[:half], weight[half:], bias[half:]]
+
+
+def of_critic(critic: Any) -> list[torch.Tensor]:
+    return [p[k] for k in range(2) for p in critic.parameters()]
+
+
+def compare(ours: list[torch.Tensor], theirs: list[torch.Tensor], before: list[torch.Tensor]) -> None:
+    """The weights agree, and so do their changes, which are small beside them."""
+    for a, b, start in zip(ours, theirs, before, strict=True):
+        assert not torch.equal(b, start)
+        torch.testing.assert_close(a.detach(), b.detach(), rtol=1e-5, atol=1e-7)
+
+
+def clones(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [t.detach().clone() for t in tensors]
+
+
+def test_one_update_of_sac_equals_stable_baselines(monkeypatch):
+    ours, drawn = agent("sac", learning_rate=1e-3, critic_learning_rate=1e-3), batch(1, ACTIONS["sac"])
+    policy = {"net_arch": list(HIDDEN)}
+    theirs = sb3.SAC("MlpPolicy", World(ACTIONS["sac"]), learning_rate=1e-3, policy_kwargs=policy, device="cpu", batch_size=N)
+    theirs.set_logger(sb3.common.logger.configure(None, []))
+    copy_weights(of_actor(ours), list(theirs.actor.parameters()))
+    copy_weights(of_critic(ours.critic), list(theirs.critic.parameters()))
+    copy_weights(of_critic(ours.target), list(theirs.critic_target.parameters()))
+    start = clones(list(theirs.actor.parameters())), clones(list(theirs.critic.parameters()))
+    noises: list[torch.Tensor] = []
+    drawing = ours._noise
+    monkeypatch.setattr(ours, "_noise", lambda out: noises.append(drawing(out)) or noises[-1])
+    reported = ours.learn(drawn)
+    kept = list(noises)
+    monkeypatch.setattr(torch.distributions.Normal, "rsample", lambda self, shape=(): self.loc + self.scale * kept.pop(0)[0])
+    monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(drawn))
+    theirs.train(1, N)
+    said = theirs.logger.name_to_value
+    for name in ("critic_loss", "actor_loss", "ent_coef"):
+        assert reported[f"train/{name}"].item() == pytest.approx(said[f"train/{name}"], rel=1e-5), name
+    compare(of_actor(ours), list(theirs.actor.parameters()), start[0])
+    compare(of_critic(ours.critic), list(theirs.critic.parameters()), start[1])
+    compare(of_critic(ours.target), list(theirs.critic_target.parameters()), start[1])
+    assert ours.log_alpha.item() == pytest.approx(theirs.log_ent_coef.item(), rel=1e-5)
+
+
+def test_updates_of_td3_equal_stable_baselines(monkeypatch):
+    """Two: the second moves the actor and the targets."""
+    ours = agent("td3", learning_rate=1e-3, critic_learning_rate=1e-3)
+    policy = {"net_arch": list(HIDDEN)}
+    theirs = sb3.TD3("MlpPolicy", World(ACTIONS["td3"]), learning_rate=1e-3, policy_kwargs=policy, device="cpu", batch_size=N)
+    theirs.set_logger(sb3.common.logger.configure(None, []))
+    pairs = [
+        (list(ours.actor.parameters()), list(theirs.actor.parameters())),
+        (list(ours.target_actor.parameters()), list(theirs.actor_target.parameters())),
+        (of_critic(ours.critic), list(theirs.critic.parameters())),
+        (of_critic(ours.target), list(theirs.critic_target.parameters())),
+    ]
+    for mine, their in pairs:
+        copy_weights(mine, their)
+    start = [clones(their) for _, their in pairs]
+    noise = torch.randn(1, N, 2)
+    monkeypatch.setattr(ours, "_noise", lambda out: noise)
+    for seed in (1, 2):
+        drawn = batch(seed, ACTIONS["td3"])
+        reported = ours.learn(drawn)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.Tensor, "normal_", lambda self, mean, std: self.copy_(mean + std * noise[0]))
+            patch.setattr(theirs.replay_buffer, "sample", lambda *_, drawn=drawn, **__: their_batch(drawn))
+            theirs.train(1, N)
+    said = theirs.logger.name_to_value
+    for name in ("critic_loss", "actor_loss"):
+        assert reported[f"train/{name}"].item() == pytest.approx(said[f"train/{name}"], rel=1e-5), name
+    now = [list(ours.actor.parameters()), list(ours.target_actor.parameters()), of_critic(ours.critic), of_critic(ours.target)]
+    for mine, (_, their), before in zip(now, pairs, start, strict=True):
+        compare(mine, their, before)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_one_update_of_dqn_equals_stable_baselines(monkeypatch, double):
+    ours, drawn = agent("dqn", learning_rate=1e-3, double=double, max_grad_norm=0.1), batch(1, ACTIONS["dqn"])
+    policy = {"net_arch": list(HIDDEN)}
+    theirs = sb3.DQN(
+        "MlpPolicy", World(ACTIONS["dqn"]), learning_rate=1e-3, policy_kwargs=policy, device="cpu", max_grad_norm=0.1
+    )
+    theirs.set_logger(sb3.common.logger.configure(None, []))
+    copy_weights(list(ours.actor.parameters()), list(theirs.q_net.parameters()))
+    with torch.no_grad():
+        for p in ours.target.parameters():
+            p.mul_(-1.0)  # so that it would choose otherwise
+    copy_weights(list(ours.target.parameters()), list(theirs.q_net_target.parameters()))
+    start = clones(list(theirs.q_net.parameters()))
+    if double:  # which SB3 has not: its target network is asked for the maximum, so give it the choice of the other
+        obs = drawn.steps.final_obs[0]
+        choice = theirs.q_net(obs).argmax(1, keepdim=True)
+        chosen = theirs.q_net_target(obs).gather(1, choice).detach()
+        monkeypatch.setattr(theirs.q_net_target, "forward", lambda _: chosen.expand(-1, 3))
+    reported = ours.learn(drawn)
+    monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(drawn))
+    theirs.train(1, N)
+    assert reported["train/loss"].item() == pytest.approx(theirs.logger.name_to_value["train/loss"], rel=1e-5)
+    compare(list(ours.actor.parameters()), list(theirs.q_net.parameters()), start)
+
+
+@pytest.mark.parametrize("name", list(ACTIONS))
+def test_seeds_side_by_side_learn_what_each_learns_alone(name):
+    """A hundred updates from the same data; another's data changes nothing."""
+    settings = {"target_every": 20} if name == "dqn" else {}
+    together, shuffled = (agent(name, seed=(3, 4), **settings) for _ in range(2))
+    alone = [agent(name, seed=s, **settings) for s in (3, 4)]
+    n = N
+    for step in range(100):
+        drawn = batch(step, ACTIONS[name], groups=2)
+        together.learn(drawn)
+        for i, one in enumerate(alone):
+            own = index(drawn.steps._replace(extras={}), (slice(None), slice(i * n, i * n + n)))
+            one.learn(Drawn(own, drawn.states, drawn.weight[:n], drawn.places[:n]))
+        other = batch(1000 + step, ACTIONS[name], groups=2)
+        mixed = tree_map(lambda a, b: torch.cat((a[:, :n], b[:, n:]), 1), drawn.steps, other.steps)
+        shuffled.learn(drawn._replace(steps=mixed))
+    for network in ("actor", "target"):
+        twins = 2 if name != "dqn" and network == "target" else 1
+        parts = groups.members(getattr(together, network), 2 * twins)
+        for i, one in enumerate(alone):
+            own = groups.members(getattr(one, network), twins)
+            for k in range(twins):
+                for a, b in zip(parts[i * twins + k], own[k], strict=True):
+                    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+        first = groups.members(getattr(shuffled, network), 2 * twins)
+        for a, b in zip(parts[0], first[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        assert any((a - b).abs().max() > 1e-3 for a, b in zip(parts[-1], first[-1], strict=True))
