@@ -172,7 +172,7 @@ class Learner(nn.Module):
         return {
             "modules": super().state_dict(*args, **kwargs),
             "optimisers": {name: x.state_dict() for name, x in self.optimisers.items()},
-            "generators": [g.get_state() for g in self.generators],
+            "generator": torch.stack([g.get_state() for g in self.generators]),
             "replay": self.replay.state_dict(),
         }
 
@@ -180,7 +180,7 @@ class Learner(nn.Module):
         super().load_state_dict(state["modules"], *args, **kwargs)
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it would keep the very tensors
-        for generator, saved in zip(self.generators, state["generators"], strict=True):
+        for generator, saved in zip(self.generators, state["generator"], strict=True):
             if saved.shape == generator.get_state().shape:  # another device's cannot go on; evaluating needs none
                 generator.set_state(saved)
         self.replay.load_state_dict(state["replay"])

@@ -113,15 +113,15 @@ SENSES = {
 
 
 class Riddle(gym.Env):
-    """Reward 1 for the action, 0 or 1, that a sense names; 20 steps, cut by a limit.
+    """Reward 1 for the action, 0 or 1 (with the space "box" beyond 0.5 or not), that a sense names; 20 steps, cut by a limit.
 
     `sense`: the one that there is, or `all`: a dictionary of all and of `asked`, one-hot numbers that say whose name counts."""
 
-    def __init__(self, sense: str = "all") -> None:
+    def __init__(self, sense: str = "all", space: str = "discrete") -> None:
         self.sense, self.senses = sense, list(SENSES) if sense == "all" else [sense]
         asked = gym.spaces.Box(0.0, 1.0, (len(SENSES),), np.float64)
         self.observation_space = gym.spaces.Dict({**SENSES, "asked": asked}) if sense == "all" else SENSES[sense]
-        self.action_space = gym.spaces.Discrete(2)
+        self.action_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32) if space == "box" else gym.spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -130,7 +130,7 @@ class Riddle(gym.Env):
 
     def step(self, action):
         self.t += 1
-        reward = float(action == self.wanted)
+        reward = float((np.asarray(action).item() > 0.5) == self.wanted)
         return self._next(), reward, False, self.t >= 20, {}
 
     def _next(self):
