@@ -57,7 +57,7 @@ def weights(agent):
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_it_learns_in_every_action_space_with_every_network(agent, network, space):
     if space not in SERVED.get(agent, SPACES):
-        with pytest.raises(ValueError, match="action space .* cannot be served"):
+        with pytest.raises(ValueError, match=r"action space .* cannot be served"):
             make(agent, network, space)
         return
     runner = make(agent, network, space)
