@@ -79,6 +79,7 @@ class Agent(Learner):
         self.target = copied(self.actor)
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Gradient steps so far."""
+        self.optimised = {"values": self.actor}
         self.optimisers = {"values": torch.optim.Adam(self.actor.parameters(), self.config.learning_rate, fused=True)}
 
     def values(self, out: Tensor) -> Tensor:
@@ -114,14 +115,14 @@ class Agent(Learner):
             y = n_step_target(steps.reward, next_q, steps.terminated, steps.terminated | steps.truncated, c.gamma, c.n_step)
         out, _ = self.actor.unroll(index(steps.percept, slice(0, window)), state)
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
-        loss = (share * nn.functional.smooth_l1_loss(q, y[:window], reduction="none")).sum()
-        self.minimise("values", loss, self.actor, c.max_grad_norm)
+        loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y[:window], reduction="none"))
+        self.minimise("values", loss.sum(), self.actor, c.max_grad_norm)
         self.replay.prioritise(drawn.places, (q - y[:window]).abs().amax(0))
         self.steps += 1
         if int(self.steps) % c.target_every == 0:
             follow(self.target, self.actor, 1.0)
         return {
-            "train/loss": loss.detach() / self.groups,
+            "train/loss": loss.detach(),
             "train/q": self.by_seed(share * q.detach()),
         }
 

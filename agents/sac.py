@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import gymnasium as gym
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bio_rl.clock import Horizon
 from bio_rl.distributions import SquashedGaussian, bounded_actions
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow, twin_critic
+from bio_rl.off_policy import Learner, OffPolicy, Scalars, actors, copied, follow, twin_critic
 from bio_rl.replay import Drawn
 from bio_rl.sequences import n_step_target, next_outputs
 from bio_rl.types import Metrics
@@ -63,13 +63,13 @@ class Agent(Learner):
         self.critic = twin_critic(network, c.critic_hidden, self.features.size, n, self.seeds)
         self.target = copied(self.critic)
         self.target_entropy = c.target_entropy * n
-        self.log_alpha = nn.Parameter(torch.zeros(self.groups))
-        """[G]."""
+        self.log_alpha = Scalars(self.groups)
         self.optimisers = {
             "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate, fused=True),
             "critic": torch.optim.Adam(self.critic.parameters(), c.critic_learning_rate, fused=True),
-            "temperature": torch.optim.Adam([self.log_alpha], c.learning_rate, fused=True),
+            "temperature": torch.optim.Adam(self.log_alpha.parameters(), c.learning_rate, fused=True),
         }
+        self.optimised = {"actor": self.actor, "critic": self.critic, "temperature": self.log_alpha}
 
     def greedy(self, out: Tensor) -> Tensor:
         return self.policy.mode(out)
@@ -97,22 +97,22 @@ class Agent(Learner):
 
         summary = self.critic.summary(steps.percept, states.critic)
         q = self.critic(summary, steps.action)
-        critic_loss = 0.5 * (share * (q - y).square()).sum()
-        self.minimise("critic", critic_loss, self.critic)
+        critic_loss = 0.5 * self.by_seed(share * (q - y).square().sum(0))
+        self.minimise("critic", critic_loss.sum(), self.critic)
 
         q_new = self.critic(summary.detach(), action).amin(0)
-        actor_loss = (share * (row_alpha * logp - q_new)).sum()
-        self.minimise("actor", actor_loss, self.actor)
+        actor_loss = self.by_seed(share * (row_alpha * logp - q_new))
+        self.minimise("actor", actor_loss.sum(), self.actor)
 
         with torch.no_grad():
             entropy = -self.by_seed(share * logp)
             if not c.temperature:
-                self.log_alpha.grad = entropy - self.target_entropy
+                self.log_alpha.value.grad = entropy - self.target_entropy
                 self.optimisers["temperature"].step()
             follow(self.target, self.critic, c.tau)
             return {
-                "train/critic_loss": critic_loss.detach() / self.groups,
-                "train/actor_loss": actor_loss.detach() / self.groups,
+                "train/critic_loss": critic_loss.detach(),
+                "train/actor_loss": actor_loss.detach(),
                 "train/ent_coef": alpha,
                 "train/entropy": entropy,
                 "train/q": self.by_seed(share * q[0]),
@@ -120,7 +120,8 @@ class Agent(Learner):
 
     def _alpha(self) -> Tensor:
         fixed = self.config.temperature
-        return torch.full_like(self.log_alpha, fixed) if fixed else self.log_alpha.detach().exp()
+        log_alpha = self.log_alpha.value.detach()
+        return torch.full_like(log_alpha, fixed) if fixed else log_alpha.exp()
 
     def _noise(self, out: Tensor) -> Tensor:
         """Standard normal, [..., A] for the actor's outputs [..., G·B, 2A]."""

@@ -83,8 +83,12 @@ class Agent(Learner):
             "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate, fused=True),
             "critic": torch.optim.Adam(self.critic.parameters(), c.critic_learning_rate, fused=True),
         }
+        self.optimised = {"actor": self.actor, "critic": self.critic}
         if c.proxy:
+            self.optimised["proxy"] = self.target_actor
             self.optimisers["proxy"] = torch.optim.Adam(self.target_actor.parameters(), c.proxy_learning_rate, fused=True)
+
+    targets = ("target", "target_actor")
 
     def greedy(self, out: Tensor) -> Tensor:
         return out.tanh()
@@ -107,35 +111,35 @@ class Agent(Learner):
 
         summary = self.critic.summary(steps.percept, states.critic)
         q = self.critic(summary, steps.action)
-        critic_loss = (share * (q - y).square()).sum()
-        self.minimise("critic", critic_loss, self.critic)
+        critic_loss = self.by_seed(share * (q - y).square().sum(0))
+        self.minimise("critic", critic_loss.sum(), self.critic)
         self.steps += 1
         metrics = {
-            "train/critic_loss": critic_loss.detach() / self.groups,
+            "train/critic_loss": critic_loss.detach(),
             "train/q": self.by_seed(share * q[0].detach()),
         }
         if int(self.steps) % c.delay == 0:
             out, _ = self.actor.unroll(steps.percept, states.actor)
-            actor_loss = -(share * self.critic(summary.detach(), out.tanh())[0]).sum()
-            self.minimise("actor", actor_loss, self.actor)
+            actor_loss = -self.by_seed(share * self.critic(summary.detach(), out.tanh())[0])
+            self.minimise("actor", actor_loss.sum(), self.actor)
             follow(self.target, self.critic, c.tau)
             if c.proxy:
                 metrics["train/proxy_loss"] = self._imitate(drawn)
             else:
                 follow(self.target_actor, self.actor, c.tau)
-            metrics["train/actor_loss"] = actor_loss.detach() / self.groups
+            metrics["train/actor_loss"] = actor_loss.detach()
         return metrics
 
     def _imitate(self, drawn: Drawn) -> Tensor:
         """The proxy does as the actor does: ½ Σ (tanh proxy(s) - π(s))² goes down. Xu et al. 2025, algorithm 1."""
-        share = self.share(drawn).unsqueeze(-1)
+        share = self.share(drawn)
         with torch.no_grad():
             out, _ = self.actor.unroll(drawn.steps.percept, drawn.states.actor)
         for _ in range(self.config.proxy):
             ours, _ = self.target_actor.unroll(drawn.steps.percept, ())
-            loss = (share * (ours.tanh() - out.tanh()).square()).sum() / self.n
-            self.minimise("proxy", loss, self.target_actor)
-        return loss.detach() / self.groups
+            loss = self.by_seed(share * (ours.tanh() - out.tanh()).square().mean(-1))
+            self.minimise("proxy", loss.sum(), self.target_actor)
+        return loss.detach()
 
     def _noise(self, out: Tensor) -> Tensor:
         """Standard normal, of the shape of the actor's outputs [..., G·B, A]."""

@@ -36,6 +36,9 @@ class Run:
     """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, … (docs/perturbations.md)."""
     seed: int = 0
     """Of the weights, the environments and every random draw."""
+    seeds: int = 1
+    """Seeds that are trained side by side as one batched program: seed, seed + 1, …, each with a run folder of its own (dqn,
+    sac, td3)."""
     device: str = "auto"
     """auto, cpu or cuda. auto is the CPU: small networks in CPU environments train faster there."""
     num_envs: int = 16
@@ -56,7 +59,7 @@ class Run:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "run_dir", Path(self.run_dir))
-        for name in ("steps", "num_envs", "checkpoints"):
+        for name in ("steps", "seeds", "num_envs", "checkpoints"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise ValueError(f"--{flag} is {getattr(self, name)}, expected a positive number")

@@ -112,12 +112,15 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
     return Stacked(whole, len(networks))
 
 
-def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None) -> list[list[Tensor]]:
-    """Of each member its own: views of `tensors`, which are like the network's parameters, or of these themselves."""
+def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None, each: int = 1) -> list[list[Tensor]]:
+    """Of each group its own: views of `tensors`, which are like the network's parameters, or of these themselves.
+
+    each: members of the network that a group has, stacked like these in a network of its own.
+    """
     tensors = list(network.parameters()) if tensors is None else list(tensors)
     if groups == 1:
         return [tensors]
     if isinstance(network, Group):
-        each = len(tensors) // groups
-        return [tensors[i * each : i * each + each] for i in range(groups)]
-    return [[x[i] for x in tensors] for i in range(groups)]
+        own = len(tensors) // groups
+        return [tensors[i * own : i * own + own] for i in range(groups)]
+    return [[x[i] if each == 1 else x[i * each : i * each + each] for x in tensors] for i in range(groups)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from bio_rl import encoders, replay
 from bio_rl.clock import Clock, Horizon
+from bio_rl.codes.homeostat import activity
+from bio_rl.energy import operations
 from bio_rl.groups import members, side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.observations import Features
@@ -90,8 +93,11 @@ class Learner(nn.Module):
         """
         super().__init__()
         self.config, self.device = config, torch.device(device)
+        self.made_for = network, observation_space, action_space
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
         self.groups = len(self.seeds)
+        if self.groups > 1 and config.normalise_obs:
+            raise ValueError("--seeds: seeds side by side share no statistics; leave normalise-obs off, or train one at a time")
         self.features = Features(observation_space, config.normalise_obs)
         self.build(network, action_space)
         self.clock = Clock(horizon)
@@ -112,11 +118,21 @@ class Learner(nn.Module):
         self.replay = Replay(capacity, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
         every = -(-config.every // stride) * stride
         self.rollout = Steps(every, stride)
+        self.spoken: tuple[str, ...] = ()
+        """Names of what a look at the network's activity reports."""
 
     # ---------------------------------- what a learner of this kind is
 
+    actor: nn.Module
+    """Decides."""
+    optimisers: dict[str, torch.optim.Optimizer]
+    optimised: dict[str, nn.Module]
+    """What each of them moves."""
+    targets: tuple[str, ...] = ("target",)
+    """Names of the networks that follow others."""
+
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
-        """Make the networks (`actor` the one that decides, `critic` where there is one) and the optimisers."""
+        """Make the networks, a TwinCritic `critic` among them where there is one, and the optimisers."""
         raise NotImplementedError
 
     def greedy(self, out: Tensor) -> Tensor:
@@ -156,6 +172,8 @@ class Learner(nn.Module):
         count = int(steps.valid.sum())
         self.clock.count(count, int(((steps.terminated | steps.truncated) & steps.valid).sum()))
         self.features.update(steps.percept.obs, steps.valid)
+        if hasattr(self.actor, "anneal"):
+            self.actor.anneal(self.clock.lived)
         if self.stateful and hasattr(self, "critic"):
             with torch.no_grad():
                 seen = steps.percept._replace(obs=self.features(steps.percept.obs))
@@ -166,7 +184,11 @@ class Learner(nn.Module):
             for _ in range(int(self.owed)):
                 metrics = self.learn(self._draw())
             self.owed -= int(self.owed)
-        return state, {name: x.mean() for name, x in metrics.items()}
+        if self.groups > 1:
+            return state, metrics
+        look = Look(self, rollout.next, state.actor)
+        self.spoken = self.spoken or tuple(look())
+        return state, {name: x.squeeze() for name, x in metrics.items()} | {n: partial(look, n) for n in self.spoken}
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {
@@ -184,6 +206,35 @@ class Learner(nn.Module):
             if saved.shape == generator.get_state().shape:  # another device's cannot go on; evaluating needs none
                 generator.set_state(saved)
         self.replay.load_state_dict(state["replay"])
+
+    @torch.no_grad()
+    def member(self, i: int) -> Learner:
+        """The i-th seed's learner alone, as it is now."""
+        network, *spaces = self.made_for
+        own = {"horizon": self.clock.horizon, "seed": self.seeds[i], "device": self.device}
+        one = type(self)(self.config, network, *spaces, **own)
+        for name in {*self.optimised, *self.targets}:
+            theirs, ours = (x.optimised[name] if name in x.optimised else getattr(x, name) for x in (self, one))
+            for to, of in zip(ours.parameters(), member_of(theirs, self.groups, i), strict=True):
+                to.copy_(of.view_as(to))
+        for name, optimiser in self.optimisers.items():
+            weights, own_weights = list(self.optimised[name].parameters()), list(one.optimised[name].parameters())
+            kept = [optimiser.state[w] for w in weights if w in optimiser.state]
+            for key in kept[0] if kept else ():
+                values = [state[key] for state in kept]
+                if key != "step":
+                    values = member_of(self.optimised[name], self.groups, i, values)
+                else:
+                    values = values[: len(own_weights)]
+                for w, value in zip(own_weights, values, strict=True):
+                    one.optimisers[name].state[w][key] = value.clone() if key == "step" else value.reshape(w.shape).clone()
+        one.clock.count(int(self.clock.steps) // self.groups, int(self.clock.episodes) // self.groups)
+        one.owed.copy_(self.owed)
+        if hasattr(self, "steps"):
+            one.steps.copy_(self.steps)
+        one.generators[0].set_state(self.generators[i].get_state())
+        one.replay.load_state_dict(self.replay.member(i))
+        return one
 
     # ---------------------------------- for learners
 
@@ -243,6 +294,28 @@ class Learner(nn.Module):
         return {}
 
 
+class Look:
+    """What the actor's neurons and synapses do for a percept, worked out when it is first asked for."""
+
+    def __init__(self, learner: Learner, percept: Percept, state: State) -> None:
+        self.asked = learner, percept, state
+        self.found: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, name: str | None = None) -> Any:
+        """The quantity of that name, or all of them by name."""
+        if not self.found:
+            learner, percept, state = self.asked
+            probe = Probe()
+            learner.actor(percept._replace(obs=learner.features(percept.obs)), state, probe)
+            for layer, records in probe.records.items():
+                if layer.startswith("spikes/"):
+                    self.found |= {f"{layer}_{figure}": x for figure, x in activity(records[-1])._asdict().items()}
+            counts = operations(probe, len(percept.reset))
+            self.found |= {f"energy/{figure}": x for figure, x in counts._asdict().items()}
+        return self.found if name is None else self.found[name]
+
+
 class TwinCritic(nn.Module):
     """Two action values Q_1, Q_2 for each seed: heads of their own on what one memory, or encoder, makes of the observations.
 
@@ -276,6 +349,25 @@ class TwinCritic(nn.Module):
         zero, never = x.new_zeros(1).expand(twice.shape[:2]), torch.zeros_like(twice[..., 0], dtype=torch.bool)
         q, _ = self.heads.unroll(Percept(twice, zero, zero, never, never), ())
         return q.view(length, g, 2, -1).transpose(1, 2).transpose(0, 1).flatten(2)
+
+
+def member_of(network: nn.Module, groups: int, i: int, tensors: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """The i-th seed's part of `tensors`, which are like the network's parameters, or of these themselves."""
+    if not isinstance(network, TwinCritic):
+        return members(network, groups, tensors)[i]
+    tensors = list(network.parameters()) if tensors is None else list(tensors)
+    seen = len(list(network.look.parameters())) if network.look is not None else 0
+    look = members(network.look, groups, tensors[:seen])[i] if seen else []
+    return look + members(network.heads, groups, tensors[seen:], each=2)[i]
+
+
+class Scalars(nn.Module):
+    """A learned number for each of G seeds."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(groups))
+        """[G]."""
 
 
 def actors(network: Blueprint, size: Any, n_out: int, seeds: Sequence[int], out_gain: float = 1.0) -> nn.Module:

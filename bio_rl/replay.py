@@ -135,6 +135,18 @@ class Replay:
             whole["priorities"] = torch.stack([tree[self._places(chunks)] for tree in self.trees])
         return whole
 
+    def member(self, i: int) -> dict[str, Any]:
+        """The `state_dict` of the i-th group alone."""
+        whole = self.state_dict()
+        if self.kept is None or self.groups == 1:
+            return whole
+        rows = (
+            slice(None),
+            slice(i * self.kept.reward.shape[1] // self.groups, (i + 1) * self.kept.reward.shape[1] // self.groups),
+        )
+        parts = {name: index(whole[name], rows) for name in ("kept", "states")}
+        return whole | parts | {"priorities": whole["priorities"][i : i + 1] if self.trees else ()}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hold what another one held; where there is less room, the last of it."""
         self.kept, self.states, self.trees = None, (), []

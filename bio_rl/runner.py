@@ -30,9 +30,8 @@ def begin(agent: Agent, env: Vector, seed: int | None = None) -> Life:
     """Fresh lives in all environments."""
     obs = env.reset(seed)
     n = env.num_envs
-    action = torch.as_tensor(env.env.action_space.sample(), device=env.device)
     zero, never = torch.zeros(n, device=env.device), torch.zeros(n, dtype=torch.bool, device=env.device)
-    return Life(Percept(obs, torch.zeros_like(action), zero, never, ~never), agent.initial_state(n))
+    return Life(Percept(obs, env.no_action(), zero, never, ~never), agent.initial_state(n))
 
 
 def decide(agent: Agent, env: Vector, life: Life, explore: bool = True, probe: Probe | None = None) -> tuple[Transition, Life]:

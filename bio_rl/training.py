@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
+from bio_rl.groups import blocks
 from bio_rl.metrics import EpisodeStats, Means, MetricsLog
 from bio_rl.networks import Blueprint
 from bio_rl.panel import Panel
-from bio_rl.runner import Runner
-from bio_rl.types import Steps
-from bio_rl.vector import FaultyEnvironmentError, Vector
+from bio_rl.runner import Life, Runner
+from bio_rl.types import Metrics, Steps
+from bio_rl.vector import FaultyEnvironmentError, SideBySide, Vector
 from bio_rl.viz import curves
 
 EVAL_SEED = 1_000_000
@@ -78,10 +80,13 @@ def make_env(run: Run, num_envs: int, device: torch.device | str = "cpu", **sett
     return vector.make(run.env, num_envs, device=device, **{"perturb": run.perturb, **settings})
 
 
-def make_agent(experiment: Experiment, env: Vector) -> Any:
-    """A fresh agent for the spaces of `env`. Raises ValueError for a space that it cannot serve."""
+def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
+    """A fresh agent for the spaces of `env`, of several seeds where the run has them. Raises ValueError for a space that it
+    cannot serve, or several seeds where it cannot train them side by side."""
     run = experiment.run
     module = config.agents_module(run.agent)
+    if run.seeds > 1 and not hasattr(module.Agent, "member"):
+        raise ValueError(f"--seeds {run.seeds}: {run.agent} trains one seed at a time; start it with --seed 0, 1, … in turn")
     try:
         with single_thread():  # orthogonal weights differ in their last bits with the number of threads
             return module.Agent(
@@ -90,7 +95,7 @@ def make_agent(experiment: Experiment, env: Vector) -> Any:
                 env.observation_space,
                 env.action_space,
                 horizon=run.horizon,
-                seed=run.seed,
+                seed=run.seed if run.seeds == 1 else range(run.seed, run.seed + run.seeds),
                 device=env.device,
             )
     except ValueError as error:
@@ -108,8 +113,10 @@ def train(env: str = config.Run.env, *, agent: str = config.Run.agent, network: 
 
 
 def run_experiment(experiment: Experiment) -> Trained:
-    """Train from scratch in a new run folder."""
+    """Train from scratch in a new run folder; several seeds side by side, each in its own, of which the first is returned."""
     run = experiment.run
+    if run.seeds > 1:
+        return run_seeds(experiment)[0]
     env = make_env(run, run.num_envs, pick_device(run.device), workers=run.workers)
     agent = make_agent(experiment, env)
     folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
@@ -117,6 +124,21 @@ def run_experiment(experiment: Experiment) -> Trained:
     session = Session(experiment, agent, env, folder)
     session.runner.start(run.seed)
     return session.learn()
+
+
+def run_seeds(experiment: Experiment) -> list[Trained]:
+    """Train the seeds of a run side by side, each in a new run folder as if it had been trained alone."""
+    run, device = experiment.run, pick_device(experiment.run.device)
+    alone = [config.replace_run(experiment, seed=run.seed + i, seeds=1) for i in range(run.seeds)]
+    env = SideBySide([make_env(run, run.num_envs, device, workers=run.workers) for _ in alone])
+    group = Runner(make_agent(experiment, env), env)
+    sessions = []
+    for i, (one, vector_env) in enumerate(zip(alone, env.vectors, strict=True)):
+        folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, one.run.seed)
+        runfolder.write_config(folder, one.as_dict())
+        sessions.append(Session(one, group.agent.member(i), vector_env, folder))
+    group.start(run.seed)
+    return learn_together(group, sessions)
 
 
 def resume(
@@ -209,6 +231,7 @@ class Session:
         self.saved = 0
         self.elapsed = 0.0
         self.stop = False
+        self.evaluation: Evaluation | None = None
         self.warned: set[str] = set()
 
     def restore(self, tree: dict[str, Any]) -> None:
@@ -232,50 +255,64 @@ class Session:
         run, runner = self.experiment.run, self.runner
         began, seen = time.perf_counter(), runner.seen
         self._announce()
-        log = MetricsLog(self.folder, resume_step=seen or None)
-        rows = [f"| {name} | {_flag_text(value)} |" for name, value in self.experiment.settings().items()]
-        log.text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]))
         title = f"{run.agent} · {run.network} · {run.env}"
         try:
             with single_thread(), catch_signals(self), Panel(run.steps, title, self.folder, start=seen) as panel:
-                self._loop(log, panel, began)
+                self.open()
+                while self.share() < 1.0 and not self.stop:
+                    self.after(runner.step(), panel)
+                self.close()
         except FaultyEnvironmentError as fault:
             raise FaultyEnvironmentError(f"{fault}; last checkpoint: step {self.saved:,} in {self.folder}") from fault
         finally:
-            log.close()
+            self.log.close()
         seconds = time.perf_counter() - began
         evaluation = None if self.stop else self._finish(seconds)
         runner.env.close()
         return Trained(self.experiment, runner.agent, self.folder, runner.seen, evaluation, seconds)
 
-    def _loop(self, log: MetricsLog, panel: Panel, began: float) -> None:
-        run, runner, before = self.experiment.run, self.runner, self.elapsed
-        log_every, logged = max(1, run.steps // 500), runner.seen
-        share = saved = self._share()
-        while share < 1.0 and not self.stop:
-            metrics = runner.step()
-            self.means.add(metrics)
-            self.stats.add([e.ret for e in runner.episodes], [e.length for e in runner.episodes])
-            self.elapsed = before + time.perf_counter() - began
-            values = {**self._rollout_values(), **metrics}
-            share = self._share()
-            due = int(share * run.checkpoints) > int(saved * run.checkpoints)
-            if due and run.eval_episodes:
-                values["eval/mean_reward"] = self._evaluate()
-            if due or runner.seen - logged >= log_every:
-                logged = runner.seen
-                values = log.write(runner.seen, values | self.means.take())
-                self._warn(values, panel)
+    def open(self) -> None:
+        """Begin to log."""
+        self.began, self.before = time.perf_counter(), self.elapsed
+        self.logged, self.marked = self.runner.seen, self.share()
+        self.log = MetricsLog(self.folder, resume_step=self.runner.seen or None)
+        rows = [f"| {name} | {_flag_text(value)} |" for name, value in self.experiment.settings().items()]
+        self.log.text("settings", "\n".join(["| setting | value |", "|---|---|", *rows]))
+
+    def after(self, metrics: Metrics, panel: Panel | None, sync: Callable[[], None] = lambda: None) -> None:
+        """What follows an update: statistics, a log row, and where they are due an evaluation and a checkpoint.
+
+        sync: brings the runner's agent and life up to date, before they are evaluated or saved.
+        """
+        run, runner = self.experiment.run, self.runner
+        self.means.add(metrics)
+        self.stats.add([e.ret for e in runner.episodes], [e.length for e in runner.episodes])
+        self.elapsed = self.before + time.perf_counter() - self.began
+        values = {**self._rollout_values(), **metrics}
+        share = self.share()
+        due = int(share * run.checkpoints) > int(self.marked * run.checkpoints)
+        if due:
+            sync()
+        if due and run.eval_episodes:
+            values["eval/mean_reward"] = self._evaluate()
+        if due or runner.seen - self.logged >= max(1, run.steps // 500):
+            self.logged = runner.seen
+            values = self.log.write(runner.seen, values | self.means.take())
+            self._warn(values, panel)
+        if panel is not None:
             panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -float("inf") else values, share)
-            if due:
-                saved = share
-                self._save(values.get("eval/mean_reward"))
-                if run.eval_episodes and "spikes/1_rate" in metrics:
-                    self._picture(log)
+        if due:
+            self.marked = share
+            self._save(values.get("eval/mean_reward"))
+            if run.eval_episodes and "spikes/1_rate" in metrics:
+                self._picture(self.log)
+
+    def close(self) -> None:
+        """Save where it was stopped."""
         if self.stop:
             self._save(None)
 
-    def _share(self) -> float:
+    def share(self) -> float:
         """Of the training that is over."""
         return self.experiment.run.horizon.lived(self.runner.seen, self.stats.count)
 
@@ -310,7 +347,7 @@ class Session:
             spikes = np.concatenate([seen.train(f"spikes/{i + 1}") for i in range(seen.layers)], 1)
             log.image("spikes/raster", 1.0 - spikes.T, self.runner.seen)
 
-    def _warn(self, values: Mapping[str, float], panel: Panel) -> None:
+    def _warn(self, values: Mapping[str, float], panel: Panel | None) -> None:
         """Say once of each layer that most of its neurons never fire, or always."""
         for name, value in values.items():
             layer, _, figure = name.rpartition("_")
@@ -318,7 +355,8 @@ class Session:
                 self.warned.add(layer)
                 never = "never fire" if figure == "dead" else "fire at every tick"
                 way = "higher" if figure == "dead" else "lower"
-                panel.print(
+                say = print if panel is None else panel.print
+                say(
                     f"note: {value:.0%} of the neurons of layer {layer.rpartition('/')[2]} {never}; "
                     f"a {way} --{self.experiment.run.network}.gain or a --{self.experiment.run.network}.target-rate helps"
                 )
@@ -341,7 +379,7 @@ class Session:
             self.checkpoints.save_best(tree)
         self.saved = runner.seen
 
-    def _announce(self) -> None:
+    def _announce(self, seeds: int = 1) -> None:
         run, agent = self.experiment.run, self.runner.agent
         count = sum(p.numel() for p in agent.parameters()) if hasattr(agent, "parameters") else 0
         env_id = vector.find_id(run.env)
@@ -353,7 +391,10 @@ class Session:
         print(f"{presets}; differs from the defaults in: {', '.join(changed) or 'nothing'}")
         device = self.runner.env.device
         spare = "; a GPU is at hand: --device cuda" if torch.cuda.is_available() and device.type == "cpu" else ""
-        print(f"{run.horizon}, seed {run.seed}, on {device}{spare}; files in {self.folder}")
+        if hasattr(agent, "says"):
+            print(agent.says + (", for each seed" if seeds > 1 else ""))
+        which = f"seed {run.seed}" if seeds == 1 else f"seeds {run.seed} to {run.seed + seeds - 1} side by side"
+        print(f"{run.horizon}, {which}, on {device}{spare}; files in {self.folder}{', …' if seeds > 1 else ''}")
 
     def _finish(self, seconds: float) -> Evaluation:
         run = self.experiment.run
@@ -376,6 +417,49 @@ class Session:
         return evaluation
 
 
+def learn_together(group: Runner, sessions: list[Session]) -> list[Trained]:
+    """Train the seeds of a group to the last step, or to Ctrl-C, which saves all; then evaluate each."""
+    first, began = sessions[0], time.perf_counter()
+    run, n = first.experiment.run, len(sessions)
+    first._announce(n)
+    title = f"{run.agent} · {run.network} · {run.env} · {n} seeds"
+    try:
+        with single_thread(), catch_signals(*sessions), Panel(run.steps, title, first.folder) as panel:
+            for session in sessions:
+                session.open()
+            while first.share() < 1.0 and not first.stop:
+                together = group.step()
+                for i, session in enumerate(sessions):
+                    _hand_over(group, session.runner, i, n)
+                    metrics = {name: x[i] for name, x in together.items()}
+                    session.after(metrics, panel if i == 0 else None, partial(_sync, group, session.runner, i, n))
+            for i, session in enumerate(sessions):
+                _sync(group, session.runner, i, n)
+                session.close()
+    finally:
+        for session in sessions:
+            session.log.close()
+    seconds = time.perf_counter() - began
+    for session in sessions:
+        session.evaluation = None if session.stop else session._finish(seconds)
+    group.env.close()
+    return [Trained(s.experiment, s.runner.agent, s.folder, s.runner.seen, s.evaluation, seconds) for s in sessions]
+
+
+def _hand_over(group: Runner, one: Runner, i: int, n: int) -> None:
+    """The counters and episodes of the i-th of n seeds."""
+    each = one.env.num_envs
+    one.seen, one.updates = group.seen // n, group.updates
+    one.collect_s, one.learn_s = group.collect_s / n, group.learn_s / n
+    one.episodes = [e._replace(row=e.row % each) for e in group.episodes if e.row // each == i]
+
+
+def _sync(group: Runner, one: Runner, i: int, n: int) -> None:
+    """The agent and the life of the i-th of n seeds, as they are now."""
+    one.agent = group.agent.member(i)
+    one.life = Life(*blocks(tuple(group.life[:2]), n)[i], None if group.life.junk is None else group.life.junk.chunk(n)[i])
+
+
 def _flag_text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -392,13 +476,14 @@ def single_thread() -> Iterator[None]:
 
 
 @contextmanager
-def catch_signals(session: Session) -> Iterator[None]:
+def catch_signals(*sessions: Session) -> Iterator[None]:
     """Ctrl-C or a termination request finishes the update at hand and saves; a second Ctrl-C stops at once."""
 
     def ask(signum: int, frame: Any) -> None:
-        if session.stop:
+        if sessions[0].stop:
             raise KeyboardInterrupt
-        session.stop = True
+        for session in sessions:
+            session.stop = True
 
     try:
         before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
@@ -410,5 +495,6 @@ def catch_signals(session: Session) -> Iterator[None]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-    if session.stop:
-        print(f"\nstopped at step {session.runner.seen:,}, saved; go on with\n  python train.py resume {session.folder}")
+    if sessions[0].stop:
+        runs = "".join(f"\n  python train.py resume {session.folder}" for session in sessions)
+        print(f"\nstopped at step {sessions[0].runner.seen:,}, saved; go on with{runs}")

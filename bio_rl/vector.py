@@ -19,6 +19,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from torch import Tensor
 
 from bio_rl import discovery, third_party
+from bio_rl.state import tree_map
 
 
 class FaultyEnvironmentError(RuntimeError):
@@ -154,6 +155,10 @@ class Vector:
         self._finished: list[Ended] = []
         self.steps = 0
 
+    def no_action(self) -> Tensor:
+        """Zeros in the form of an action [B] or [B, A]: what came before the first decision."""
+        return torch.zeros_like(torch.as_tensor(self.env.action_space.sample(), device=self.device))
+
     def reset(self, seed: int | None = None) -> Any:
         """The first observations [B, *obs]; starts all episodes anew."""
         obs, _ = self.env.reset(seed=seed)
@@ -252,6 +257,40 @@ class Vector:
             ends = zip(rows.tolist(), self._returns[rows].tolist(), self._lengths[rows].tolist(), strict=True)
             self._finished += (Ended(*end) for end in ends)
             self._returns[done], self._lengths[done] = 0.0, 0
+
+
+class SideBySide:
+    """Vectors of one kind as one, in the interface that the runner uses: their rows one block after the other.
+
+    Each has its own seed: `reset(seed)` starts the i-th from seed + i, as it would be alone.
+    """
+
+    def __init__(self, vectors: Sequence[Vector]) -> None:
+        self.vectors, first = list(vectors), vectors[0]
+        self.device, self.mode, self.exact = first.device, first.mode, first.exact
+        self.observation_space, self.action_space = first.observation_space, first.action_space
+        self.num_envs = sum(v.num_envs for v in self.vectors)
+
+    def no_action(self) -> Tensor:
+        return torch.cat([v.no_action() for v in self.vectors])
+
+    def reset(self, seed: int | None = None) -> Any:
+        obs = [v.reset(None if seed is None else seed + i) for i, v in enumerate(self.vectors)]
+        return tree_map(lambda *parts: torch.cat(parts), *obs)
+
+    def step(self, action: Tensor) -> Step:
+        steps = [v.step(part) for v, part in zip(self.vectors, action.chunk(len(self.vectors)), strict=True)]
+        valid = [s.valid if s.valid is not None else torch.ones_like(s.reset) for s in steps]
+        joined = tree_map(lambda *parts: torch.cat(parts), *(s._replace(valid=v) for s, v in zip(steps, valid, strict=True)))
+        return joined if any(s.valid is not None for s in steps) else joined._replace(valid=None)
+
+    def take_episodes(self) -> list[Ended]:
+        each = self.vectors[0].num_envs
+        return [e._replace(row=e.row + i * each) for i, v in enumerate(self.vectors) for e in v.take_episodes()]
+
+    def close(self) -> None:
+        for v in self.vectors:
+            v.close()
 
 
 def _dense_final(obs: Any, info: Mapping[str, Any], done: np.ndarray) -> Any:
