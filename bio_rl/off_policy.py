@@ -25,7 +25,7 @@ from bio_rl.networks import Blueprint, mlp
 from bio_rl.observations import Features
 from bio_rl.replay import Drawn, Replay
 from bio_rl.sequences import next_outputs
-from bio_rl.state import index, leaves
+from bio_rl.state import index, leaves, tree_map
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
 CRITIC_SEED = 1_000_003
@@ -103,6 +103,8 @@ class Learner(nn.Module):
         self.clock = Clock(horizon)
         self.owed = nn.Buffer(torch.zeros((), dtype=torch.float64), persistent=True)
         """Gradient steps that are due: a fraction of one, between updates."""
+        self.ended = nn.Buffer(torch.zeros(self.groups, dtype=torch.int64))
+        """[G] episodes of each seed; the clock counts the most of any, and the steps of one."""
         self.to(self.device)
         self.generators = [torch.Generator(self.device).manual_seed(s) for s in self.seeds]
         self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
@@ -163,14 +165,15 @@ class Learner(nn.Module):
         state = state._replace(actor=actor)
         if not explore:
             return ActOut(self.greedy(out), {}, state)
-        begun = int(self.clock.steps) >= self.config.start * self.groups
+        begun = int(self.clock.steps) >= self.config.start
         return ActOut(self.explore(out) if begun else self.random(out), {}, state)
 
     def update(self, rollout: Rollout, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
         steps = rollout.steps
         self.replay.add(steps, rollout.states if self.stateful else ())
-        count = int(steps.valid.sum())
-        self.clock.count(count, int(((steps.terminated | steps.truncated) & steps.valid).sum()))
+        count = int(steps.valid.sum()) // self.groups
+        self.ended += self.by_seed((steps.terminated | steps.truncated) & steps.valid)
+        self.clock.count(count, int(self.ended.max()) - int(self.clock.episodes))
         self.features.update(steps.percept.obs, steps.valid)
         if hasattr(self.actor, "anneal"):
             self.actor.anneal(self.clock.lived)
@@ -179,8 +182,8 @@ class Learner(nn.Module):
                 seen = steps.percept._replace(obs=self.features(steps.percept.obs))
                 state = state._replace(critic=self.critic.advance(seen, state.critic))
         metrics: Metrics = {}
-        if int(self.clock.steps) > self.config.start * self.groups and self.replay.starts:
-            self.owed += self.config.ratio * count / self.groups
+        if int(self.clock.steps) > self.config.start and self.replay.starts:
+            self.owed += self.config.ratio * count
             for _ in range(int(self.owed)):
                 metrics = self.learn(self._draw())
             self.owed -= int(self.owed)
@@ -205,7 +208,10 @@ class Learner(nn.Module):
         for generator, saved in zip(self.generators, state["generator"], strict=True):
             if saved.shape == generator.get_state().shape:  # another device's cannot go on; evaluating needs none
                 generator.set_state(saved)
-        self.replay.load_state_dict(state["replay"])
+        kept = dict(state["replay"])
+        if kept["states"]:
+            kept["states"] = tree_map(lambda _, x: x, self.initial_state(self.groups), OffPolicyState(*kept["states"]))
+        self.replay.load_state_dict(kept)
 
     @torch.no_grad()
     def member(self, i: int) -> Learner:
@@ -228,7 +234,8 @@ class Learner(nn.Module):
                     values = values[: len(own_weights)]
                 for w, value in zip(own_weights, values, strict=True):
                     one.optimisers[name].state[w][key] = value.clone() if key == "step" else value.reshape(w.shape).clone()
-        one.clock.count(int(self.clock.steps) // self.groups, int(self.clock.episodes) // self.groups)
+        one.clock.count(int(self.clock.steps), int(self.ended[i]))
+        one.ended.copy_(self.ended[i])
         one.owed.copy_(self.owed)
         if hasattr(self, "steps"):
             one.steps.copy_(self.steps)

@@ -20,15 +20,45 @@ from bio_rl.metrics import read_rows
 from bio_rl.state import leaves
 
 STEPS = 1024
-COMMON = ["--env", "Hopper-v5", "--num-envs", "4", "--ppo.rollout", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2"]
+COMMON = ["--env", "Hopper-v5", "--num-envs", "4"]
+PPO = ["--ppo.rollout", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2"]
 EVAL = ["--eval-episodes", "2", "--checkpoints", "4"]
+FEW = ["--sac.ratio", "0.1"]
 NETWORKS = {
     "mlp": [],
     "lstm": ["--lstm.hidden", "8", "--ppo.sequence", "8"],
     "spiking": ["--spiking.hidden", "8"],
     "spiking-memory": ["--spiking.hidden", "8", "--spiking.memory", "--ppo.sequence", "8"],
     "spiking-poisson": ["--spiking.hidden", "8", "--spiking.code", "poisson", "--ppo.sequence", "8"],
+    "mlp-sac": [
+        "--agent",
+        "sac",
+        "--mlp.hidden",
+        "8",
+        "--sac.critic-hidden",
+        "8",
+        "--sac.start",
+        "100",
+        "--sac.replay",
+        "600",
+        *FEW,
+    ],
+    "spiking-td3": [
+        "--agent",
+        "td3",
+        "--spiking.hidden",
+        "8",
+        "--td3.critic-hidden",
+        "8",
+        "--td3.start",
+        "100",
+        "--td3.ratio",
+        "0.1",
+    ],
+    "lstm-sac": ["--agent", "sac", "--lstm.hidden", "8", "--sac.critic-hidden", "8", "--sac.start", "100", *FEW],
 }
+QUICK = ("lstm", "spiking", "mlp-sac")
+"""The others are slow tests."""
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -38,7 +68,8 @@ def run(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 def train(folder: Path, name: str, steps: int = STEPS, *more: str) -> Path:
     network = name.partition("-")[0]
-    flags = [*COMMON, *EVAL, "--network", network, *NETWORKS[name], "--steps", str(steps), "--run-dir", str(folder)]
+    own = [*([] if "--agent" in NETWORKS[name] else PPO), *NETWORKS[name]]
+    flags = [*COMMON, *EVAL, *own, "--network", network, "--steps", str(steps), "--run-dir", str(folder)]
     main([*flags, *more])  # in this process: what resumes has one of its own
     return (folder / "latest").resolve()
 
@@ -49,9 +80,7 @@ def assert_same(a: dict, b: dict) -> None:
     assert found["equal"] and found["tensors"] > 25, found
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("lstm", "spiking") else pytest.mark.slow) for n in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in NETWORKS])
 def test_a_run_resumed_from_a_checkpoint_in_a_new_process_equals_the_uninterrupted_one(tmp_path, name):
     whole = train(tmp_path / "whole", name)
     cut = shutil.copytree(whole, tmp_path / "cut")
@@ -67,9 +96,27 @@ def test_a_run_resumed_from_a_checkpoint_in_a_new_process_equals_the_uninterrupt
     assert [r["step"] for r in read_rows(whole / "metrics.jsonl")] == [r["step"] for r in read_rows(cut / "metrics.jsonl")]
 
 
+def test_seeds_side_by_side_give_runs_that_resume_as_if_each_had_been_trained_alone(tmp_path):
+    steps = STEPS // 4  # in many more, rounding would grow: one product serves both
+    alone = train(tmp_path / "alone", "mlp-sac", steps, "--seed", "1")
+    train(tmp_path / "both", "mlp-sac", steps, "--seeds", "2")
+    folders = sorted((tmp_path / "both").glob("Hopper*"))
+    assert [json.loads((f / "config.json").read_text())["run"]["seed"] for f in folders] == [0, 1]
+    assert json.loads((folders[1] / "result.json").read_text())["steps"] == steps
+    one, other = last_tree(alone), last_tree(folders[1])
+    assert sorted(one) == sorted(other) and one["runner"]["seen"] == other["runner"]["seen"]
+    a, b = (dict(t["agent"]["modules"]) for t in (one, other))
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=0.02, atol=2e-3)
+    assert torch.equal(one["agent"]["generator"], other["agent"]["generator"])
+    done = run("resume", str(folders[1]), "--steps", str(2 * steps))
+    assert done.returncode == 0 and last_tree(folders[1])["runner"]["seen"] == 2 * steps, done.stderr
+
+
 def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_end(tmp_path):
     whole = train(tmp_path / "whole", "spiking", 8 * STEPS)
-    flags = [*COMMON, *EVAL, "--network", "spiking", *NETWORKS["spiking"], "--steps", str(8 * STEPS)]
+    flags = [*COMMON, *EVAL, *PPO, "--network", "spiking", *NETWORKS["spiking"], "--steps", str(8 * STEPS)]
     process = subprocess.Popen(
         [sys.executable, "-m", "bio_rl", *flags, "--run-dir", str(tmp_path / "cut")],
         stdout=subprocess.PIPE,
