@@ -185,7 +185,7 @@ class Learner(nn.Module):
         if int(self.clock.steps) > self.config.start and self.replay.starts:
             self.owed += self.config.ratio * count
             for _ in range(int(self.owed)):
-                metrics = self.learn(self._draw())
+                metrics = self.learn(self.draw())
             self.owed -= int(self.owed)
         if self.groups > 1:
             return state, metrics
@@ -280,7 +280,7 @@ class Learner(nn.Module):
             p.grad = gradient
         self.optimisers[name].step()
 
-    def _draw(self) -> Drawn:
+    def draw(self) -> Drawn:
         """Sequences with features in place of observations, and their states brought up to the window."""
         drawn = self.replay.draw(max(1, self.config.batch // self.learned), self.generators, **self.draw_settings())
         steps = drawn.steps

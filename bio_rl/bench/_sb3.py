@@ -1,14 +1,18 @@
-"""Stable-Baselines3's PPO as a peer, in its own vector environment and in ours. Importing this needs the bench extra."""
+"""Stable-Baselines3 as a peer: PPO in its own vector environment and in ours, and updates of its off-policy learners.
+
+Importing this needs the bench extra.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from bio_rl.bench._peers import quiet
@@ -79,3 +83,28 @@ class Learner:
         finally:
             torch.set_num_threads(before)
         return updates * self.per_update
+
+
+class Nowhere(gym.Env):
+    """Spaces without a world: steps are made up."""
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, **_: Any) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+
+def off_policy(
+    agent: str, observation: gym.Space, action: gym.Space, hidden: Sequence[int], batch: int
+) -> Callable[[int], None]:
+    """So many updates of SB3's learner of that name from a replay that is filled with noise."""
+    kind = {"sac": SAC, "td3": TD3, "dqn": DQN}[agent]
+    own = {"policy_kwargs": {"net_arch": list(hidden)}, "device": "cpu", "buffer_size": 20_000, "seed": 0}
+    model = kind("MlpPolicy", Nowhere(observation, action), **own)
+    model.set_logger(configure(None, []))
+    for _ in range(1000):
+        seen, after = observation.sample()[None], observation.sample()[None]
+        done = np.array([False])
+        model.replay_buffer.add(seen, after, np.array([action.sample()]), np.random.randn(1), done, [{}])
+    return lambda updates: model.train(updates, batch)
