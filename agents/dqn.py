@@ -79,8 +79,7 @@ class Agent(Learner):
         self.target = copied(self.actor)
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Gradient steps so far."""
-        self.optimised = {"values": self.actor}
-        self.optimisers = {"values": torch.optim.Adam(self.actor.parameters(), self.config.learning_rate, fused=True)}
+        self.optimised, self.rates = {"values": self.actor}, {"values": self.config.learning_rate}
 
     def values(self, out: Tensor) -> Tensor:
         """Q [..., actions] of the network's outputs."""
@@ -116,7 +115,7 @@ class Agent(Learner):
         out, _ = self.actor.unroll(index(steps.percept, slice(0, window)), state)
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
         loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y[:window], reduction="none"))
-        self.minimise("values", loss.sum(), self.actor, c.max_grad_norm)
+        self.minimise("values", loss.sum(), c.max_grad_norm)
         self.replay.prioritise(drawn.places, (q - y[:window]).abs().amax(0))
         self.steps += 1
         if int(self.steps) % c.target_every == 0:

@@ -64,12 +64,8 @@ class Agent(Learner):
         self.target = copied(self.critic)
         self.target_entropy = c.target_entropy * n
         self.log_alpha = Scalars(self.groups)
-        self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate, fused=True),
-            "critic": torch.optim.Adam(self.critic.parameters(), c.critic_learning_rate, fused=True),
-            "temperature": torch.optim.Adam(self.log_alpha.parameters(), c.learning_rate, fused=True),
-        }
         self.optimised = {"actor": self.actor, "critic": self.critic, "temperature": self.log_alpha}
+        self.rates = {"actor": c.learning_rate, "critic": c.critic_learning_rate, "temperature": c.learning_rate}
 
     def greedy(self, out: Tensor) -> Tensor:
         return self.policy.mode(out)
@@ -98,16 +94,16 @@ class Agent(Learner):
         summary = self.critic.summary(steps.percept, states.critic)
         q = self.critic(summary, steps.action)
         critic_loss = 0.5 * self.by_seed(share * (q - y).square().sum(0))
-        self.minimise("critic", critic_loss.sum(), self.critic)
+        self.minimise("critic", critic_loss.sum())
 
         q_new = self.critic(summary.detach(), action).amin(0)
         actor_loss = self.by_seed(share * (row_alpha * logp - q_new))
-        self.minimise("actor", actor_loss.sum(), self.actor)
+        self.minimise("actor", actor_loss.sum())
 
         with torch.no_grad():
             entropy = -self.by_seed(share * logp)
             if not c.temperature:
-                self.log_alpha.value.grad = entropy - self.target_entropy
+                self.log_alpha.value.grad.copy_(entropy - self.target_entropy)
                 self.optimisers["temperature"].step()
             follow(self.target, self.critic, c.tau)
             return {

@@ -62,6 +62,8 @@ class Config(OffPolicy):
 class Agent(Learner):
     """See `types.Agent`."""
 
+    targets = ("target", "target_actor")
+
     def __init__(
         self, config: Config, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu",
@@ -79,16 +81,9 @@ class Agent(Learner):
         self.target_actor = actors(proxy, size, self.n, self.seeds) if c.proxy else copied(self.actor)
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Gradient steps so far."""
-        self.optimisers = {
-            "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate, fused=True),
-            "critic": torch.optim.Adam(self.critic.parameters(), c.critic_learning_rate, fused=True),
-        }
-        self.optimised = {"actor": self.actor, "critic": self.critic}
-        if c.proxy:
-            self.optimised["proxy"] = self.target_actor
-            self.optimisers["proxy"] = torch.optim.Adam(self.target_actor.parameters(), c.proxy_learning_rate, fused=True)
-
-    targets = ("target", "target_actor")
+        self.optimised = {"actor": self.actor, "critic": self.critic} | ({"proxy": self.target_actor} if c.proxy else {})
+        rates = {"actor": c.learning_rate, "critic": c.critic_learning_rate, "proxy": c.proxy_learning_rate}
+        self.rates = {name: rates[name] for name in self.optimised}
 
     def greedy(self, out: Tensor) -> Tensor:
         return out.tanh()
@@ -112,7 +107,7 @@ class Agent(Learner):
         summary = self.critic.summary(steps.percept, states.critic)
         q = self.critic(summary, steps.action)
         critic_loss = self.by_seed(share * (q - y).square().sum(0))
-        self.minimise("critic", critic_loss.sum(), self.critic)
+        self.minimise("critic", critic_loss.sum())
         self.steps += 1
         metrics = {
             "train/critic_loss": critic_loss.detach(),
@@ -120,8 +115,8 @@ class Agent(Learner):
         }
         if int(self.steps) % c.delay == 0:
             out, _ = self.actor.unroll(steps.percept, states.actor)
-            actor_loss = -self.by_seed(share * self.critic(summary.detach(), out.tanh())[0])
-            self.minimise("actor", actor_loss.sum(), self.actor)
+            actor_loss = -self.by_seed(share * self.critic.first(summary.detach(), out.tanh()))
+            self.minimise("actor", actor_loss.sum())
             follow(self.target, self.critic, c.tau)
             if c.proxy:
                 metrics["train/proxy_loss"] = self._imitate(drawn)
@@ -138,7 +133,7 @@ class Agent(Learner):
         for _ in range(self.config.proxy):
             ours, _ = self.target_actor.unroll(drawn.steps.percept, ())
             loss = self.by_seed(share * (ours.tanh() - out.tanh()).square().mean(-1))
-            self.minimise("proxy", loss.sum(), self.target_actor)
+            self.minimise("proxy", loss.sum())
         return loss.detach()
 
     def _noise(self, out: Tensor) -> Tensor:

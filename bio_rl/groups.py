@@ -42,6 +42,11 @@ class Group(nn.Module):
     def unroll(self, xs: Percept, state: State) -> tuple[Tensor, State]:
         return self._each(lambda member, x, state: member.unroll(x, state), xs, state, 1)
 
+    def some(self, x: Percept, chosen: slice) -> Tensor:
+        """The outputs of some memoryless members, each for its block of the rows of x."""
+        some = self.members[chosen]
+        return torch.cat([member(part, ())[0] for member, part in zip(some, blocks(x, len(some)), strict=True)])
+
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""
         for member in self.members:
@@ -75,6 +80,11 @@ class Stacked(nn.Module):
             xs = tree_map(self._as_rows, xs)
         out, _ = self.network.unroll(xs, state)
         return (out.unflatten(1, (self.groups, t, -1)).transpose(1, 2).reshape(t, -1, out.shape[-1]) if t > 1 else out), ()
+
+    def some(self, x: Percept, chosen: slice) -> Tensor:
+        """The outputs of some members, each for its block of the rows of x."""
+        weights = {name: w[chosen] for name, w in self.network.named_parameters()}
+        return torch.func.functional_call(self.network, weights, (x, ()))[0]
 
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""

@@ -23,6 +23,7 @@ from bio_rl.energy import operations
 from bio_rl.groups import members, side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.observations import Features
+from bio_rl.optim import flatten
 from bio_rl.replay import Drawn, Replay
 from bio_rl.sequences import next_outputs
 from bio_rl.state import index, leaves, tree_map
@@ -106,6 +107,9 @@ class Learner(nn.Module):
         self.ended = nn.Buffer(torch.zeros(self.groups, dtype=torch.int64))
         """[G] episodes of each seed; the clock counts the most of any, and the steps of one."""
         self.to(self.device)
+        flat = {name: flatten(network.parameters()) for name, network in self.optimised.items()}
+        self.optimisers = {name: torch.optim.Adam([flat[name]], rate, fused=True) for name, rate in self.rates.items()}
+        self.weights = {name: _with_gradients(network) for name, network in self.optimised.items()}
         self.generators = [torch.Generator(self.device).manual_seed(s) for s in self.seeds]
         self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
         stride = config.sequence if self.stateful else 1
@@ -127,14 +131,15 @@ class Learner(nn.Module):
 
     actor: nn.Module
     """Decides."""
-    optimisers: dict[str, torch.optim.Optimizer]
     optimised: dict[str, nn.Module]
-    """What each of them moves."""
+    """What each optimiser moves, a vector of all weights (`optim.flatten`)."""
+    rates: dict[str, float]
+    """Learning rates of these."""
     targets: tuple[str, ...] = ("target",)
     """Names of the networks that follow others."""
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
-        """Make the networks, a TwinCritic `critic` among them where there is one, and the optimisers."""
+        """Make the networks, a TwinCritic `critic` among them where there is one, and say which learn, and how fast."""
         raise NotImplementedError
 
     def greedy(self, out: Tensor) -> Tensor:
@@ -223,17 +228,15 @@ class Learner(nn.Module):
             theirs, ours = (x.optimised[name] if name in x.optimised else getattr(x, name) for x in (self, one))
             for to, of in zip(ours.parameters(), member_of(theirs, self.groups, i), strict=True):
                 to.copy_(of.view_as(to))
-        for name, optimiser in self.optimisers.items():
-            weights, own_weights = list(self.optimised[name].parameters()), list(one.optimised[name].parameters())
-            kept = [optimiser.state[w] for w in weights if w in optimiser.state]
-            for key in kept[0] if kept else ():
-                values = [state[key] for state in kept]
-                if key != "step":
-                    values = member_of(self.optimised[name], self.groups, i, values)
-                else:
-                    values = values[: len(own_weights)]
-                for w, value in zip(own_weights, values, strict=True):
-                    one.optimisers[name].state[w][key] = value.clone() if key == "step" else value.reshape(w.shape).clone()
+        for name, network in self.optimised.items():
+            ((flat, kept),) = self.optimisers[name].state.items() or ((None, {}),)
+            (own,) = one.optimisers[name].param_groups[0]["params"]
+            for key, x in kept.items():  # step, a scalar, and moments like the weights
+                if x.shape == flat.shape:
+                    like = zip(x.split([w.numel() for w in network.parameters()]), network.parameters(), strict=True)
+                    parts = member_of(network, self.groups, i, [part.view_as(w) for part, w in like])
+                    x = torch.cat([part.flatten() for part in parts])
+                one.optimisers[name].state[own][key] = x.clone()
         one.clock.count(int(self.clock.steps), int(self.ended[i]))
         one.ended.copy_(self.ended[i])
         one.owed.copy_(self.owed)
@@ -264,20 +267,17 @@ class Learner(nn.Module):
         """Σ over the steps [L, G·N] of each seed, [G]."""
         return x.unflatten(-1, (self.groups, -1)).sum((0, 2))
 
-    def minimise(self, name: str, loss: Tensor, network: nn.Module, max_norm: float = 0.0) -> None:
-        """One step of the optimiser `name` down the gradient of `loss` by the network's weights alone.
+    def minimise(self, name: str, loss: Tensor, max_norm: float = 0.0) -> None:
+        """One step of the optimiser `name` down the gradient of `loss` by the weights alone that it moves.
 
         max_norm: each seed's gradient is scaled down to it; 0 for as it is.
         """
-        weights = list(network.parameters())
-        # the fused Adam of torch 2.13 walks the gradient's memory as if it lay like the parameter's
-        gradients = [g.contiguous() for g in torch.autograd.grad(loss, weights)]
+        weights, gradients = self.weights[name]
+        torch._foreach_copy_(gradients, torch.autograd.grad(loss, weights))
         if max_norm:
-            for own in members(network, self.groups, gradients):
+            for own in members(self.optimised[name], self.groups, gradients):
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
                 torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))
-        for p, gradient in zip(weights, gradients, strict=True):
-            p.grad = gradient
         self.optimisers[name].step()
 
     def draw(self) -> Drawn:
@@ -299,6 +299,10 @@ class Learner(nn.Module):
     def draw_settings(self) -> dict[str, Any]:
         """Of `Replay.draw`."""
         return {}
+
+
+def _with_gradients(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    return list(network.parameters()), [w.grad for w in network.parameters()]
 
 
 class Look:
@@ -349,13 +353,28 @@ class TwinCritic(nn.Module):
         return steps.final_obs if self.look is None else next_outputs(self.look, steps, state)
 
     def forward(self, summary: Tensor, action: Tensor) -> Tensor:
-        """Q [2, L, B] of actions [L, B, A] (or [L, B, actions] one-hot)."""
+        """Q [2, L, B] of actions [L, B, A]."""
+        rows, g = self._rows(summary, action), self.groups
+        twice = rows.unsqueeze(1).expand(-1, 2, -1, -1).reshape(-1, rows.shape[-1])
+        q, _ = self.heads(_seen(twice), ())
+        return q.view(g, 2, len(summary), -1).permute(1, 2, 0, 3).flatten(2)
+
+    def first(self, summary: Tensor, action: Tensor) -> Tensor:
+        """Q_1 [L, B] alone."""
+        q = self.heads.some(_seen(self._rows(summary, action).flatten(0, 1)), slice(0, None, 2))
+        return q.view(self.groups, len(summary), -1).transpose(0, 1).flatten(1)
+
+    def _rows(self, summary: Tensor, action: Tensor) -> Tensor:
+        """[L, G·N, F] and [L, G·N, A] as [G, L·N, F + A]: without memory, all steps of a seed are rows of its block."""
         x = torch.cat((summary, action), -1)
-        length, g = len(x), self.groups
-        twice = x.unflatten(1, (g, 1, -1)).expand(length, g, 2, -1, -1).reshape(length, 2 * x.shape[1], -1)
-        zero, never = x.new_zeros(1).expand(twice.shape[:2]), torch.zeros_like(twice[..., 0], dtype=torch.bool)
-        q, _ = self.heads.unroll(Percept(twice, zero, zero, never, never), ())
-        return q.view(length, g, 2, -1).transpose(1, 2).transpose(0, 1).flatten(2)
+        return x.unflatten(1, (self.groups, -1)).transpose(0, 1).flatten(1, 2)
+
+
+def _seen(obs: Tensor) -> Percept:
+    """Rows for a network without memory, to which nothing has happened."""
+    zero = obs.new_zeros(()).expand(len(obs))
+    never = torch.zeros((), dtype=torch.bool, device=obs.device).expand(len(obs))
+    return Percept(obs, zero, zero, never, never)
 
 
 def member_of(network: nn.Module, groups: int, i: int, tensors: Sequence[Tensor] | None = None) -> list[Tensor]:

@@ -208,3 +208,23 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
         for a, b in zip(parts[0], first[0], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         assert any((a - b).abs().max() > 1e-3 for a, b in zip(parts[-1], first[-1], strict=True))
+
+
+@pytest.mark.parametrize("name", list(ACTIONS))
+def test_a_member_goes_on_as_it_would_have_in_the_group(name):
+    together = agent(name, seed=(3, 4))
+    for step in range(5):
+        together.learn(batch(step, ACTIONS[name], groups=2))
+    one = together.member(1)
+    for step in range(5, 10):
+        drawn = batch(step, ACTIONS[name], groups=2)
+        own = index(drawn.steps._replace(extras={}), (slice(None), slice(N, 2 * N)))
+        together.learn(drawn)
+        one.learn(Drawn(own, drawn.states, drawn.weight[N:], drawn.places[N:]))
+    after = together.member(1)
+    for (key, a), (other, b) in zip(after.state_dict()["modules"].items(), one.state_dict()["modules"].items(), strict=True):
+        assert key == other
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    for key, optimiser in after.optimisers.items():
+        for a, b in zip(optimiser.state.values(), one.optimisers[key].state.values(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
