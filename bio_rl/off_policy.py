@@ -55,6 +55,8 @@ class OffPolicy:
     """Steps before a sequence that only bring the state up to date (Kapturowski et al. 2019); a multiple of `sequence`."""
     gamma: float = 0.99
     """Discount per step."""
+    anneal: bool = False
+    """Let the learning rates fall linearly to zero at the last step."""
     normalise_obs: bool = False
     """Running mean and deviation of Box observations."""
 
@@ -180,8 +182,6 @@ class Learner(nn.Module):
         self.ended += self.by_seed((steps.terminated | steps.truncated) & steps.valid)
         self.clock.count(count, int(self.ended.max()) - int(self.clock.episodes))
         self.features.update(steps.percept.obs, steps.valid)
-        if hasattr(self.actor, "anneal"):
-            self.actor.anneal(self.clock.lived)
         if self.stateful and hasattr(self, "critic"):
             with torch.no_grad():
                 seen = steps.percept._replace(obs=self.features(steps.percept.obs))
@@ -189,6 +189,7 @@ class Learner(nn.Module):
         metrics: Metrics = {}
         if int(self.clock.steps) > self.config.start and self.replay.starts:
             self.owed += self.config.ratio * count
+            self._anneal()
             for _ in range(int(self.owed)):
                 metrics = self.learn(self.draw())
             self.owed -= int(self.owed)
@@ -279,6 +280,14 @@ class Learner(nn.Module):
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
                 torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.optimisers[name].step()
+
+    def _anneal(self) -> None:
+        """What follows a schedule: learning rates, and the slope of spikes."""
+        left = 1.0 - self.clock.lived if self.config.anneal else 1.0
+        for name, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = self.rates[name] * left
+        if hasattr(self.actor, "anneal"):
+            self.actor.anneal(self.clock.lived)
 
     def draw(self) -> Drawn:
         """Sequences with features in place of observations, and their states brought up to the window."""
