@@ -40,8 +40,9 @@ class Clock(nn.Module):
 
     def count(self, steps: int, episodes: int) -> None:
         """Add to the counts."""
-        self.steps += steps
-        self.episodes += episodes
+        self.steps.add_(steps)
+        if episodes:  # at few decisions does one end
+            self.episodes.add_(episodes)
 
     @property
     def lived(self) -> float:

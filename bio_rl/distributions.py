@@ -63,7 +63,7 @@ def bounded_actions(space: gym.Space) -> int:
 
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise of the shape of `like`: argmax(logits + noise) is a sample of the softmax."""
-    return -torch.empty_like(like).exponential_(generator=generator).log()
+    return torch.empty_like(like).exponential_(generator=generator).log_().neg_()
 
 
 class Categorical(nn.Module):
@@ -91,7 +91,8 @@ class Categorical(nn.Module):
 
     def score(self, out: Tensor, action: Tensor) -> Tensor:
         """1[k = a] - π_k."""
-        return nn.functional.one_hot(action, self.n_out) - out.softmax(-1)
+        chosen = torch.zeros_like(out).scatter_(-1, action.unsqueeze(-1), 1.0)
+        return chosen - out.softmax(-1)
 
     def entropy_score(self, out: Tensor) -> Tensor:
         """-π_k (log π_k + H)."""

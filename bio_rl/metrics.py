@@ -164,6 +164,8 @@ class Means:
 
 
 def _mean(x: list[Scalar]) -> Scalar:
+    if not any(isinstance(value, Tensor) for value in x):
+        return sum(x) / len(x)
     return x[0] if len(x) == 1 else torch.stack([torch.as_tensor(value) for value in x]).float().mean(0)
 
 

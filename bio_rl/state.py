@@ -13,11 +13,13 @@ Tree = TypeVar("Tree")
 
 def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """`f` applied leaf by leaf to trees of one structure; returns a tree of that structure."""
+    if isinstance(tree, Tensor):  # first: it is what most calls are about, and what is quickest to tell
+        return f(tree, *rest)
+    if isinstance(tree, tuple | list):
+        items = [tree_map(f, *leaves) for leaves in zip(tree, *rest, strict=True)] if rest else [tree_map(f, x) for x in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)  # type: ignore[call-arg]
     if isinstance(tree, Mapping):
         return type(tree)((k, tree_map(f, v, *(r[k] for r in rest))) for k, v in tree.items())  # type: ignore[call-arg]
-    if isinstance(tree, tuple | list):
-        items = [tree_map(f, *leaves) for leaves in zip(tree, *rest, strict=True)]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)  # type: ignore[call-arg]
     return f(tree, *rest)
 
 

@@ -148,6 +148,7 @@ class Vector:
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._encode, self._keys = _encoder(self.observation_space), _keys(self.observation_space)
         self._decode = _decoder(self.action_space)
+        self._workers = isinstance(env.unwrapped, AsyncVectorEnv)
         self._transfer = transfer if self.device.type == "cuda" else _as_tensors
         self._done = np.zeros(self.num_envs, bool)
         self._returns = np.zeros(self.num_envs)
@@ -224,7 +225,7 @@ class Vector:
         return {key: tensors.pop(0) for key in self._keys}
 
     def _env_step(self, action: np.ndarray) -> tuple:
-        if not isinstance(self.env.unwrapped, AsyncVectorEnv):
+        if not self._workers:
             return self.env.step(action)
         with warnings.catch_warnings(record=True) as said:  # Gymnasium warns with the child's traceback, then raises
             warnings.simplefilter("always")
@@ -339,7 +340,8 @@ def _array_encoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
 def _decoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
     """Actions as the environment wants them."""
     if isinstance(space, gym.spaces.Discrete):
-        return lambda action: action + int(space.start)
+        start = int(space.start)
+        return lambda action: action + start
     if isinstance(space, gym.spaces.Box) and space.is_bounded():
         centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
         one = np.float32(1.0)

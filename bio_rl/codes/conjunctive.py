@@ -43,19 +43,23 @@ class Grid(nn.Module):
         self.scale = nn.Buffer(along * (0.5 / width * 0.5**0.5), persistent=False)
         self.corner = nn.Buffer(_corners(self.sizes, most), persistent=False)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def check(self, features: Tensor) -> None:
+        """Raise ValueError for features that are not of this grid's dimensions."""
         if features.shape[-1] != len(self.sizes):
             raise ValueError(f"features have shape {tuple(features.shape)}, expected [..., F] with F = {len(self.sizes)}")
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.check(features)
         inside = (features / self.reach).clamp(-1.0, 1.0).unsqueeze(-1)
         away = ((inside - self.centres) * self.scale).square()  # [..., F, most]
         along = (away.amin(-1, keepdim=True) - away).exp()
-        return along.flatten(-2).index_select(-1, self.corner).unflatten(-1, (len(self.sizes), -1)).prod(-2)
+        return along.flatten(-2).index_select(-1, self.corner.flatten()).unflatten(-1, self.corner.shape).prod(-2)
 
 
 def _corners(sizes: Sequence[int], most: int) -> Tensor:
-    """[F · Π sizes]: for each dimension, where each cell of the grid finds its field along it in [F, most], flattened."""
+    """[F, Π sizes]: for each dimension, where each cell of the grid finds its field along it in [F, most], flattened."""
     places = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).view(-1, len(sizes))
-    return (places + most * torch.arange(len(sizes))).T.flatten()
+    return (places + most * torch.arange(len(sizes))).T.contiguous()
 
 
 class Scattered(nn.Module):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import sys
+from types import ModuleType
 
 BACKENDS = ("torch", "numba", "triton")
 
@@ -20,3 +22,9 @@ def default_backend(device_type: str) -> str:
     why = "" if backend == wanted else f", the slower reference: `pip install {wanted}` for the fused kernels"
     print(f"neuron kernels on {device_type}: {backend}{why}", file=sys.stderr)
     return backend
+
+
+@functools.cache
+def fused(backend: str, kernel: str = "") -> ModuleType:
+    """The module of a backend that holds `kernel`, by default its time loops; imported when it is first used."""
+    return importlib.import_module(f"bio_rl.kernels._{backend}{kernel and '_' + kernel}")

@@ -6,13 +6,12 @@ input held for the K ticks of a decision (`hold=K`, [T, B, N]), so that its matr
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, default_backend
+from bio_rl.kernels import BACKENDS, default_backend, fused
 from bio_rl.neurons import Neuron, reset_rows
 from bio_rl.types import State
 
@@ -48,7 +47,7 @@ def unroll(
         known = "a decay is learned of a membrane alone in the fused loops, beside other state in torch"
         raise ValueError(f"{type(p).__name__} with the state {state._fields} and backend {backend!r}: {known}")
     span, keep = (1, 0.0) if readout is None else (ticks, readout)
-    out, state = _fused(backend).run(core, state, drive, reset, ticks, hold, span, keep, dt)
+    out, state = fused(backend).run(core, state, drive, reset, ticks, hold, span, keep, dt)
     return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
 
 
@@ -75,11 +74,6 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
     for z in spikes.unflatten(0, (-1, ticks)).unbind(1):
         y = keep * y + z
     return y * (1.0 / _weight(ticks, keep))
-
-
-def _fused(backend: str) -> Any:
-    """The module of a backend, imported when it is first used."""
-    return importlib.import_module(f"bio_rl.kernels._{backend}")
 
 
 def _weight(ticks: int, keep: float) -> float:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.codes.conjunctive import Grid, Scattered
-from bio_rl.kernels.unroll import trace, unroll
+from bio_rl.kernels.cells import power, respond
+from bio_rl.kernels.unroll import trace
 from bio_rl.networks._init import orthogonal
-from bio_rl.neurons.lif import LIF, LIFState
+from bio_rl.neurons.lif import LIF
 from bio_rl.state import check_batch, index, rows
 from bio_rl.types import Percept, Probe
 
@@ -76,13 +77,13 @@ class Network(nn.Module):
 
     def active(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         """(x [B, N], state) of one decision."""
-        rate = self.rates(x.obs, probe)
+        rate, total = self.rates(x.obs, probe)
         if self.config.linger:
             check_batch(state, len(rate), "cells")
             keep = math.exp(-1.0 / self.config.linger)
             rate = torch.where(rows(x.reset, rate), 0.0, keep * state[0]) + rate
-            state = (rate,)
-        return rate / (rate.square().sum(-1, keepdim=True).sqrt() + 1e-9), state
+            state, total = (rate,), power(rate)
+        return rate / (total.sqrt() + 1e-9), state
 
     def forward(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
         active, state = self.active(x, state, probe)
@@ -99,20 +100,19 @@ class Network(nn.Module):
             out.append(y)
         return torch.stack(out), state
 
-    def rates(self, obs: Tensor, probe: Probe | None) -> Tensor:
-        """Spikes per tick [..., N] of features [..., n_in]."""
-        drive = (self.config.gain * self.code(obs)).reshape(1, -1, self.code.n)
-        count, k = drive.shape[1], self.config.ticks
-        rest, reset = LIFState(drive.new_zeros(count, self.code.n)), drive.new_ones(1, count, dtype=torch.bool)
+    def rates(self, obs: Tensor, probe: Probe | None) -> tuple[Tensor, Tensor]:
+        """(spikes per tick [..., N], the sum of their squares [..., 1]) of features [..., n_in]."""
+        gain, ticks = self.config.gain, self.config.ticks
         if probe is None:
-            rate, _ = unroll(self.neuron, rest, drive, reset, ticks=k, hold=k, readout=1.0)
-        else:
-            spikes, membranes, _ = trace(self.neuron, rest, drive, reset, ticks=k, hold=k)
-            probe.record("input", drive)
-            probe.record("spikes/1", spikes)
-            probe.record("membrane/1", membranes)
-            rate = spikes.mean(0, keepdim=True)
-        return rate.reshape(*obs.shape[:-1], self.code.n)
+            return respond(self.code, self.neuron, obs, gain=gain, ticks=ticks)
+        drive = (gain * self.code(obs)).reshape(1, -1, self.code.n)
+        rest, reset = self.neuron.init(*drive.shape[1:], drive.device), drive.new_ones(1, drive.shape[1], dtype=torch.bool)
+        spikes, membranes, _ = trace(self.neuron, rest, drive, reset, ticks=ticks, hold=ticks)
+        probe.record("input", drive)
+        probe.record("spikes/1", spikes)
+        probe.record("membrane/1", membranes)
+        rate = spikes.mean(0).view(*obs.shape[:-1], -1)
+        return rate, power(rate)
 
 
 class Given(nn.Module):

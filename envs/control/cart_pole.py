@@ -92,7 +92,7 @@ class CartPole(NativeVectorEnv):
         return np.ones(self.num_envs), (np.abs(x) > MAX_POSITION) | (np.abs(theta) > MAX_ANGLE), {}
 
     def _observe(self, rows: Rows) -> np.ndarray:
-        return np.stack([self.physics[k][rows] for k in self.seen], axis=1, dtype=np.float32)
+        return self.physics[list(self.seen)][:, rows].T.astype(np.float32, order="C")
 
     def _world_state(self) -> dict[str, np.ndarray]:
         """physics [N, 4]: x, x', θ, θ'."""
@@ -135,13 +135,13 @@ def cart_pole_step(
     then Euler: x + Δt x', x' + Δt x'', and θ likewise. Barto, Sutton & Anderson 1983, appendix (there with
     friction); the order of operations is Gymnasium's, so that results are the same to the last bit.
     """
-    x, x_dot, theta, theta_dot = state
+    _, x_dot, theta, theta_dot = state
     cos, sin = np.cos(theta), np.sin(theta)
     mass, mass_length = pole_mass + cart_mass, pole_mass * length
     push = (np.where(right, force, -force) + mass_length * np.square(theta_dot) * sin) / mass
     theta_acc = (gravity * sin - cos * push) / (length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass))
     x_acc = push - mass_length * theta_acc * cos / mass
-    return np.stack((x + DT * x_dot, x_dot + DT * x_acc, theta + DT * theta_dot, theta_dot + DT * theta_acc))
+    return state + DT * np.array((x_dot, x_acc, theta_dot, theta_acc))
 
 
 make = partial(SingleEnv, CartPole)
