@@ -48,6 +48,8 @@ RATE_TAU = 2000.0
 """ms over which a neuron's own rate is measured: about a trial."""
 LEARNS = ("policy", "values")
 DOPAMINE = ("td", "outcome")
+MOMENTS = 1024
+"""Of the past, from which shuffled dopamine is drawn."""
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
@@ -59,6 +61,8 @@ class Config:
     """T, of the softmax over values that explores, in units of return."""
     dopamine: str = "td"
     """td: at every decision; outcome: at the end of an episode, for all that it earned."""
+    shuffled: bool = False
+    """As a control, dopamine is that of some other moment."""
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.9
@@ -154,6 +158,8 @@ class Agent(nn.Module):
         """[N] mean rate of each neuron, Hz."""
         self.since = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Decisions since the weights last changed."""
+        if config.shuffled:
+            self.past = nn.Buffer(torch.zeros(MOMENTS))
         self.clock = Clock(horizon)
         self.requires_grad_(False)
         self.to(device)
@@ -221,8 +227,11 @@ class Agent(nn.Module):
             if bool(cut.any()):
                 beyond = self._value_beyond(index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any()))
                 last = torch.where(cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0)
-        hidden = self._hidden(state.hidden, trail, score, drift, ~reset, rpe, last, valid)
-        readout = self._readout(state.readout, extras["x"], score, drift, ~reset, rpe, last)
+        gate, gate_last = rpe, last
+        if c.shuffled:
+            gate, gate_last = self._of_other_moments(rpe, state.open), self._of_other_moments(last, cut)
+        hidden = self._hidden(state.hidden, trail, score, drift, ~reset, gate, gate_last, valid)
+        readout = self._readout(state.readout, extras["x"], score, drift, ~reset, gate, gate_last)
         self.features.update(steps.percept.obs, steps.valid)
         self.clock.count(int(valid.sum()), int(cut.sum()))
         self.since += 1
@@ -294,6 +303,12 @@ class Agent(nn.Module):
         weight -= change[:, :-1]
         bias -= change[:, -1]
         return new
+
+    def _of_other_moments(self, rpe: Tensor, here: Tensor) -> Tensor:
+        """[B] dopamine drawn from the last MOMENTS times that it came, where it comes now; here: [B] bool."""
+        self.past = torch.cat((self.past, rpe[here]))[-MOMENTS:]
+        drawn = self.past[torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)]
+        return torch.where(here, drawn, 0.0)
 
     def _change(self) -> None:
         """The weights change by what they were asked for."""

@@ -1,6 +1,6 @@
 """Public checkers: hold your own environments and local learners to the contracts that the rest relies on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, iterate
+
+from bio_rl.runner import Runner, collect
 
 MakeVec = Callable[..., VectorEnv]
 STEPS = 30  # of a recorded life
@@ -270,3 +272,82 @@ def no_autograd() -> Iterator[None]:
 
     with torch.autograd.graph.saved_tensors_hooks(refuse, refuse):
         yield
+
+
+Entries = Mapping[str, Any]
+"""Names of tensors, each with an index of some of its entries; `...` for all of them."""
+
+
+def check_local(make: Callable[[], Any], env: Any, own: Entries, told: Entries, *, updates: int = 30, seed: int = 0) -> None:
+    """Raise an AssertionError where what one synapse learns depends on anything foreign to it; return None where it does not.
+
+    A whole training of `updates` updates is watched. Before each, the agent's weights, its state and what its decisions left
+    behind are copied twice, and in the second copy every number is another, but for those that the synapse may know. After
+    the update its weight and its traces must be the same in both.
+
+    make: the agent, each time with the same settings. env: the `vector.Vector` in which it lives. own: what is the synapse's:
+    its weight, the first one, its traces, the activity of its two neurons. told: the signal of its neuron and the modulators,
+    with whatever they are made of. Names are those of `agent.state_dict()`, of the state and of `ActOut.extras`, with dots:
+    `agent.modules.network.weight`, `state.hidden.e_bar`, `extras.psi`. What comes from the world reaches every synapse.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    runner = Runner(make(), env)
+    runner.start(seed)
+    learned = felt = 0
+    for update in range(updates):
+        rollout, life = collect(runner.agent, env, runner.life)
+        given = {"agent": runner.agent.state_dict(), "state": life.state, "extras": rollout.steps.extras}
+        names = {name for name, _ in _named(given)}
+        unknown = [name for name in {**own, **told} if update and name not in names]  # an optimiser has nothing at first
+        assert not unknown, f"nothing is called {', '.join(unknown)}; there are {', '.join(sorted(names))}"
+        after = []
+        for x in (given, _altered(given, (own, told), generator)):
+            learner = make()
+            learner.load_state_dict(x["agent"])
+            state, _ = learner.update(rollout._replace(steps=rollout.steps._replace(extras=x["extras"])), x["state"])
+            after.append(dict(_named({"agent": learner.state_dict(), "state": state})))
+        for name, entries in own.items():
+            one, other = (x[name][entries] if name in x else torch.zeros(()) for x in after)
+            same = torch.allclose(one, other, rtol=1e-4, atol=1e-7)
+            assert same, f"update {update}: {name} at {entries} depends on what is foreign to the synapse: {one} and {other}"
+        weight, entries = next(iter(own.items()))
+        learned += int(not torch.equal(dict(_named(given))[weight][entries], after[0][weight][entries]))
+        felt += int(not torch.equal(after[0][weight], after[1][weight]))
+        state, _ = runner.agent.update(rollout, life.state)
+        runner.life = life._replace(state=state)
+    assert learned > 0, f"{next(iter(own))} never changed: nothing was checked"
+    assert felt == updates, "nothing foreign was altered: nothing was checked"
+
+
+def _named(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of real numbers in nested dicts and tuples, with its name."""
+    if isinstance(value, torch.Tensor):
+        if value.is_floating_point():
+            yield path, value
+    elif isinstance(value, dict | tuple | list):
+        for key, item in _items(value):
+            yield from _named(item, f"{path}.{key}" if path else str(key))
+
+
+def _altered(value: Any, kept: tuple[Entries, ...], generator: torch.Generator, path: str = "") -> Any:
+    """A copy in which every real number is another, no less than none, but for the entries that are kept."""
+    if isinstance(value, torch.Tensor):
+        if not value.is_floating_point():
+            return value.clone()
+        new = value * (0.5 + torch.rand(value.shape, generator=generator)) + 0.1 * torch.rand(value.shape, generator=generator)
+        for entries in kept:
+            if path in entries:
+                new[entries[path]] = value[entries[path]]
+        return new
+    if not isinstance(value, dict | tuple | list):
+        return value
+    new = {key: _altered(item, kept, generator, f"{path}.{key}" if path else str(key)) for key, item in _items(value)}
+    if isinstance(value, dict):
+        return new
+    return type(value)(*new.values()) if hasattr(value, "_fields") else type(value)(new.values())
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(zip(value._fields, value, strict=True)) if hasattr(value, "_fields") else list(enumerate(value))

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from bio_rl import vector
 from bio_rl.agents import eprop
 from bio_rl.clock import Horizon
+from bio_rl.evaluation import evaluate
 from bio_rl.networks import Blueprint, lsnn
+from bio_rl.runner import Runner
 from bio_rl.state import stack, tree_map
 from bio_rl.types import Percept, Rollout, Transition
 
@@ -92,3 +95,22 @@ def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace, 
     assert (weight.grad.abs() > 1e-6).double().mean() > 0.3
     torch.testing.assert_close(of_weight * agent.network.mask, weight.grad * agent.network.mask, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(torch.cat((of_out, of_bias.unsqueeze(1)), 1), readout.grad, rtol=1e-4, atol=1e-5)
+
+
+def learned(seed: int = 0, **settings) -> float:
+    """The greedy mean return of the identity task (at best 20, a guess 10) after 150 steps of eight lives."""
+    env = vector.make("tests.worlds:Identity-v0", 8)
+    config = eprop.Config(**{"gamma": 0.0, "trace": 0.0, "lr": 0.01, "readout_lr": 0.01, "rate_weight": 0.01, **settings})
+    blueprint = Blueprint("lsnn", lsnn.Config(lif=20, alif=0, recurrent=False, ticks=5, gain=3.0, tau_out=10.0))
+    spaces = env.observation_space, env.action_space
+    runner = Runner(eprop.Agent(config, blueprint, *spaces, horizon=Horizon(10_000), seed=seed), env)
+    runner.start(0)
+    for _ in range(150):
+        runner.step()
+    return evaluate(runner.agent, vector.make("tests.worlds:Identity-v0", 10), 7).mean
+
+
+@pytest.mark.parametrize("learns", eprop.LEARNS)
+def test_it_learns_identity_and_not_with_dopamine_of_other_moments(learns):
+    assert learned(learns=learns) > 19.0
+    assert sum(learned(seed, learns=learns, shuffled=True) for seed in range(3)) / 3 < 15.0
