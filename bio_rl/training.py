@@ -436,6 +436,8 @@ def learn_together(group: Runner, sessions: list[Session]) -> list[Trained]:
             for i, session in enumerate(sessions):
                 _sync(group, session.runner, i, n)
                 session.close()
+    except FaultyEnvironmentError as fault:
+        raise FaultyEnvironmentError(f"{fault}; last checkpoints: step {first.saved:,} of every seed") from fault
     finally:
         for session in sessions:
             session.log.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tomllib
+from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -138,3 +140,12 @@ def test_a_space_that_it_cannot_serve_is_refused_at_construction(agent):
         with pytest.raises(ValueError, match="cannot be served"):
             network = Blueprint.default(config.served(module)[0])
             module.Agent(module.Config(), network, observation, action, horizon=Horizon(10))
+
+
+@pytest.mark.parametrize(("agent", "network"), LEARNERS)
+def test_every_preset_fits_every_network_that_the_agent_serves(agent, network):
+    path = Path(config.agents_module(agent).__file__).with_suffix(".toml")
+    for name in tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
+        task, _, only = name.partition("/")
+        if task != "*" and only in ("", network):
+            config.experiment(task, agent, network)
