@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, energy, networks, resilience, statistics, training, vector
+from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, vector
 from bio_rl.config import Run
 
 EXAMPLES = """other commands:
@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rest = arguments[1:] if arguments[:1] == [name] else arguments
     if name not in COMMANDS:
         refuse(f"no command called {name!r}; {discovery.suggestion(name, COMMANDS)}")
+    memory.keep_freed()
     try:
         COMMANDS[name](rest)
     except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:

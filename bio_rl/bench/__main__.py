@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from bio_rl import bench, discovery
+from bio_rl import bench, discovery, memory
 from bio_rl.bench import _report
 
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog = f"python -m bio_rl.bench {name}"
         settings = tyro.cli(module.Settings, args=flags, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
         _report.note_load()
+        memory.keep_freed()  # for everyone who is measured
         results = module.run(settings)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

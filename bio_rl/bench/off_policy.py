@@ -1,7 +1,8 @@
 """Updates per second of SAC, TD3 and DQN, with an MLP and spiking, against Stable-Baselines3's.
 
 An update is a draw from a full replay and one gradient step of all networks (TD3's actor and targets move at every second).
-Layers, batch, observations and actions are the same for everyone. Each side runs at the best of the thread counts tried.
+Layers, batch, observations and actions are the same for everyone, and DQN is without its double form, which SB3 does not have.
+Each side runs at the best of the thread counts tried.
 """
 
 from __future__ import annotations
@@ -100,11 +101,11 @@ def spaces(agent: str, settings: Settings) -> tuple[gym.Space, gym.Space]:
 def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
     """Do so many updates."""
     module = config.agents_module(agent)
-    critic = {} if agent == "dqn" else {"critic_hidden": settings.hidden}
+    its = {"double": False} if agent == "dqn" else {"critic_hidden": settings.hidden}
     own = {"hidden": settings.hidden} | ({"activation": "relu"} if network == "mlp" else {"ticks": settings.ticks})
     blueprint = Blueprint(network, config.fill(Blueprint.default(network).config, own, network))
     learner = module.Agent(
-        module.Config(batch=settings.batch, replay=20_000, **critic), blueprint, *spaces(agent, settings),
+        module.Config(batch=settings.batch, replay=20_000, **its), blueprint, *spaces(agent, settings),
         horizon=Horizon(1_000_000), seed=range(settings.seeds), device=settings.device,
     )  # fmt: skip
     g = torch.Generator().manual_seed(0)

@@ -1,0 +1,36 @@
+"""Sizes in words, and arrays that are made of memory that was freed."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bio_rl import memory
+
+FAULTS = """
+import resource, torch
+from bio_rl import memory
+if {keep}:
+    assert memory.keep_freed()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(50):
+        arrays = [torch.ones(2**21) for _ in range(8)]
+        del arrays
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+def test_sizes():
+    assert [memory.size_text(n) for n in (12, 171_600_000, 1_720_000_000)] == ["12 B", "172 MB", "1.72 GB"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux with glibc")
+def test_kept_memory_is_not_asked_for_again():
+    anew, kept = (
+        int(subprocess.run([sys.executable, "-c", FAULTS.format(keep=k)], capture_output=True, check=True, text=True).stdout)
+        for k in (False, True)
+    )
+    assert kept < 50 < anew
