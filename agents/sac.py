@@ -96,7 +96,8 @@ class Agent(Learner):
         critic_loss = 0.5 * self.by_seed(share * (q - y).square().sum(0))
         self.minimise("critic", critic_loss.sum())
 
-        q_new = self.critic(summary.detach(), action).amin(0)
+        with self.fixed("critic"):
+            q_new = self.critic(summary.detach(), action).amin(0)
         actor_loss = self.by_seed(share * (row_alpha * logp - q_new))
         self.minimise("actor", actor_loss.sum())
 

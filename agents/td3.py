@@ -115,7 +115,8 @@ class Agent(Learner):
         }
         if int(self.steps) % c.delay == 0:
             out, _ = self.actor.unroll(steps.percept, states.actor)
-            actor_loss = -self.by_seed(share * self.critic.first(summary.detach(), out.tanh()))
+            with self.fixed("critic"):
+                actor_loss = -self.by_seed(share * self.critic.first(summary.detach(), out.tanh()))
             self.minimise("actor", actor_loss.sum())
             follow(self.target, self.critic, c.tau)
             if c.proxy:

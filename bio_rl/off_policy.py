@@ -7,7 +7,8 @@ one enters another's.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -280,6 +281,17 @@ class Learner(nn.Module):
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
                 torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.optimisers[name].step()
+
+    @contextmanager
+    def fixed(self, name: str) -> Iterator[None]:
+        """Within, what the network `name` says has no gradient by its own weights."""
+        for w in self.weights[name][0]:
+            w.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for w in self.weights[name][0]:
+                w.requires_grad_(True)
 
     def _anneal(self) -> None:
         """What follows a schedule: learning rates, and the slope of spikes."""

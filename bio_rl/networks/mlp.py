@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks._init import orthogonal
 from bio_rl.types import Percept, Probe
 
@@ -36,6 +37,7 @@ class Network(nn.Module):
         for size in config.hidden:
             layers += [orthogonal(nn.Linear(n_in, size), math.sqrt(2)), ACTIVATIONS[config.activation]()]
             n_in = size
+        self.activation = config.activation
         self.layers = nn.Sequential(*layers, orthogonal(nn.Linear(n_in, n_out), out_gain))
 
     def initial_state(self, batch: int) -> tuple[()]:
@@ -44,10 +46,17 @@ class Network(nn.Module):
     def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
         if probe is not None:
             _count(self.layers, x.obs, probe)
-        return self.layers(x.obs), ()
+        return self._values(x.obs), ()
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        return self.layers(xs.obs), ()
+        return self._values(xs.obs), ()
+
+    def _values(self, x: Tensor) -> Tensor:
+        """What the layers make of x."""
+        if self.activation not in FUSED:
+            return self.layers(x)
+        linear = list(self.layers)[::2]
+        return perceptron(x, [layer.weight for layer in linear], [layer.bias for layer in linear], self.activation)
 
 
 def _count(layers: nn.Sequential, x: Tensor, probe: Probe) -> None:
