@@ -1,5 +1,7 @@
 """The fused perceptron against layers one after the other: values and all gradients."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ KINDS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 def made(groups: int | None, sizes=(5, 7, 6, 3)):
     g = torch.Generator().manual_seed(0)
     lead = () if groups is None else (groups,)
-    weights = [torch.randn(*lead, b, a, generator=g, dtype=torch.float64) for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [torch.randn(*lead, b, a, generator=g, dtype=torch.float64) for a, b in itertools.pairwise(sizes)]
     biases = [torch.randn(*lead, b, generator=g, dtype=torch.float64) for b in sizes[1:]]
     return [w.requires_grad_() for w in weights], [b.requires_grad_() for b in biases]
 
