@@ -183,16 +183,16 @@ def case(*means: float) -> dict:
 def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_environments():
     found = learning.summary(
         {
-            "A-v0/spiking": case(0.0, 9.0, 10.0, 11.0, 99.0),
-            "A-v0/mlp": case(5.0, 5.0, 5.0, 5.0, 5.0),
-            "B-v0/spiking": case(4.0, 4.0, 4.0, 4.0, 4.0),
-            "B-v0/mlp": case(4.0, 4.0, 4.0, 4.0, 4.0),
+            "A-v0/ppo/spiking": case(0.0, 9.0, 10.0, 11.0, 99.0),
+            "A-v0/ppo/mlp": case(5.0, 5.0, 5.0, 5.0, 5.0),
+            "B-v0/ppo/spiking": case(4.0, 4.0, 4.0, 4.0, 4.0),
+            "B-v0/ppo/mlp": case(4.0, 4.0, 4.0, 4.0, 4.0),
         }
     )
-    spiking = found["A-v0/spiking"]
+    spiking = found["A-v0/ppo/spiking"]
     assert spiking["iqm"] == 10.0 and spiking["median"] == 10.0 and spiking["min"] == 0.0 and spiking["iqm_best"] == 11.0
     assert spiking[learning.RATIO] == 2.0
-    assert found["B-v0/spiking"][f"{learning.RATIO}_interval"] == [1.0, 1.0]
+    assert found["B-v0/ppo/spiking"][f"{learning.RATIO}_interval"] == [1.0, 1.0]
     assert found[learning.MEAN][learning.RATIO] == 1.5
     low, high = found[learning.MEAN][f"{learning.RATIO}_interval"]
     assert low < 1.5 < high
@@ -200,9 +200,9 @@ def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_env
 
 def test_learning_reports_normalised_scores_only_where_every_seed_has_one():
     scored = {"seeds": {str(i): record(5.0) | {"normalised": x} for i, x in enumerate((0.5, 1.0))}, "setting": {}}
-    found = learning.summary({"A-v0/mlp": scored, "B-v0/mlp": case(1.0, 2.0)})
-    assert found["A-v0/mlp"]["normalised_mean"] == 0.75 and found["A-v0/mlp"]["normalised_min"] == 0.5
-    assert "normalised_mean" not in found["B-v0/mlp"]
+    found = learning.summary({"A-v0/ppo/mlp": scored, "B-v0/ppo/mlp": case(1.0, 2.0)})
+    assert found["A-v0/ppo/mlp"]["normalised_mean"] == 0.75 and found["A-v0/ppo/mlp"]["normalised_min"] == 0.5
+    assert "normalised_mean" not in found["B-v0/ppo/mlp"]
 
 
 def test_damage_compares_each_seed_with_itself_and_asks_the_world_for_its_legs():
@@ -218,9 +218,29 @@ def test_damage_compares_each_seed_with_itself_and_asks_the_world_for_its_legs()
         damage.run(damage.Settings(world="CartPole-v1"))
 
 
+def test_learning_takes_ratios_of_normalised_scores_where_there_are_any():
+    cases = {f"A-v0/sac/{n}": case(*means) for n, means in {"spiking": (-9.0, -9.0), "mlp": (-8.0, -8.0)}.items()}
+    for name, score in {"spiking": 0.9, "mlp": 1.0}.items():
+        for one in cases[f"A-v0/sac/{name}"]["seeds"].values():
+            one["normalised"] = score
+    assert learning.summary(cases)["A-v0/sac/spiking"][learning.RATIO] == 0.9
+
+
+def test_seeds_are_trained_side_by_side_where_the_learner_can():
+    settings = learning.Settings(env=("Catch-v0",), network=("mlp",), agent=("dqn", "ppo"), seeds=(0, 1, 3))
+    found = [str(t) for t in learning.side_by_side(learning.trainings(settings))]
+    assert found == [
+        "Catch-v0/dqn/mlp seeds 0, 1",
+        "Catch-v0/ppo/mlp seed 0",
+        "Catch-v0/ppo/mlp seed 1",
+        "Catch-v0/dqn/mlp seed 3",
+        "Catch-v0/ppo/mlp seed 3",
+    ]
+
+
 def test_learning_reports_no_ratio_of_negative_returns():
-    found = learning.summary({"A-v0/spiking": case(-3.0), "A-v0/mlp": case(-5.0)})
-    assert learning.RATIO not in found["A-v0/spiking"]
+    found = learning.summary({"A-v0/ppo/spiking": case(-3.0), "A-v0/ppo/mlp": case(-5.0)})
+    assert learning.RATIO not in found["A-v0/ppo/spiking"]
 
 
 @pytest.fixture
@@ -232,7 +252,7 @@ def trained(monkeypatch):
         for training in todo:
             done.append((training.case, training.seed))
             failed = learning._trainings.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
-            yield training, failed if training.seed == 13 else record(float(training.seed))
+            yield training, failed if training.seed == 13 else {seed: record(float(seed)) for seed in training.each}
 
     monkeypatch.setattr(learning._trainings, "run_all", run)
     return done
@@ -245,9 +265,9 @@ def test_finished_seeds_are_kept_and_not_trained_again(trained, tmp_path, capsys
         cli.main([*flags, "--seeds", "1", "13", "2"])
     assert stopped.value.code == 1 and "ZeroDivisionError" in capsys.readouterr().err
     cli.main([*flags, "--seeds", "1", "2", "3", "--network", "spiking", "mlp"])
-    assert trained[3:] == [(f"CartPole-v1/{n}", s) for s, n in [(1, "mlp"), (2, "mlp"), (3, "spiking"), (3, "mlp")]]
+    assert trained[3:] == [(f"CartPole-v1/ppo/{n}", s) for s, n in [(1, "mlp"), (2, "mlp"), (3, "spiking"), (3, "mlp")]]
     results = last_line(capsys)["results"]
-    assert results["CartPole-v1/spiking"]["n"] == results["CartPole-v1/mlp"]["n"] == 3
+    assert results["CartPole-v1/ppo/spiking"]["n"] == results["CartPole-v1/ppo/mlp"]["n"] == 3
 
 
 def test_seeds_trained_with_other_settings_are_never_mixed(trained, tmp_path, capsys):
@@ -262,8 +282,12 @@ def test_seeds_trained_with_other_settings_are_never_mixed(trained, tmp_path, ca
 def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys):
     flags = ["--env", "CartPole-v1", "--steps", "2000", "--seeds", "0", "1", "--episodes", "3", "--json"]
     cli.main(["learning", *flags, "--out", str(tmp_path / "x.json"), "--run-dir", str(tmp_path / "runs")])
-    figures = last_line(capsys)["results"]["CartPole-v1/spiking"]
+    figures = last_line(capsys)["results"]["CartPole-v1/ppo/spiking"]
     assert figures["n"] == 2 and figures["min"] >= 8.0 and len(figures["seeds"]["0"]["returns"]) == 3
+    together = ["--env", "Pendulum-v1", "--network", "mlp", "--agent", "td3", "--steps", "400", "--seeds", "1", "2", "--json"]
+    cli.main(["learning", *together, "--episodes", "2"])
+    figures = last_line(capsys)["results"]["Pendulum-v1/td3/mlp"]
+    assert figures["n"] == 2 and all(record["side_by_side"] == 2 for record in figures["seeds"].values())
     training = learning._trainings.Training(env="CartPole-v1", network="mlp", agent="ppo", seed=-1, steps=9, episodes=20)
     [(_, error)] = learning._trainings.run_all([training], 1, tmp_path)
     assert isinstance(error, learning._trainings.TrainingError) and "--seed is -1" in str(error)

@@ -1,4 +1,4 @@
-"""Whole trainings in processes of their own, several at a time."""
+"""Whole trainings in processes of their own, several at a time; of learners that can, the seeds side by side in one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training, as `python -m bio_rl` does it."""
+    """One process of training, as `python -m bio_rl` does it."""
 
     env: str
     network: str
@@ -37,29 +37,43 @@ class Training:
     """Of the final greedy evaluation."""
     flags: str = ""
     """Further flags of train.py, as they are typed."""
+    seeds: int = 1
+    """Seeds trained side by side: seed, seed + 1, …"""
 
     @property
     def case(self) -> str:
-        return " ".join([f"{self.env}/{self.network}", *self.flags.split()])
+        return " ".join([f"{self.env}/{self.agent}/{self.network}", *self.flags.split()])
+
+    @property
+    def each(self) -> range:
+        """Its seeds."""
+        return range(self.seed, self.seed + self.seeds)
+
+    def __str__(self) -> str:
+        return f"{self.case} seed{'s' if self.seeds > 1 else ''} {', '.join(map(str, self.each))}"
 
     def arguments(self) -> list[str]:
         """Of train.py."""
         flags = ["--env", self.env, "--network", self.network, "--agent", self.agent, "--seed", str(self.seed)]
+        flags += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
         return [*flags, *(["--steps", str(self.steps)] if self.steps is not None else []), *shlex.split(self.flags)]
 
-    def folder(self, parent: Path) -> Path:
-        """Where `run` keeps the run folder under `parent`."""
-        return (self.parent(parent) / "latest").resolve()
+    def folder(self, parent: Path, seed: int | None = None) -> Path:
+        """Where `run` keeps the run folder of a seed, by default the first, under `parent`: the newest."""
+        seed = self.seed if seed is None else seed
+        folders = self.parent(parent).glob(f"*_s{seed}_*/")
+        return max(folders, key=lambda folder: folder.stat().st_mtime).resolve()
 
     def parent(self, parent: Path) -> Path:
         """The folder of this training alone."""
-        return parent.absolute() / f"{self.case.translate(str.maketrans('/ ', '-_'))}_s{self.seed}"
+        last = f"-{self.each[-1]}" if self.seeds > 1 else ""
+        return parent.absolute() / f"{self.case.translate(str.maketrans('/ ', '-_'))}_s{self.seed}{last}"
 
 
 def run_all(
     todo: Iterable[Training], jobs: int, run_dir: Path | None
-) -> Generator[tuple[Training, dict[str, Any] | Exception], None, None]:
-    """Each training with its record, or the exception it ended with, as they finish, `jobs` at a time.
+) -> Generator[tuple[Training, dict[int, Any] | Exception], None, None]:
+    """Each training with the records of its seeds, or the exception it ended with, as they finish, `jobs` at a time.
 
     run_dir: keep the run folders there; None: in a temporary folder. Left early, the rest are not started and those that
     run are stopped.
@@ -87,8 +101,8 @@ def shares(jobs: int) -> SimpleQueue[set[int]]:
     return slots
 
 
-def run(training: Training, parent: Path, running: set[subprocess.Popen], slots: SimpleQueue[set[int]]) -> dict[str, Any]:
-    """The record of one training: result.json and the commit, with what `eval` says of its `episodes` greedy episodes.
+def run(training: Training, parent: Path, running: set[subprocess.Popen], slots: SimpleQueue[set[int]]) -> dict[int, Any]:
+    """The records of a training by seed: result.json and the commit, with what `eval` says of its `episodes` greedy episodes.
 
     Raises TrainingError.
     """
@@ -97,11 +111,15 @@ def run(training: Training, parent: Path, running: set[subprocess.Popen], slots:
         _process([*training.arguments(), "--run-dir", str(training.parent(parent))], training, running, cores)
     finally:
         slots.put(cores)
-    folder = training.folder(parent)
+    return {seed: _record(training, training.folder(parent, seed), running) for seed in training.each}
+
+
+def _record(training: Training, folder: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     text = _process(["eval", str(folder), "--episodes", str(training.episodes), "--json"], training, running, set())
     commit = json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]
-    return record | json.loads(text.splitlines()[-1]) | {"commit": commit}
+    together = {"side_by_side": training.seeds} if training.seeds > 1 else {}
+    return record | json.loads(text.splitlines()[-1]) | {"commit": commit} | together
 
 
 def _process(arguments: list[str], training: Training, running: set[subprocess.Popen], cores: set[int]) -> str:
@@ -120,5 +138,5 @@ def _process(arguments: list[str], training: Training, running: set[subprocess.P
     running.discard(process)
     if process.returncode != 0:
         tail = "\n".join(output.splitlines()[-TAIL:])
-        raise TrainingError(f"{training.case} seed {training.seed} ended with status {process.returncode}:\n{tail}")
+        raise TrainingError(f"{training} ended with status {process.returncode}:\n{tail}")
     return output

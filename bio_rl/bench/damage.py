@@ -63,10 +63,10 @@ def train(settings: Settings, place: Path) -> dict[tuple[str, int], Path]:
     common = {"agent": settings.agent, "steps": settings.steps, "episodes": 1}
     todo = [Training(env=settings.env, network=n, seed=s, **common) for s in settings.seeds for n in settings.network]
     with closing(_trainings.run_all(todo, settings.jobs, place)) as finished:
-        for training_, record in finished:
-            if isinstance(record, Exception):
-                raise BenchError(str(record))
-            print(f"{training_.case} seed {training_.seed}: trained in {record['seconds']:.0f} s", flush=True)
+        for training_, records in finished:
+            if isinstance(records, Exception):
+                raise BenchError(str(records))
+            print(f"{training_}: trained in {records[training_.seed]['seconds']:.0f} s", flush=True)
     return {(t.network, t.seed): t.folder(place) for t in todo}
 
 

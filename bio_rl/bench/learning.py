@@ -1,11 +1,14 @@
-"""What training reaches: whole runs over several seeds, their final greedy returns as an interquartile mean with interval."""
+"""What training reaches: whole runs over several seeds, their final greedy returns as an interquartile mean with interval.
+
+Seeds of a learner that can train them side by side share a process, and its seconds.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,10 @@ class Settings(Shared):
     env: tuple[str, ...] = ("HalfCheetah-v5",)
     """Environment ids."""
     network: tuple[str, ...] = ("spiking",)
-    """Kinds of network; with spiking and mlp both, their ratio is reported."""
-    agent: str = "ppo"
-    """Learning algorithm."""
+    """Kinds of network; with spiking and mlp both, their ratio is reported: of scores between 0, random, and 1, the reference,
+    where the world has one, else of returns."""
+    agent: tuple[str, ...] = ("ppo",)
+    """Learning algorithms."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Of the trainings."""
     steps: int | None = None
@@ -38,13 +42,15 @@ class Settings(Shared):
     """Further flags of train.py for every training, as in --flags="--neuron alif"; they are part of a case's name."""
     jobs: int = 2
     """Trainings at a time."""
+    together: bool = True
+    """Train the seeds of a case side by side where the learner can; else each alone."""
     episodes: int = 20
     """Of the final greedy evaluation."""
     run_dir: Path | None = None
     """Keep the run folders here; by default they are thrown away."""
 
     def __post_init__(self) -> None:
-        for name in ("env", "network", "seeds", "jobs", "episodes"):
+        for name in ("env", "agent", "network", "seeds", "jobs", "episodes"):
             if not getattr(self, name) or (name in ("jobs", "episodes") and getattr(self, name) < 1):
                 raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
 
@@ -56,18 +62,20 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     results = read(settings)
     todo = [t for t in trainings(settings) if str(t.seed) not in results[t.case]["seeds"]]
+    todo = side_by_side(todo) if settings.together else todo
     print(f"{len(todo)} trainings to do, {settings.jobs} at a time")
     failures = []
     with closing(_trainings.run_all(todo, settings.jobs, settings.run_dir)) as finished:
-        for training, record in finished:
-            if isinstance(record, Exception):
-                failures.append(str(record))
-                print(f"{training.case} seed {training.seed}: failed", flush=True)
+        for training, records in finished:
+            if isinstance(records, Exception):
+                failures.append(str(records))
+                print(f"{training}: failed", flush=True)
                 continue
-            results[training.case]["seeds"][str(training.seed)] = record
+            results[training.case]["seeds"] |= {str(seed): record for seed, record in records.items()}
             if settings.out is not None:
                 _report.save(settings.out, _report.report("learning", settings, summary(results)))
-            print(f"{training.case} seed {training.seed}: {record['mean']:.1f} in {record['seconds']:.0f} s", flush=True)
+            means = ", ".join(f"{record['mean']:.1f}" for record in records.values())
+            print(f"{training}: {means} in {records[training.seed]['seconds']:.0f} s", flush=True)
     if failures:
         raise _report.BenchError("\n\n".join(failures))
     return summary(results)
@@ -75,13 +83,28 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def trainings(settings: Settings) -> list[Training]:
     """What is asked for, seed by seed, so that an interrupted bench has something of everything."""
-    common = {"agent": settings.agent, "steps": settings.steps, "episodes": settings.episodes, "flags": settings.flags}
+    common = {"steps": settings.steps, "episodes": settings.episodes, "flags": settings.flags}
     return [
-        Training(env=env, network=network, seed=seed, **common)
+        Training(env=env, network=network, agent=agent, seed=seed, **common)
         for seed in settings.seeds
         for env in settings.env
+        for agent in settings.agent
         for network in settings.network
     ]
+
+
+def side_by_side(todo: Iterable[Training]) -> list[Training]:
+    """The same trainings, consecutive seeds of a case as one where the learner trains them side by side."""
+    grouped: list[Training] = []
+    for training in sorted(todo, key=lambda t: t.seed):
+        able = hasattr(config.agents_module(training.agent).Agent, "member")
+        fits = (i for i, one in enumerate(grouped) if one.case == training.case and one.each[-1] + 1 == training.seed)
+        at = next(fits, None) if able else None
+        if at is None:
+            grouped.append(training)
+        else:
+            grouped[at] = replace(grouped[at], seeds=grouped[at].seeds + 1)
+    return grouped
 
 
 def read(settings: Settings) -> dict[str, Any]:
@@ -135,19 +158,31 @@ def difference(old: Any, new: Any, at: str = "") -> str:
 
 
 def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
-    """The cases with their figures over seeds and, where an environment has both networks, their ratios."""
+    """The cases with their figures over seeds and, where a learner has had both networks in a world, their ratios."""
     results: dict[str, Any] = {case: figures(c) for case, c in cases.items() if c["seeds"]}
     draws = []
     for case, mine in results.items():
-        env, _, network = case.rpartition("/")
-        other = results.get(f"{env}/mlp")
-        if network == "spiking" and other is not None and min(mine["iqm"], other["iqm"]) > 0:
-            ratios = resampled(mine, 0) / resampled(other, 1)
-            mine |= ratio(mine["iqm"] / other["iqm"], ratios)
-            draws.append((mine["iqm"] / other["iqm"], ratios))
+        learner, _, network = case.rpartition("/")
+        other = results.get(f"{learner}/mlp")
+        if network == "spiking" and other is not None:
+            mine |= (found := compare(mine, other))[0]
+            draws += found[1]
     if len(draws) > 1:
         results[MEAN] = ratio(float(np.mean([r for r, _ in draws])), np.mean([d for _, d in draws], axis=0))
     return results
+
+
+def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[float, np.ndarray]]]:
+    """The ratio of two cases' interquartile means, and [(it, its bootstrap draws)]; none of returns that are negative."""
+    records = [list(case["seeds"].values()) for case in (mine, other)]
+    known = all(record.get("normalised") is not None for case in records for record in case)
+    scores = [[record["normalised" if known else "mean"] for record in case] for case in records]
+    means = [statistics.interquartile_mean(x) for x in scores]
+    if min(means) <= 0:
+        return {}, []
+    draws = [statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)]
+    value, ratios = means[0] / means[1], draws[0] / draws[1]
+    return ratio(value, ratios), [(value, ratios)]
 
 
 def figures(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,12 +222,6 @@ def operations(records: list[Mapping[str, Any]]) -> dict[str, Any]:
     counts = [record["operations"] for record in records]
     means = {n: {k: rounded(float(np.mean([c[n][k] for c in counts]))) for k in counts[0][n]} for n in counts[0]}
     return {"operations_per_decision": means}
-
-
-def resampled(case: Mapping[str, Any], seed: int) -> np.ndarray:
-    """Bootstrap draws of the interquartile mean of a case's final returns."""
-    final = [record["mean"] for record in case["seeds"].values()]
-    return statistics.bootstrap(final, statistics.interquartile_mean, seed=seed)
 
 
 def ratio(value: float, draws: np.ndarray) -> dict[str, Any]:
