@@ -21,7 +21,7 @@ from bio_rl import encoders, replay
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.energy import operations
-from bio_rl.groups import members, side_by_side
+from bio_rl.groups import blocks, members, side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.observations import Features
 from bio_rl.optim import flatten
@@ -100,9 +100,7 @@ class Learner(nn.Module):
         self.made_for = network, observation_space, action_space
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
         self.groups = len(self.seeds)
-        if self.groups > 1 and config.normalise_obs:
-            raise ValueError("--seeds: seeds side by side share no statistics; leave normalise-obs off, or train one at a time")
-        self.features = Features(observation_space, config.normalise_obs)
+        self.features = Views(observation_space, config.normalise_obs, self.groups)
         self.build(network, action_space)
         self.clock = Clock(horizon)
         self.owed = nn.Buffer(torch.zeros((), dtype=torch.float64), persistent=True)
@@ -169,7 +167,7 @@ class Learner(nn.Module):
 
     @torch.no_grad()
     def act(self, percept: Percept, state: OffPolicyState, explore: bool = True, probe: Probe | None = None) -> ActOut:
-        out, actor = self.actor(percept._replace(obs=self.features(percept.obs)), state.actor, probe)
+        out, actor = self.actor(percept._replace(obs=self.features(percept.obs, 0)), state.actor, probe)
         state = state._replace(actor=actor)
         if not explore:
             return ActOut(self.greedy(out), {}, state)
@@ -185,7 +183,7 @@ class Learner(nn.Module):
         self.features.update(steps.percept.obs, steps.valid)
         if self.stateful and hasattr(self, "critic"):
             with torch.no_grad():
-                seen = steps.percept._replace(obs=self.features(steps.percept.obs))
+                seen = steps.percept._replace(obs=self.features(steps.percept.obs, 1))
                 state = state._replace(critic=self.critic.advance(seen, state.critic))
         metrics: Metrics = {}
         if int(self.clock.steps) > self.config.start and self.replay.starts:
@@ -239,6 +237,7 @@ class Learner(nn.Module):
                     parts = member_of(network, self.groups, i, [part.view_as(w) for part, w in like])
                     x = torch.cat([part.flatten() for part in parts])
                 one.optimisers[name].state[own][key] = x.clone()
+        one.features.each[0].load_state_dict(self.features.each[i].state_dict())
         one.clock.count(int(self.clock.steps), int(self.ended[i]))
         one.ended.copy_(self.ended[i])
         one.owed.copy_(self.owed)
@@ -305,8 +304,8 @@ class Learner(nn.Module):
         """Sequences with features in place of observations, and their states brought up to the window."""
         drawn = self.replay.draw(max(1, self.config.batch // self.learned), self.generators, **self.draw_settings())
         steps = drawn.steps
-        percept = steps.percept._replace(obs=self.features(steps.percept.obs))
-        steps = steps._replace(percept=percept, final_obs=self.features(steps.final_obs))
+        percept = steps.percept._replace(obs=self.features(steps.percept.obs, 1))
+        steps = steps._replace(percept=percept, final_obs=self.features(steps.final_obs, 1))
         states = drawn.states
         if self.burn_in:
             with torch.no_grad():
@@ -326,6 +325,28 @@ def _with_gradients(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     return list(network.parameters()), [w.grad for w in network.parameters()]
 
 
+class Views(nn.Module):
+    """Observations as features (`observations.Features`) for each of G seeds, with running statistics of its own."""
+
+    def __init__(self, space: gym.Space, normalise: bool, groups: int) -> None:
+        super().__init__()
+        self.each = nn.ModuleList(Features(space, normalise) for _ in range(groups))
+        self.normalise, self.size = normalise, self.each[0].size
+
+    def forward(self, obs: Any, axis: int) -> Any:
+        """Of obs whose rows, G blocks, are at `axis`."""
+        if not self.normalise:
+            return self.each[0](obs)
+        parts = [view(part) for view, part in zip(self.each, blocks(obs, len(self.each), axis), strict=True)]
+        return parts[0] if len(parts) == 1 else tree_map(lambda *x: torch.cat(x, axis), *parts)
+
+    def update(self, obs: Any, valid: Tensor) -> None:
+        """Take obs [T, G·B, *obs] of the rows where valid [T, G·B] into the running statistics."""
+        g = len(self.each)
+        for view, *part in zip(self.each, blocks(obs, g, 1), blocks(valid, g, 1), strict=True):
+            view.update(*part)
+
+
 class Look:
     """What the actor's neurons and synapses do for a percept, worked out when it is first asked for."""
 
@@ -339,7 +360,7 @@ class Look:
         if not self.found:
             learner, percept, state = self.asked
             probe = Probe()
-            learner.actor(percept._replace(obs=learner.features(percept.obs)), state, probe)
+            learner.actor(percept._replace(obs=learner.features(percept.obs, 0)), state, probe)
             for layer, records in probe.records.items():
                 if layer.startswith("spikes/"):
                     self.found |= {f"{layer}_{figure}": x for figure, x in activity(records[-1])._asdict().items()}

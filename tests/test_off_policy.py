@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bio_rl import agents as every_agent
-from bio_rl import discovery, groups
+from bio_rl import discovery, groups, off_policy
 from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.off_policy import OffPolicyState
@@ -208,6 +208,17 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
         for a, b in zip(parts[0], first[0], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         assert any((a - b).abs().max() > 1e-3 for a, b in zip(parts[-1], first[-1], strict=True))
+
+
+def test_seeds_side_by_side_have_statistics_of_their_own():
+    space = gym.spaces.Box(-9.0, 9.0, (3,))
+    together, alone = off_policy.Views(space, True, 2), [off_policy.Views(space, True, 1) for _ in range(2)]
+    obs, valid = torch.randn(5, 4, 3) * torch.tensor([1.0, 1.0, 3.0, 3.0]).unsqueeze(-1), torch.rand(5, 4) < 0.8
+    together.update(obs, valid)
+    for one, rows in zip(alone, (slice(0, 2), slice(2, 4)), strict=True):
+        one.update(obs[:, rows], valid[:, rows])
+        torch.testing.assert_close(together(obs, 1)[:, rows], one(obs[:, rows], 1))
+        torch.testing.assert_close(together(obs[0], 0)[rows], one(obs[0, rows], 0))
 
 
 @pytest.mark.parametrize("name", list(ACTIONS))
