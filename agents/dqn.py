@@ -116,7 +116,8 @@ class Agent(Learner):
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
         loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y[:window], reduction="none"))
         self.minimise("values", loss.sum(), c.max_grad_norm)
-        self.replay.prioritise(drawn.places, (q - y[:window]).abs().amax(0))
+        if c.priority:
+            self.replay.prioritise(drawn.places, (q - y[:window]).abs().amax(0))
         self.steps += 1
         if int(self.steps) % c.target_every == 0:
             follow(self.target, self.actor, 1.0)

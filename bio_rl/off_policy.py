@@ -261,12 +261,12 @@ class Learner(nn.Module):
     def share(self, drawn: Drawn) -> Tensor:
         """The weights [L, G·N] of the steps that are learned from: they sum to one for each seed."""
         weight = drawn.steps.valid[: self.learned] * drawn.weight
-        blocks = weight.unflatten(-1, (self.groups, -1))
-        return (blocks / blocks.sum((0, 2), keepdim=True).clamp(min=1e-8)).flatten(1)
+        each = weight.view(len(weight), self.groups, -1)
+        return (each / each.sum((0, 2), keepdim=True).clamp(min=1e-8)).view_as(weight)
 
     def by_seed(self, x: Tensor) -> Tensor:
         """Σ over the steps [L, G·N] of each seed, [G]."""
-        return x.unflatten(-1, (self.groups, -1)).sum((0, 2))
+        return x.reshape(len(x), self.groups, -1).sum((0, 2))
 
     def minimise(self, name: str, loss: Tensor, max_norm: float = 0.0) -> None:
         """One step of the optimiser `name` down the gradient of `loss` by the weights alone that it moves.
@@ -409,7 +409,7 @@ class TwinCritic(nn.Module):
     def _rows(self, summary: Tensor, action: Tensor) -> Tensor:
         """[L, G·N, F] and [L, G·N, A] as [G, L·N, F + A]: without memory, all steps of a seed are rows of its block."""
         x = torch.cat((summary, action), -1)
-        return x.unflatten(1, (self.groups, -1)).transpose(0, 1).flatten(1, 2)
+        return x.view(len(x), self.groups, -1, x.shape[-1]).transpose(0, 1).flatten(1, 2)
 
 
 def _seen(obs: Tensor) -> Percept:

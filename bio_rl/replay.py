@@ -64,6 +64,7 @@ class Replay:
     ) -> None:  # fmt: skip
         self.capacity, self.length, self.stride, self.groups, self.alpha = capacity, length, stride, groups, alpha
         self.device = torch.device(device)
+        self.bits = torch.tensor([TERMINATED, TRUNCATED, VALID, RESET], dtype=torch.uint8, device=self.device).view(4, 1, 1)
         self.kept: Kept | None = None
         self.states: State = ()
         self.trees: list[SumTree] = []
@@ -221,12 +222,13 @@ class Replay:
         """The sequences that start in the rows `start` [N] of the environments `row` [N]."""
         batch = self.kept.reward.shape[1]
         states = tree_map(lambda x: x.flatten(0, 1).index_select(0, start // self.stride * batch + row), self.states)
-        at = (start + torch.arange(self.length, device=self.device).unsqueeze(1)) % self.room * batch + row
-        shape = at.shape
-        flat = at.flatten()
-        kept = tree_map(lambda x: x.flatten(0, 1).index_select(0, flat).unflatten(0, shape), self.kept)
-        flags = kept.flags
-        terminated, truncated, valid, reset = ((flags & bit).bool() for bit in (TERMINATED, TRUNCATED, VALID, RESET))
+        step = start.unsqueeze(0)
+        if self.length > 1:
+            step = (step + torch.arange(self.length, device=self.device).unsqueeze(1)) % self.room
+        at = (step * batch + row).view(-1)
+        n = len(start)
+        kept = tree_map(lambda x: x.view(-1, *x.shape[2:]).index_select(0, at).view(-1, n, *x.shape[2:]), self.kept)
+        terminated, truncated, valid, reset = (kept.flags.unsqueeze(0) & self.bits).bool().unbind()
         percept = Percept(kept.obs, _later(kept.action), _later(kept.reward), _later(terminated), reset)
         steps = Transition(percept, kept.action, kept.reward, terminated, truncated, kept.final_obs, valid, {})
         return Drawn(steps, states, weight, place)
@@ -234,7 +236,7 @@ class Replay:
 
 def _later(x: Tensor) -> Tensor:
     """What the step before had [L, N, ...]; zero at first."""
-    return torch.cat((torch.zeros_like(x[:1]), x[:-1]))
+    return torch.zeros_like(x) if len(x) == 1 else torch.cat((torch.zeros_like(x[:1]), x[:-1]))
 
 
 def describe(capacity: int, flag: str, observation_space: gym.Space, action_space: gym.Space, device: torch.device) -> str:

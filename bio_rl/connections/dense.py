@@ -38,7 +38,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if weight.dim() == 2:
         return F.linear(x, weight, bias)
-    blocks = x.unflatten(-2, (len(weight), -1))
+    blocks = x.view(*x.shape[:-2], len(weight), -1, x.shape[-1])
     lead = blocks.shape[:-3]
     if lead:
         blocks = blocks.flatten(0, -4).transpose(0, 1).flatten(1, 2)  # [G, leading axes · B, pre]
