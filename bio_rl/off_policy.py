@@ -372,6 +372,7 @@ class Look:
 class TwinCritic(nn.Module):
     """Two action values Q_1, Q_2 for each seed: heads of their own on what one memory, or encoder, makes of the observations.
 
+    The heads see actions, or have a value for each choice.
     look: that network, None where the observations are numbers and nothing is remembered.
     """
 
@@ -394,11 +395,13 @@ class TwinCritic(nn.Module):
         """And of those that truly came next."""
         return steps.final_obs if self.look is None else next_outputs(self.look, steps, state)
 
-    def forward(self, summary: Tensor, action: Tensor) -> Tensor:
-        """Q [2, L, B] of actions [L, B, A]."""
+    def forward(self, summary: Tensor, action: Tensor | None = None) -> Tensor:
+        """Q [2, L, B] of actions [L, B, A]; of each choice, [2, L, B, n], where heads see none."""
         rows, g = self._rows(summary, action), self.groups
         twice = rows.unsqueeze(1).expand(-1, 2, -1, -1).reshape(-1, rows.shape[-1])
         q, _ = self.heads(_seen(twice), ())
+        if action is None:
+            return q.view(g, 2, len(summary), -1, q.shape[-1]).permute(1, 2, 0, 3, 4).flatten(2, 3)
         return q.view(g, 2, len(summary), -1).permute(1, 2, 0, 3).flatten(2)
 
     def first(self, summary: Tensor, action: Tensor) -> Tensor:
@@ -406,9 +409,9 @@ class TwinCritic(nn.Module):
         q = self.heads.some(_seen(self._rows(summary, action).flatten(0, 1)), slice(0, None, 2))
         return q.view(self.groups, len(summary), -1).transpose(0, 1).flatten(1)
 
-    def _rows(self, summary: Tensor, action: Tensor) -> Tensor:
+    def _rows(self, summary: Tensor, action: Tensor | None) -> Tensor:
         """[L, G·N, F] and [L, G·N, A] as [G, L·N, F + A]: without memory, all steps of a seed are rows of its block."""
-        x = torch.cat((summary, action), -1)
+        x = summary if action is None else torch.cat((summary, action), -1)
         return x.view(len(x), self.groups, -1, x.shape[-1]).transpose(0, 1).flatten(1, 2)
 
 
@@ -443,7 +446,9 @@ def actors(network: Blueprint, size: Any, n_out: int, seeds: Sequence[int], out_
     return side_by_side([seeded(s, lambda: encoders.build(network, size, n_out, out_gain)) for s in seeds])
 
 
-def twin_critic(network: Blueprint, hidden: tuple[int, ...], size: Any, n_action: int, seeds: Sequence[int]) -> TwinCritic:
+def twin_critic(
+    network: Blueprint, hidden: tuple[int, ...], size: Any, n_action: int, seeds: Sequence[int], n_out: int = 1
+) -> TwinCritic:
     """Critics beside an actor of this blueprint: rectified layers of `hidden` units, or a network like the actor's where its
     own configuration asks for that; on an encoder for pictures and tokens, or on a memory where the actor has one."""
     plain = Blueprint("mlp", mlp.Config(hidden=hidden, activation="relu"))
@@ -460,7 +465,7 @@ def twin_critic(network: Blueprint, hidden: tuple[int, ...], size: Any, n_action
             elif not isinstance(size, int):
                 look.append(Encoding(encoders.Encoder(size)))
             width = SUMMARY if remembers or kind.image else look[-1].encoder.size if look else size
-            heads += [head.build(width + n_action, 1) for _ in range(2)]
+            heads += [head.build(width + n_action, n_out) for _ in range(2)]
     return TwinCritic(side_by_side(look) if look else None, side_by_side(heads), len(seeds))
 
 

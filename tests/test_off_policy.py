@@ -109,7 +109,7 @@ def test_one_update_of_sac_equals_stable_baselines(monkeypatch):
     drawing = ours._noise
     monkeypatch.setattr(ours, "_noise", lambda out: noises.append(drawing(out)) or noises[-1])
     reported = ours.learn(drawn)
-    kept = list(noises)
+    kept = noises[::-1]  # it draws for what was seen first
     monkeypatch.setattr(torch.distributions.Normal, "rsample", lambda self, shape=(): self.loc + self.scale * kept.pop(0)[0])
     monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(drawn))
     theirs.train(1, N)

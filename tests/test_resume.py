@@ -115,8 +115,8 @@ def test_seeds_side_by_side_give_runs_that_resume_as_if_each_had_been_trained_al
 
 
 def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_end(tmp_path):
-    whole = train(tmp_path / "whole", "spiking", 8 * STEPS)
-    flags = [*COMMON, *EVAL, *PPO, "--network", "spiking", *NETWORKS["spiking"], "--steps", str(8 * STEPS)]
+    whole = train(tmp_path / "whole", "spiking", 4 * STEPS)
+    flags = [*COMMON, *EVAL, *PPO, "--network", "spiking", *NETWORKS["spiking"], "--steps", str(4 * STEPS)]
     process = subprocess.Popen(
         [sys.executable, "-m", "bio_rl", *flags, "--run-dir", str(tmp_path / "cut")],
         stdout=subprocess.PIPE,
@@ -129,7 +129,7 @@ def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_end(tmp_path):
     assert process.returncode == 0, err
     folder = (tmp_path / "cut" / "latest").resolve()
     assert f"resume {folder}" in out and "Traceback" not in err
-    assert last_tree(folder)["runner"]["seen"] < 8 * STEPS
+    assert last_tree(folder)["runner"]["seen"] < 4 * STEPS
     assert run("resume", str(folder)).returncode == 0
     assert_same(last_tree(whole), last_tree(folder))
 

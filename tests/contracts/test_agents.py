@@ -30,7 +30,7 @@ SMALL = {
     "sac": {**OFF_POLICY, "critic_hidden": (16,)},
     "td3": {**OFF_POLICY, "critic_hidden": (16,)},
 }
-SERVED = {"dqn": ("discrete", "shifted"), "sac": ("box",), "td3": ("box",)}
+SERVED = {"dqn": ("discrete", "shifted"), "sac": ("box", "discrete", "shifted"), "td3": ("box",)}
 """The action spaces of those that do not serve all."""
 
 
