@@ -22,7 +22,8 @@ sb3 = pytest.importorskip("stable_baselines3")
 
 N_IN, N, HIDDEN = 3, 32, (16, 16)
 BOX = gym.spaces.Box(-1.0, 1.0, (N_IN,), np.float32)
-ACTIONS = {name: gym.spaces.Box(-1.0, 1.0, (2,), np.float32) for name in ("sac", "td3")} | {"dqn": gym.spaces.Discrete(3)}
+ACTIONS = {name: gym.spaces.Box(-1.0, 1.0, (2,), np.float32) for name in ("sac", "td3")}
+ACTIONS |= {name: gym.spaces.Discrete(3) for name in ("dqn", "sac of choices")}
 
 
 class World(gym.Env):
@@ -36,7 +37,7 @@ class World(gym.Env):
 
 
 def agent(name: str, seed: Any = 0, device: str = "cpu", **settings: Any) -> Any:
-    module = discovery.load(every_agent, name)
+    module = discovery.load(every_agent, name.split()[0])
     critic = {} if name == "dqn" else {"critic_hidden": HIDDEN}
     config = module.Config(**{"batch": N, "replay": 1000, **critic, **settings})
     blueprint = Blueprint("mlp", mlp.Config(hidden=HIDDEN, activation="relu"))
@@ -208,6 +209,23 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
         for a, b in zip(parts[0], first[0], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         assert any((a - b).abs().max() > 1e-3 for a, b in zip(parts[-1], first[-1], strict=True))
+
+
+def test_sac_of_choices_ends_at_the_softmax_of_values_over_temperature():
+    """In a world of one step, where Q is the reward: Haarnoja et al. 2018, eq. 4."""
+    learner = agent("sac of choices", learning_rate=0.01, critic_learning_rate=0.01, temperature=0.5)
+    drawn = batch(0, ACTIONS["dqn"])
+    action = drawn.steps.action
+    ended = torch.ones_like(drawn.steps.terminated)
+    reward = torch.tensor([0.0, 0.5, 1.0])[action]
+    seen = drawn.steps.percept._replace(obs=torch.zeros_like(drawn.steps.percept.obs))
+    steps = drawn.steps._replace(percept=seen, reward=reward, terminated=ended, truncated=~ended)
+    for _ in range(400):
+        said = learner.learn(drawn._replace(steps=steps))
+    policy = learner.actor(index(seen, 0), ())[0].softmax(-1)[0]
+    wanted = torch.tensor([0.0, 1.0, 2.0]).softmax(-1)
+    torch.testing.assert_close(policy, wanted, atol=0.02, rtol=0.0)
+    assert said["train/entropy"].item() == pytest.approx(-(wanted * wanted.log()).sum().item(), abs=0.02)
 
 
 def test_seeds_side_by_side_have_statistics_of_their_own():
