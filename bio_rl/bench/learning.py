@@ -164,25 +164,25 @@ def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
     for case, mine in results.items():
         learner, _, network = case.rpartition("/")
         other = results.get(f"{learner}/mlp")
-        if network == "spiking" and other is not None:
-            mine |= (found := compare(mine, other))[0]
-            draws += found[1]
+        found = compare(mine, other) if network == "spiking" and other is not None else None
+        if found is not None:
+            mine |= ratio(*found)
+            draws.append(found)
     if len(draws) > 1:
         results[MEAN] = ratio(float(np.mean([r for r, _ in draws])), np.mean([d for _, d in draws], axis=0))
     return results
 
 
-def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[float, np.ndarray]]]:
-    """The ratio of two cases' interquartile means, and [(it, its bootstrap draws)]; none of returns that are negative."""
+def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, np.ndarray] | None:
+    """The ratio of two cases' interquartile means and its bootstrap draws; None of returns that are negative."""
     records = [list(case["seeds"].values()) for case in (mine, other)]
     known = all(record.get("normalised") is not None for case in records for record in case)
     scores = [[record["normalised" if known else "mean"] for record in case] for case in records]
     means = [statistics.interquartile_mean(x) for x in scores]
     if min(means) <= 0:
-        return {}, []
+        return None
     draws = [statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)]
-    value, ratios = means[0] / means[1], draws[0] / draws[1]
-    return ratio(value, ratios), [(value, ratios)]
+    return means[0] / means[1], draws[0] / draws[1]
 
 
 def figures(case: Mapping[str, Any]) -> dict[str, Any]:
