@@ -122,7 +122,8 @@ class Learner(nn.Module):
         self.says = replay.describe(capacity, f"--{owner}.replay", observation_space, action_space, self.device)
         """For the first lines of a run."""
         length = self.burn_in + self.learned + n_step - 1
-        self.replay = Replay(capacity, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
+        whole = capacity * self.groups
+        self.replay = Replay(whole, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
         every = -(-config.every // stride) * stride
         self.rollout = Steps(every, stride)
         self.spoken: tuple[str, ...] = ()
