@@ -66,7 +66,7 @@ class Agent(Learner):
         self, config: Config, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
-        """Raises ValueError for an unserved space, or a replay that does not fit into memory."""
+        """Raises ValueError for a space or a network that it cannot serve."""
         own = {"n_step": config.n_step, "alpha": config.priority}
         super().__init__(config, network, observation_space, action_space, horizon=horizon, seed=seed, device=device, **own)
 
@@ -114,10 +114,10 @@ class Agent(Learner):
             y = n_step_target(steps.reward, next_q, steps.terminated, steps.terminated | steps.truncated, c.gamma, c.n_step)
         out, _ = self.actor.unroll(index(steps.percept, slice(0, window)), state)
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
-        loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y[:window], reduction="none"))
+        loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y, reduction="none"))
         self.minimise("values", loss.sum(), c.max_grad_norm)
         if c.priority:
-            self.replay.prioritise(drawn.places, (q - y[:window]).abs().amax(0))
+            self.replay.prioritise(drawn.places, ((q - y).abs() * steps.valid[:window]).amax(0))
         self.steps += 1
         if int(self.steps) % c.target_every == 0:
             follow(self.target, self.actor, 1.0)

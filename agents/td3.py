@@ -68,7 +68,7 @@ class Agent(Learner):
         self, config: Config, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
-        """Raises ValueError for an unserved space, or a replay that does not fit into memory."""
+        """Raises ValueError for a space or a network that it cannot serve."""
         super().__init__(config, network, observation_space, action_space, horizon=horizon, seed=seed, device=device)
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
@@ -127,7 +127,7 @@ class Agent(Learner):
         return metrics
 
     def _imitate(self, drawn: Drawn) -> Tensor:
-        """The proxy does as the actor does: ½ Σ (tanh proxy(s) - π(s))² goes down. Xu et al. 2025, algorithm 1."""
+        """The proxy does as the actor does: mean (tanh proxy(s) - π(s))² goes down. Xu et al. 2025, algorithm 1."""
         share = self.share(drawn)
         with torch.no_grad():
             out, _ = self.actor.unroll(drawn.steps.percept, drawn.states.actor)

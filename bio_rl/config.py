@@ -66,6 +66,8 @@ class Run:
         for name in ("seed", "episodes", "eval_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+        if self.seeds > 1 and self.episodes:
+            raise ValueError("--seeds with --episodes: seeds side by side end together, so bound them by --steps")
         if self.device not in DEVICES:
             raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
 

@@ -102,8 +102,8 @@ def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
 
 
 def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
-    """Memoryless networks of linear layers alone with all weights stacked; None for others."""
-    if list(leaves(networks[0].initial_state(1))):
+    """Memoryless networks of linear layers alone, alike but for their weights, with all weights stacked; None for others."""
+    if list(leaves(networks[0].initial_state(1))) or _drawn(networks):
         return None
     whole = copy.deepcopy(networks[0])
     for name, layer in networks[0].named_modules():
@@ -120,6 +120,12 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
         for key in own:
             setattr(there, key, nn.Parameter(torch.stack([getattr(part, key).detach() for part in parts])))
     return Stacked(whole, len(networks))
+
+
+def _drawn(networks: Sequence[nn.Module]) -> bool:
+    """Whether constants of theirs differ, as those that are drawn with a seed; a seed itself, a scalar, is none."""
+    first, *others = ([x for x in network.buffers() if x.dim()] for network in networks)
+    return any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
 def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None, each: int = 1) -> list[list[Tensor]]:

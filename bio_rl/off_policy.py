@@ -93,13 +93,15 @@ class Learner(nn.Module):
     ) -> None:  # fmt: skip
         """horizon: of schedules. seed: several for seeds side by side. n_step, alpha: of the replay's sequences and draws.
 
-        Raises ValueError for an unserved space, or a replay that does not fit into memory.
+        Raises ValueError for a space or a network that it cannot serve.
         """
         super().__init__()
         self.config, self.device = config, torch.device(device)
         self.made_for = network, observation_space, action_space
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
         self.groups = len(self.seeds)
+        if getattr(network.config, "target_rate", 0.0) > 0:
+            raise ValueError(f"--{network.name}.target-rate: a rate is regulated over whole rollouts, as ppo collects them")
         self.features = Views(observation_space, config.normalise_obs, self.groups)
         self.build(network, action_space)
         self.clock = Clock(horizon)
@@ -117,13 +119,9 @@ class Learner(nn.Module):
         self.burn_in = config.burn_in if self.stateful else 0
         self.learned = stride
         """Steps of a sequence, after the burn-in, that are learned from; n_step - 1 more follow."""
-        capacity = min(config.replay, horizon.steps)
-        owner = type(config).__module__.rpartition(".")[2]
-        self.says = replay.describe(capacity, f"--{owner}.replay", observation_space, action_space, self.device)
-        """For the first lines of a run."""
         length = self.burn_in + self.learned + n_step - 1
-        whole = capacity * self.groups
-        self.replay = Replay(whole, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
+        capacity = min(config.replay, horizon.steps) * self.groups
+        self.replay = Replay(capacity, self.device, length=length, stride=stride, groups=self.groups, alpha=alpha)
         every = -(-config.every // stride) * stride
         self.rollout = Steps(every, stride)
         self.spoken: tuple[str, ...] = ()
@@ -162,6 +160,14 @@ class Learner(nn.Module):
 
     # ---------------------------------- the agent
 
+    def claim(self) -> str:
+        """What the replay will take, in words. Raises ValueError, with the flag to change, where memory has no room for it."""
+        _, observation_space, action_space = self.made_for
+        states = sum(x.numel() * x.element_size() for x in leaves(tuple(self.initial_state(1))))
+        each = replay.step_bytes(observation_space, action_space) + states // self.replay.stride
+        flag = f"--{type(self.config).__module__.rpartition('.')[2]}.replay"
+        return replay.describe(self.replay.capacity // self.groups, each, flag, self.device, self.groups)
+
     def initial_state(self, batch: int) -> OffPolicyState:
         critic = self.critic.initial_state(batch) if hasattr(self, "critic") else ()
         return OffPolicyState(self.actor.initial_state(batch), critic)
@@ -176,16 +182,15 @@ class Learner(nn.Module):
         return ActOut(self.explore(out) if begun else self.random(out), {}, state)
 
     def update(self, rollout: Rollout, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
-        steps = rollout.steps
-        self.replay.add(steps, rollout.states if self.stateful else ())
+        steps, states = rollout.steps, rollout.states
         count = int(steps.valid.sum()) // self.groups
         self.ended += self.by_seed((steps.terminated | steps.truncated) & steps.valid)
         self.clock.count(count, int(self.ended.max()) - int(self.clock.episodes))
         self.features.update(steps.percept.obs, steps.valid)
         if self.stateful and hasattr(self, "critic"):
-            with torch.no_grad():
-                seen = steps.percept._replace(obs=self.features(steps.percept.obs, 1))
-                state = state._replace(critic=self.critic.advance(seen, state.critic))
+            critics, last = self._advance(steps.percept, state.critic)
+            states, state = states._replace(critic=critics), state._replace(critic=last)
+        self.replay.add(steps, states if self.stateful else ())
         metrics: Metrics = {}
         if int(self.clock.steps) > self.config.start and self.replay.starts:
             self.owed += self.config.ratio * count
@@ -198,6 +203,15 @@ class Learner(nn.Module):
         look = Look(self, rollout.next, state.actor)
         self.spoken = self.spoken or tuple(look())
         return state, {name: x.squeeze() for name, x in metrics.items()} | {n: partial(look, n) for n in self.spoken}
+
+    @torch.no_grad()
+    def _advance(self, seen: Percept, state: State) -> tuple[State, State]:
+        """The states of the critics' memory at every stride-th of the percepts [T, B, ...], and after the last."""
+        seen, stride, starts = seen._replace(obs=self.features(seen.obs, 1)), self.replay.stride, []
+        for first in range(0, len(seen.reset), stride):
+            starts.append(state)
+            state = self.critic.advance(index(seen, slice(first, first + stride)), state)
+        return tree_map(lambda *x: torch.stack(x), *starts), state
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {
@@ -260,10 +274,10 @@ class Learner(nn.Module):
         return x if self.groups == 1 else x.repeat_interleave(like.shape[-1] // self.groups)
 
     def share(self, drawn: Drawn) -> Tensor:
-        """The weights [L, G·N] of the steps that are learned from: they sum to one for each seed."""
-        weight = drawn.steps.valid[: self.learned] * drawn.weight
-        each = weight.view(len(weight), self.groups, -1)
-        return (each / each.sum((0, 2), keepdim=True).clamp(min=1e-8)).view_as(weight)
+        """What each of the steps [L, G·N] that are learned from counts in its seed's mean: its weight over their number."""
+        valid = drawn.steps.valid[: self.learned].to(drawn.weight.dtype)
+        count = valid.view(len(valid), self.groups, -1).sum((0, 2)).clamp(min=1.0)
+        return valid * drawn.weight / self.per_row(count, valid)
 
     def by_seed(self, x: Tensor) -> Tensor:
         """Σ over the steps [L, G·N] of each seed, [G]."""
@@ -298,8 +312,9 @@ class Learner(nn.Module):
         left = 1.0 - self.clock.lived if self.config.anneal else 1.0
         for name, optimiser in self.optimisers.items():
             optimiser.param_groups[0]["lr"] = self.rates[name] * left
-        if hasattr(self.actor, "anneal"):
-            self.actor.anneal(self.clock.lived)
+        for network in (self.actor, getattr(self, "critic", None)):
+            if hasattr(network, "anneal"):
+                network.anneal(self.clock.lived)
 
     def draw(self) -> Drawn:
         """Sequences with features in place of observations, and their states brought up to the window."""
@@ -383,6 +398,12 @@ class TwinCritic(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         return self.look.initial_state(batch) if self.look is not None else ()
+
+    def anneal(self, progress: float) -> None:
+        """Of its networks, where they follow a schedule."""
+        for network in (self.look, self.heads):
+            if hasattr(network, "anneal"):
+                network.anneal(progress)
 
     def advance(self, seen: Percept, state: State) -> State:
         """The memory after T percepts [T, B, ...]."""

@@ -68,8 +68,8 @@ class Replay:
         self.kept: Kept | None = None
         self.states: State = ()
         self.trees: list[SumTree] = []
-        self.highest = 1.0
-        """The largest priority so far, which new steps get, so that each is drawn soon."""
+        self.highest = torch.ones(groups, dtype=torch.float64, device=self.device)
+        """[G] the largest priority so far, which new steps get, so that each is drawn soon."""
         self.added = 0
         """Steps per environment since the beginning; the one with the number i lies in row i % room."""
 
@@ -120,7 +120,7 @@ class Replay:
         """New priorities [N], such as |δ|, of the sequences that start at places [N]; without priorities nothing."""
         if self.trees:
             scaled = (priority.detach().to(torch.float64) + SMALLEST) ** self.alpha
-            self.highest = max(self.highest, float(scaled.max()))
+            self.highest = torch.maximum(self.highest, scaled.view(self.groups, -1).amax(1))
             for tree, at, p in zip(self.trees, places.chunk(self.groups), scaled.chunk(self.groups), strict=True):
                 tree.set(at, p)
 
@@ -139,19 +139,20 @@ class Replay:
     def member(self, i: int) -> dict[str, Any]:
         """The `state_dict` of the i-th group alone."""
         whole = self.state_dict()
-        if self.kept is None or self.groups == 1:
-            return whole
+        if self.kept is None:
+            return whole | {"highest": self.highest[i : i + 1]}
         rows = (
             slice(None),
             slice(i * self.kept.reward.shape[1] // self.groups, (i + 1) * self.kept.reward.shape[1] // self.groups),
         )
         parts = {name: index(whole[name], rows) for name in ("kept", "states")}
-        return whole | parts | {"priorities": whole["priorities"][i : i + 1] if self.trees else ()}
+        priorities = whole["priorities"][i : i + 1] if self.trees else ()
+        return whole | parts | {"priorities": priorities, "highest": self.highest[i : i + 1]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Hold what another one held; where there is less room, the last of it."""
         self.kept, self.states, self.trees = None, (), []
-        self.added, self.highest = state["added"], state["highest"]
+        self.added, self.highest = state["added"], state["highest"].to(self.device)
         if not self.added:
             return
         kept = tree_map(lambda x: x.to(self.device), Kept(*state["kept"]))
@@ -199,11 +200,11 @@ class Replay:
         oldest = -(-(self.added - self.size) // self.stride)
         first, last = (max(oldest, (n - self.length) // self.stride + 1) for n in (before, self.added))
         whole = torch.arange(first, last, device=self.device) % (self.room // self.stride)
-        for tree in self.trees:
+        for tree, highest in zip(self.trees, self.highest, strict=True):
             places = self._places(written)
             tree.set(places, torch.zeros_like(places, dtype=torch.float64))
             places = self._places(whole)
-            tree.set(places, torch.full_like(places, self.highest, dtype=torch.float64))
+            tree.set(places, highest.expand(len(places)))
 
     def _places(self, chunks: Tensor) -> Tensor:
         """The places of all environments of a group in these chunks [C], [C · B]."""
@@ -229,6 +230,7 @@ class Replay:
         n = len(start)
         kept = tree_map(lambda x: x.view(-1, *x.shape[2:]).index_select(0, at).view(-1, n, *x.shape[2:]), self.kept)
         terminated, truncated, valid, reset = (kept.flags.unsqueeze(0) & self.bits).bool().unbind()
+        truncated[:-1] |= reset[1:] & ~terminated[:-1]  # a run taken up in a new episode broke off the one before
         percept = Percept(kept.obs, _later(kept.action), _later(kept.reward), _later(terminated), reset)
         steps = Transition(percept, kept.action, kept.reward, terminated, truncated, kept.final_obs, valid, {})
         return Drawn(steps, states, weight, place)
@@ -239,12 +241,15 @@ def _later(x: Tensor) -> Tensor:
     return torch.zeros_like(x) if len(x) == 1 else torch.cat((torch.zeros_like(x[:1]), x[:-1]))
 
 
-def describe(capacity: int, flag: str, observation_space: gym.Space, action_space: gym.Space, device: torch.device) -> str:
-    """The size of a replay of `capacity` steps. Raises ValueError, with the flag to change, where memory has no room for it."""
-    each = step_bytes(observation_space, action_space)
-    text, free = f"replay of {capacity:,} steps: {size_text(capacity * each)} on {device}", available(device)
-    if capacity * each > free:
-        raise ValueError(f"{text}, where {size_text(free)} are free; {flag} {int(0.8 * free / each)} would fit")
+def describe(capacity: int, each: int, flag: str, device: torch.device, seeds: int = 1) -> str:
+    """The size of a replay of `capacity` steps of `each` bytes for every seed.
+
+    Raises ValueError, with the flag to change, where memory has no room for it.
+    """
+    size, free = capacity * each * seeds, available(device)
+    text = f"replay of {capacity:,} steps{f' for each of {seeds} seeds' if seeds > 1 else ''}: {size_text(size)} on {device}"
+    if size > free:
+        raise ValueError(f"{text}, where {size_text(free)} are free; {flag} {int(0.8 * free / each / seeds)} would fit")
     return text
 
 

@@ -102,6 +102,13 @@ def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
         raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
 
 
+def claimed(agent: Any) -> Any:
+    """The agent, if the memory that it will take is there; else its ValueError, before anything is written."""
+    if hasattr(agent, "claim"):
+        agent.claim()
+    return agent
+
+
 def train(env: str = config.Run.env, *, agent: str = config.Run.agent, network: str | None = None, **settings: Any) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000, ppo={"gamma": 0.98}).
 
@@ -118,7 +125,7 @@ def run_experiment(experiment: Experiment) -> Trained:
     if run.seeds > 1:
         return run_seeds(experiment)[0]
     env = make_env(run, run.num_envs, pick_device(run.device), workers=run.workers)
-    agent = make_agent(experiment, env)
+    agent = claimed(make_agent(experiment, env))
     folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
     runfolder.write_config(folder, experiment.as_dict())
     session = Session(experiment, agent, env, folder)
@@ -131,7 +138,7 @@ def run_seeds(experiment: Experiment) -> list[Trained]:
     run, device = experiment.run, pick_device(experiment.run.device)
     alone = [config.replace_run(experiment, seed=run.seed + i, seeds=1) for i in range(run.seeds)]
     env = SideBySide([make_env(run, run.num_envs, device, workers=run.workers) for _ in alone])
-    group = Runner(make_agent(experiment, env), env)
+    group = Runner(claimed(make_agent(experiment, env)), env)
     sessions = []
     for i, (one, vector_env) in enumerate(zip(alone, env.vectors, strict=True)):
         folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, one.run.seed)
@@ -391,8 +398,8 @@ class Session:
         print(f"{presets}; differs from the defaults in: {', '.join(changed) or 'nothing'}")
         device = self.runner.env.device
         spare = "; a GPU is at hand: --device cuda" if torch.cuda.is_available() and device.type == "cpu" else ""
-        if hasattr(agent, "says"):
-            print(agent.says + (", for each seed" if seeds > 1 else ""))
+        if hasattr(agent, "claim"):
+            print(agent.claim())
         which = f"seed {run.seed}" if seeds == 1 else f"seeds {run.seed} to {run.seed + seeds - 1} side by side"
         print(f"{run.horizon}, {which}, on {device}{spare}; files in {self.folder}{', …' if seeds > 1 else ''}")
 

@@ -51,3 +51,15 @@ def test_every_member_does_what_it_does_alone(name):
 def test_one_network_stays_what_it_is():
     (one,) = build("mlp")[:1]
     assert groups.side_by_side([one]) is one and groups.members(one, 1) == [list(one.parameters())]
+
+
+def test_networks_with_constants_of_their_own_are_not_stacked():
+    """The cells of each are drawn with its seed; one constant for all would be another policy's."""
+    alone = build("cells")
+    whole = groups.side_by_side(alone)
+    xs = percepts(2)
+    out, _ = whole.unroll(xs, whole.initial_state(G * B))
+    for i, network in enumerate(alone):
+        own, _ = network.unroll(groups.blocks(xs, G, 1)[i], network.initial_state(B))
+        torch.testing.assert_close(out[:, i * B : i * B + B], own)
+    assert isinstance(whole, groups.Group)

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from bio_rl import agents as every_agent
-from bio_rl import discovery, groups, off_policy
+from bio_rl import discovery, groups, off_policy, vector
 from bio_rl.clock import Horizon
+from bio_rl.config import fill
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.off_policy import OffPolicyState
 from bio_rl.replay import Drawn
-from bio_rl.state import index, tree_map
+from bio_rl.runner import Runner
+from bio_rl.state import index, leaves, tree_map
 from bio_rl.types import Percept, Transition
 
 sb3 = pytest.importorskip("stable_baselines3")
@@ -226,6 +228,113 @@ def test_sac_of_choices_ends_at_the_softmax_of_values_over_temperature():
     wanted = torch.tensor([0.0, 1.0, 2.0]).softmax(-1)
     torch.testing.assert_close(policy, wanted, atol=0.02, rtol=0.0)
     assert said["train/entropy"].item() == pytest.approx(-(wanted * wanted.log()).sum().item(), abs=0.02)
+
+
+@pytest.mark.parametrize("name", list(ACTIONS))
+def test_every_seed_has_a_whole_replay(name):
+    rows = batch(0, ACTIONS[name], groups=2).steps
+    one, two = agent(name), agent(name, seed=(0, 1))
+    one.replay.add(index(rows._replace(extras={}), (slice(None), slice(0, 1))))
+    two.replay.add(index(rows._replace(extras={}), (slice(None), slice(0, 2))))
+    assert one.replay.room == two.replay.room == 1000
+    assert one.claim().startswith("replay of 1,000 steps: ") and "1,000 steps for each of 2 seeds: " in two.claim()
+
+
+def test_a_step_that_is_no_experience_has_no_priority_in_dqn():
+    learner = agent("dqn", priority=0.6)
+    drawn = batch(1, ACTIONS["dqn"])
+    valid = drawn.steps.valid.clone()
+    valid[0, 3] = False
+    learner.replay.add(index(drawn.steps._replace(valid=valid, extras={}), (slice(None), slice(0, 1))))
+    reward = torch.where(valid, drawn.steps.reward, 1000.0)
+    told = {}
+    learner.replay.prioritise = lambda places, priority: told.update(zip(places.tolist(), priority.tolist(), strict=True))
+    weight = torch.linspace(0.1, 1.0, N)
+    said = learner.learn(drawn._replace(steps=drawn.steps._replace(valid=valid, reward=reward), weight=weight))
+    assert told[3] == 0 and max(told.values()) < 100
+    assert said["train/loss"].item() < 10
+    share = learner.share(drawn._replace(steps=drawn.steps._replace(valid=valid), weight=weight))
+    torch.testing.assert_close(share[0], weight * valid[0] / (N - 1))  # Schaul et al. 2016: a mean of weighted errors
+
+
+def test_one_update_of_sac_of_choices_by_hand():
+    learner = agent("sac of choices", learning_rate=1e-3, critic_learning_rate=1e-3, target_entropy_share=0.5)
+    drawn = batch(1, ACTIONS["dqn"])
+    steps, alpha = drawn.steps, 1.0
+    with torch.no_grad():
+        for p in learner.target.parameters():
+            p.mul_(1.5)
+
+        def q(critic, obs):
+            return torch.stack([head(_rows(obs), ())[0] for head in heads_of(critic)])
+
+        ahead = learner.actor(_rows(steps.final_obs[0]), ())[0].log_softmax(-1)
+        worth = (ahead.exp() * (q(learner.target, steps.final_obs[0]).amin(0) - alpha * ahead)).sum(-1)
+        y = steps.reward[0] + 0.99 * (~steps.terminated[0]) * worth
+        values = q(learner.critic, steps.percept.obs[0])
+        chosen = values.gather(-1, steps.action[0].expand(2, -1).unsqueeze(-1)).squeeze(-1)
+        logp = learner.actor(_rows(steps.percept.obs[0]), ())[0].log_softmax(-1)
+        entropy = -(logp.exp() * logp).sum(-1).mean()
+    said = learner.learn(drawn)
+    assert said["train/critic_loss"].item() == pytest.approx(0.5 * (chosen - y).square().mean(1).sum().item(), rel=1e-4)
+    assert said["train/entropy"].item() == pytest.approx(entropy.item(), rel=1e-4)
+    too_much = entropy - 0.5 * np.log(3)
+    assert torch.sign(learner.log_alpha.value) == -torch.sign(too_much)  # less temperature where there is too much entropy
+
+
+def _rows(obs: torch.Tensor) -> Percept:
+    return Percept(obs, *torch.zeros(3, len(obs)), torch.zeros(len(obs), dtype=torch.bool))
+
+
+def heads_of(critic: Any) -> list[Any]:
+    """Its two heads, each as a network of its own."""
+    heads = [mlp.Network(mlp.Config(hidden=HIDDEN, activation="relu"), N_IN, 3) for _ in range(2)]
+    for head, weights in zip(heads, groups.members(critic.heads, 2), strict=True):
+        copy_weights(list(head.parameters()), list(weights))
+    return heads
+
+
+@pytest.mark.parametrize("every", [4, 8])
+def test_the_critics_memory_is_kept_at_every_start_of_a_sequence(every):
+    module = discovery.load(every_agent, "sac")
+    config = module.Config(batch=8, replay=200, critic_hidden=(8,), sequence=4, every=every, start=1000)
+    make = Blueprint("lstm", fill(Blueprint.default("lstm").config, {"hidden": 4}, "lstm"))
+    env = vector.make("Pendulum-v1", 2)
+    learner = module.Agent(config, make, env.observation_space, env.action_space, horizon=Horizon(1000))
+    runner = Runner(learner, env)
+    runner.start(0)
+    for _ in range(16 // every):
+        runner.step()
+    kept, states = learner.replay.kept, OffPolicyState(*learner.replay.states)
+    percept = Percept(kept.obs[:16], later(kept.action[:16]), later(kept.reward[:16]), *torch.zeros(2, 16, 2, dtype=torch.bool))
+    percept = percept._replace(reset=(kept.flags[:16] & 8).bool())
+    state = learner.critic.initial_state(2)
+    for chunk in range(4):
+        for a, b in zip(leaves(state), leaves(index(states.critic, chunk)), strict=True):
+            torch.testing.assert_close(a, b)
+        state = learner.critic.advance(index(percept, slice(4 * chunk, 4 * chunk + 4)), state)
+
+
+def later(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat((torch.zeros_like(x[:1]), x[:-1]))
+
+
+def test_a_rate_that_would_not_be_regulated_is_refused():
+    module = discovery.load(every_agent, "sac")
+    make = Blueprint("spiking", fill(Blueprint.default("spiking").config, {"target_rate": 0.1}, "spiking"))
+    with pytest.raises(ValueError, match=r"spiking\.target-rate"):
+        module.Agent(module.Config(), make, BOX, ACTIONS["sac"], horizon=Horizon(1000))
+
+
+def test_spiking_critics_follow_the_slope_s_schedule():
+    module = discovery.load(every_agent, "td3")
+    settings = {"slope": (1.0, 5.0), "critic": "spiking", "hidden": (8,)}
+    make = Blueprint("spiking", fill(Blueprint.default("spiking").config, settings, "spiking"))
+    learner = module.Agent(module.Config(), make, BOX, ACTIONS["td3"], horizon=Horizon(1000), seed=(0, 1))
+    learner.clock.count(500, 0)
+    learner._anneal()
+    actor, critic = ({m.p.slope for m in part.modules() if hasattr(m, "p")} for part in (learner.actor, learner.critic))
+    assert actor == critic and len(actor) == 1 and actor != {m.p.slope for m in learner.target.modules() if hasattr(m, "p")}
 
 
 def test_seeds_side_by_side_have_statistics_of_their_own():

@@ -109,6 +109,33 @@ def test_priorities_decide_how_often_a_sequence_is_drawn():
     assert set(longer.draw(500, generators()).steps.percept.obs[0, :, 0].tolist()) == {3, 4, 5, 6, 7, 8, 9}
 
 
+def test_the_largest_priority_of_a_group_is_its_own():
+    memory = Replay(20, alpha=0.5, groups=2)
+    memory.add(lived(0, 4, batch=2))
+    memory.prioritise(torch.zeros(2, dtype=torch.int64), torch.tensor([100.0, 0.01]))
+    memory.add(lived(4, 1, batch=2))
+    assert [tree[torch.tensor(4)].item() for tree in memory.trees] == pytest.approx([10.0, 1.0], rel=1e-4)
+    one = Replay(10, alpha=0.5)
+    one.load_state_dict(memory.member(1))
+    assert one.highest.tolist() == [1.0] and memory.member(0)["highest"].item() == pytest.approx(10.0, rel=1e-4)
+
+
+def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
+    """As where a run is taken up in a world that cannot save its physics: the step before has no flag."""
+    memory, steps = Replay(10, length=3), lived(0, 6, batch=1)
+    reset = torch.zeros_like(steps.terminated)
+    reset[4] = True
+    no = torch.zeros_like(reset)
+    percept = steps.percept._replace(reset=reset)
+    memory.add(steps._replace(percept=percept, terminated=no, truncated=no))
+    drawn = memory.draw(200, generators())
+    cut, first = drawn.steps.truncated, drawn.steps.percept.obs[0, :, 0]
+    for start in (2, 3):
+        (rows,) = (first == start).nonzero(as_tuple=True)
+        assert len(rows) and (cut[:, rows].sum(1) > 0).tolist() == [i == 3 - start for i in range(3)]
+    assert not cut[:, first < 2].any()
+
+
 def test_a_sum_tree_finds_the_place_where_the_mass_lies():
     tree = SumTree(5)
     tree.set(torch.tensor([0, 2, 4]), torch.tensor([1.0, 2.0, 3.0]))
@@ -133,7 +160,9 @@ def test_n_step_targets_by_hand():
 
 def test_a_replay_that_does_not_fit_is_refused_with_its_size_and_the_flag():
     spaces = gym.spaces.Box(-1, 1, (17,), np.float64), gym.spaces.Box(-1, 1, (6,), np.float32)
-    text = replay.describe(1_000_000, "--sac.replay", *spaces, torch.device("cpu"))
-    assert text == "replay of 1,000,000 steps: 165 MB on cpu"  # 2·17·4 + 6·4 + 5 bytes each
+    each = replay.step_bytes(*spaces)
+    assert each == 2 * 17 * 4 + 6 * 4 + 5
+    assert replay.describe(1_000_000, each, "--sac.replay", torch.device("cpu")) == "replay of 1,000,000 steps: 165 MB on cpu"
+    assert "1,000 steps for each of 5 seeds: 825 kB" in replay.describe(1000, each, "--sac.replay", torch.device("cpu"), 5)
     with pytest.raises(ValueError, match=r"165,000 GB on cpu, where .* are free; --sac.replay \d+ would fit"):
-        replay.describe(10**12, "--sac.replay", *spaces, torch.device("cpu"))
+        replay.describe(10**12, each, "--sac.replay", torch.device("cpu"))

@@ -174,14 +174,14 @@ def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, np.ndarray] | None:
-    """The ratio of two cases' interquartile means and its bootstrap draws; None of returns that are negative."""
+    """The ratio of two cases' interquartile means and its bootstrap draws; None where any of these is not positive."""
     records = [list(case["seeds"].values()) for case in (mine, other)]
     known = all(record.get("normalised") is not None for case in records for record in case)
     scores = [[record["normalised" if known else "mean"] for record in case] for case in records]
     means = [statistics.interquartile_mean(x) for x in scores]
-    if min(means) <= 0:
-        return None
     draws = [statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)]
+    if min(*means, *(x.min() for x in draws)) <= 0:
+        return None
     return means[0] / means[1], draws[0] / draws[1]
 
 

@@ -1,8 +1,8 @@
 """Updates per second of SAC, TD3 and DQN, with an MLP and spiking, against Stable-Baselines3's.
 
-An update is a draw from a full replay and one gradient step of all networks (TD3's actor and targets move at every second).
-Layers, batch, observations and actions are the same for everyone, and DQN is without its double form, which SB3 does not have.
-Each side runs at the best of the thread counts tried.
+An update is a draw from a replay of a thousand steps and one gradient step of all networks (TD3's actor and targets move at
+every second). Layers, batch, observations and actions are the same for everyone, and DQN is without its double form, which SB3
+does not have. Each side runs at the best of the thread counts tried.
 """
 
 from __future__ import annotations

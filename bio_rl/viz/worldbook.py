@@ -91,7 +91,7 @@ def reached(results: Path) -> list[str]:
         return []
     lines = [REACHED, REACHED_HEAD]
     for case, found in json.loads(results.read_text(encoding="utf-8"))["results"].items():
-        env, _, network = case.split("/")
+        env, _, network = case.rsplit("/", 2)
         returns = ", ".join(figure(record["mean"]) for record in found["seeds"].values())
         normalised = f"{found['normalised_mean']:.2f} ({found['normalised_min']:.2f})"
         cells = (env, network, f"{found['steps']:,}", f"{found['seconds_max']:.0f}", returns, normalised)
