@@ -239,19 +239,17 @@ class Learner(nn.Module):
         network, *spaces = self.made_for
         own = {"horizon": self.clock.horizon, "seed": self.seeds[i], "device": self.device}
         one = type(self)(self.config, network, *spaces, **own)
-        for name in {*self.optimised, *self.targets}:
-            theirs, ours = (x.optimised[name] if name in x.optimised else getattr(x, name) for x in (self, one))
-            for to, of in zip(ours.parameters(), member_of(theirs, self.groups, i), strict=True):
+        for name in self.targets:
+            for to, of in zip(getattr(one, name).parameters(), member_of(getattr(self, name), self.groups, i), strict=True):
                 to.copy_(of.view_as(to))
         for name, network in self.optimised.items():
-            ((flat, kept),) = self.optimisers[name].state.items() or ((None, {}),)
-            (own,) = one.optimisers[name].param_groups[0]["params"]
-            for key, x in kept.items():  # step, a scalar, and moments like the weights
-                if x.shape == flat.shape:
-                    like = zip(x.split([w.numel() for w in network.parameters()]), network.parameters(), strict=True)
-                    parts = member_of(network, self.groups, i, [part.view_as(w) for part, w in like])
-                    x = torch.cat([part.flatten() for part in parts])
-                one.optimisers[name].state[own][key] = x.clone()
+            (flat,), (own,) = (x.optimisers[name].param_groups[0]["params"] for x in (self, one))
+            numbers = torch.arange(len(flat), device=self.device).split([w.numel() for w in network.parameters()])
+            numbers = [x.view_as(w) for x, w in zip(numbers, network.parameters(), strict=True)]
+            at = torch.cat([x.flatten() for x in member_of(network, self.groups, i, numbers)])
+            own.copy_(flat[at])
+            for key, x in self.optimisers[name].state[flat].items():  # step, a scalar, and moments like the weights
+                one.optimisers[name].state[own][key] = x[at] if x.shape == flat.shape else x.clone()
         one.features.each[0].load_state_dict(self.features.each[i].state_dict())
         one.clock.count(int(self.clock.steps), int(self.ended[i]))
         one.ended.copy_(self.ended[i])
