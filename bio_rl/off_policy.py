@@ -237,8 +237,8 @@ class Learner(nn.Module):
     def member(self, i: int) -> Learner:
         """The i-th seed's learner alone, as it is now."""
         network, *spaces = self.made_for
-        own = {"horizon": self.clock.horizon, "seed": self.seeds[i], "device": self.device}
-        one = type(self)(self.config, network, *spaces, **own)
+        horizon, seed = self.clock.horizon, self.seeds[i]
+        one = type(self)(self.config, network, *spaces, horizon=horizon, seed=seed, device=self.device)
         for name in self.targets:
             for to, of in zip(getattr(one, name).parameters(), member_of(getattr(self, name), self.groups, i), strict=True):
                 to.copy_(of.view_as(to))
