@@ -22,9 +22,9 @@ from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint
 from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow
 from bio_rl.replay import Drawn
-from bio_rl.sequences import n_step_target, next_outputs
-from bio_rl.state import index
-from bio_rl.types import Metrics
+from bio_rl.sequences import last_of_sum, n_step_target, next_outputs
+from bio_rl.state import index, tree_map
+from bio_rl.types import Metrics, State, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +108,14 @@ class Agent(Learner):
         c, steps, share = self.config, drawn.steps, self.share(drawn)
         state, window = drawn.states.actor, len(share)
         with torch.no_grad():
-            ahead = self.values(next_outputs(self.target, steps, state))
-            chooser = self.values(next_outputs(self.actor, steps, state)) if c.double else ahead
-            next_q = ahead.gather(-1, chooser.argmax(-1, keepdim=True)).squeeze(-1)
-            y = n_step_target(steps.reward, next_q, steps.terminated, steps.terminated | steps.truncated, c.gamma, c.n_step)
+            cut = steps.terminated | steps.truncated
+            if self.stateful or c.n_step == 1:
+                next_q = self._next_values(steps, state)
+            else:  # without memory, only the steps that sums end with are looked beyond
+                at = last_of_sum(cut, c.n_step), torch.arange(cut.shape[1], device=cut.device)
+                asked = tree_map(lambda x: x[at].unsqueeze(0), steps)
+                next_q = torch.zeros_like(steps.reward).index_put_(at, self._next_values(asked, state)[0])
+            y = n_step_target(steps.reward, next_q, steps.terminated, cut, c.gamma, c.n_step)
         out, _ = self.actor.unroll(index(steps.percept, slice(0, window)), state)
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
         loss = self.by_seed(share * nn.functional.smooth_l1_loss(q, y, reduction="none"))
@@ -125,6 +129,12 @@ class Agent(Learner):
             "train/loss": loss.detach(),
             "train/q": self.by_seed(share * q.detach()),
         }
+
+    def _next_values(self, steps: Transition, state: State) -> Tensor:
+        """The value of the best action after each of the steps, [L, B]."""
+        ahead = self.values(next_outputs(self.target, steps, state))
+        chooser = self.values(next_outputs(self.actor, steps, state)) if self.config.double else ahead
+        return ahead.gather(-1, chooser.argmax(-1, keepdim=True)).squeeze(-1)
 
     def _luck(self, out: Tensor) -> Tensor:
         """Uniform in [0, 1), one for each row of the outputs [G·B, ...]."""

@@ -55,3 +55,11 @@ def n_step_target(reward: Tensor, v_next: Tensor, terminated: Tensor, cut: Tenso
         at = slice(i, i + length)
         target = torch.where(cut[at], bootstrap[at], reward[at] + gamma * target)
     return target.detach()
+
+
+def last_of_sum(cut: Tensor, n: int) -> Tensor:
+    """Which of the first n steps [n, B] ends the sum of rewards of the first one, [B]: the first that is cut, else the last.
+
+    Of `n_step_target`'s v_next for that first step it is the only one that counts.
+    """
+    return torch.where(cut[:n].any(0), cut[:n].to(torch.uint8).argmax(0), n - 1)

@@ -17,6 +17,7 @@ from bio_rl.networks import Blueprint, mlp
 from bio_rl.off_policy import OffPolicyState
 from bio_rl.replay import Drawn
 from bio_rl.runner import Runner
+from bio_rl.sequences import n_step_target
 from bio_rl.state import index, leaves, tree_map
 from bio_rl.types import Percept, Transition
 
@@ -255,6 +256,26 @@ def test_a_step_that_is_no_experience_has_no_priority_in_dqn():
     assert said["train/loss"].item() < 10
     share = learner.share(drawn._replace(steps=drawn.steps._replace(valid=valid), weight=weight))
     torch.testing.assert_close(share[0], weight * valid[0] / (N - 1))  # Schaul et al. 2016: a mean of weighted errors
+
+
+def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
+    """The loss of three-step returns with the values after every step worked out."""
+    learner = agent("dqn", n_step=3)
+    one, two, three = (batch(seed, ACTIONS["dqn"]).steps for seed in (1, 2, 3))
+    steps = tree_map(lambda *x: torch.cat(x), *(s._replace(extras={}) for s in (one, two, three)))
+    with torch.no_grad():
+        for p in learner.target.parameters():
+            p.mul_(-1.0)
+        cut = steps.terminated | steps.truncated
+        assert 0 < cut[:2].any(0).sum() < N
+        y = n_step_target(steps.reward, learner._next_values(steps, ()), steps.terminated, cut, 0.99, 3)
+        q = (
+            learner.actor.unroll(index(steps.percept, slice(0, 1)), ())[0]
+            .gather(-1, steps.action[:1].unsqueeze(-1))
+            .squeeze(-1)
+        )
+    said = learner.learn(batch(1, ACTIONS["dqn"])._replace(steps=steps))
+    assert said["train/loss"].item() == pytest.approx(torch.nn.functional.smooth_l1_loss(q, y).item(), rel=1e-5)
 
 
 def test_one_update_of_sac_of_choices_by_hand():
