@@ -221,7 +221,7 @@ def read_last(folder: Path) -> dict[str, Any]:
 def _fit(agent: Any, tree: dict[str, Any], folder: Path) -> None:
     try:
         agent.load_state_dict(tree["agent"])
-    except (KeyError, RuntimeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         detail = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint of {folder} does not fit the agent in its config.json: {detail}") from error
 
