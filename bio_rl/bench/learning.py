@@ -174,13 +174,14 @@ def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, np.ndarray] | None:
-    """The ratio of two cases' interquartile means and its bootstrap draws; None where any of these is not positive."""
+    """The ratio of two cases' interquartile means and its bootstrap draws; None where there is none that says anything: of a
+    mean, or a draw to divide by, that is not positive."""
     records = [list(case["seeds"].values()) for case in (mine, other)]
     known = all(record.get("normalised") is not None for case in records for record in case)
     scores = [[record["normalised" if known else "mean"] for record in case] for case in records]
     means = [statistics.interquartile_mean(x) for x in scores]
     draws = [statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)]
-    if min(*means, *(x.min() for x in draws)) <= 0:
+    if min(*means, draws[1].min()) <= 0:
         return None
     return means[0] / means[1], draws[0] / draws[1]
 
