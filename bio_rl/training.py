@@ -160,10 +160,11 @@ def resume(
     planned = experiment.run
     env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
     session = Session(experiment, make_agent(experiment, env), env, folder)
-    session.restore(read_last(folder))
+    tree = read_last(folder)
+    if steps is not None and steps < tree["runner"]["seen"]:
+        raise ValueError(f"--steps is {steps:,}, but the run is at step {tree['runner']['seen']:,} already")
+    session.restore(tree)
     if longer:
-        if steps is not None and steps < session.runner.seen:
-            raise ValueError(f"--steps is {steps:,}, but the run is at step {session.runner.seen:,} already")
         runfolder.write_config(folder, experiment.as_dict())
     return session.learn()
 
