@@ -56,8 +56,8 @@ class OffPolicy:
     """Steps before a sequence that only bring the state up to date (Kapturowski et al. 2019); a multiple of `sequence`."""
     gamma: float = 0.99
     """Discount per step."""
-    anneal: bool = False
-    """Let the learning rates fall linearly to zero at the last step."""
+    anneal: float = 0.0
+    """Share of the run, its end, in which the learning rates fall linearly to zero."""
     normalise_obs: bool = False
     """Running mean and deviation of Box observations."""
 
@@ -65,7 +65,8 @@ class OffPolicy:
         for name in ("replay", "batch", "ratio", "every", "sequence"):
             self._refuse(not getattr(self, name) > 0, name, "a positive number")
         self._refuse(self.start < 0, "start", "0 or more")
-        self._refuse(not 0 <= self.gamma <= 1, "gamma", "a number from 0 to 1")
+        for name in ("gamma", "anneal"):
+            self._refuse(not 0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
         self._refuse(self.burn_in < 0 or self.burn_in % self.sequence > 0, "burn_in", f"a multiple of {self.sequence}")
 
     def _refuse(self, wrong: bool, name: str, expected: str) -> None:
@@ -307,7 +308,8 @@ class Learner(nn.Module):
 
     def _anneal(self) -> None:
         """What follows a schedule: learning rates, and the slope of spikes."""
-        left = 1.0 - self.clock.lived if self.config.anneal else 1.0
+        falls = self.config.anneal
+        left = min(1.0, (1.0 - self.clock.lived) / falls) if falls else 1.0
         for name, optimiser in self.optimisers.items():
             optimiser.param_groups[0]["lr"] = self.rates[name] * left
         for network in (self.actor, getattr(self, "critic", None)):

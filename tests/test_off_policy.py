@@ -358,6 +358,19 @@ def test_spiking_critics_follow_the_slope_s_schedule():
     assert actor == critic and len(actor) == 1 and actor != {m.p.slope for m in learner.target.modules() if hasattr(m, "p")}
 
 
+@pytest.mark.parametrize(("share", "rates"), [(0.0, (1.0, 1.0, 1.0)), (1.0, (1.0, 0.5, 0.1)), (0.4, (1.0, 1.0, 0.25))])
+def test_rates_fall_over_the_share_of_the_run_that_is_asked(share: float, rates: tuple[float, ...]):
+    module = discovery.load(every_agent, "td3")
+    config = module.Config(learning_rate=1.0, anneal=share)
+    learner = module.Agent(config, Blueprint.default("mlp"), BOX, ACTIONS["td3"], horizon=Horizon(1000))
+    found = []
+    for steps in (0, 500, 400):
+        learner.clock.count(steps, 0)
+        learner._anneal()
+        found.append(learner.optimisers["actor"].param_groups[0]["lr"])
+    assert found == pytest.approx(rates)
+
+
 def test_seeds_side_by_side_have_statistics_of_their_own():
     space = gym.spaces.Box(-9.0, 9.0, (3,))
     together, alone = off_policy.Views(space, True, 2), [off_policy.Views(space, True, 1) for _ in range(2)]
