@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from bio_rl.clock import Horizon
+from bio_rl.critics import TwinCritic, twin_critic
 from bio_rl.distributions import Categorical, SquashedGaussian, bounded_actions
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, Scalars, TwinCritic, actors, copied, follow, twin_critic
+from bio_rl.off_policy import Learner, OffPolicy, Scalars, actors, copied, follow
 from bio_rl.replay import Drawn
 from bio_rl.sequences import n_step_target, next_outputs
 from bio_rl.types import Metrics

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.clock import Horizon
+from bio_rl.critics import twin_critic
 from bio_rl.distributions import bounded_actions
 from bio_rl.networks import Blueprint, mlp
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow, twin_critic
+from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow
 from bio_rl.replay import Drawn
 from bio_rl.sequences import n_step_target, next_outputs
 from bio_rl.types import Metrics

@@ -7,7 +7,7 @@ made of linear layers alone are stacked [G, post, pre], so that a layer of all i
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -140,3 +140,10 @@ def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = 
         own = len(tensors) // groups
         return [tensors[i * own : i * own + own] for i in range(groups)]
     return [[x[i] if each == 1 else x[i * each : i * each + each] for x in tensors] for i in range(groups)]
+
+
+def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+    """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
