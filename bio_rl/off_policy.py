@@ -25,7 +25,7 @@ from bio_rl.energy import operations
 from bio_rl.groups import blocks, members, seeded, side_by_side
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
-from bio_rl.optim import flatten
+from bio_rl.optim import clip_, flatten
 from bio_rl.replay import Drawn, Replay
 from bio_rl.state import index, leaves, tree_map
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps
@@ -284,7 +284,9 @@ class Learner(nn.Module):
         """
         weights, gradients = self.weights[name]
         torch._foreach_copy_(gradients, torch.autograd.grad(loss, weights))
-        if max_norm:
+        if max_norm and self.groups == 1:
+            clip_(self.optimisers[name].param_groups[0]["params"][0].grad, max_norm)
+        elif max_norm:
             for own in members(self.optimised[name], self.groups, gradients):
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
                 torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))

@@ -108,8 +108,8 @@ class Replay:
         else:
             drawn = [torch.randint(self.starts * each, (n,), generator=g, device=self.device) for g in generators]
             drawn = torch.cat(drawn) if self.groups > 1 else drawn[0]
-            first = -(-oldest // self.stride)
-            place = (first + drawn // each) % (self.room // self.stride) * each + drawn % each
+            first, chunks = -(-oldest // self.stride), self.room // self.stride
+            place = (drawn + first * each) % (chunks * each)
             weight = torch.ones(self.groups * n, device=self.device)
         start, row = place // each * self.stride, place % each
         if self.groups > 1:
@@ -230,7 +230,8 @@ class Replay:
         n = len(start)
         kept = tree_map(lambda x: x.view(-1, *x.shape[2:]).index_select(0, at).view(-1, n, *x.shape[2:]), self.kept)
         terminated, truncated, valid, reset = (kept.flags.unsqueeze(0) & self.bits).bool().unbind()
-        truncated[:-1] |= reset[1:] & ~terminated[:-1]  # a run taken up in a new episode broke off the one before
+        if self.length > 1:
+            truncated[:-1] |= reset[1:] & ~terminated[:-1]  # a run taken up in a new episode broke off the one before
         percept = Percept(kept.obs, _later(kept.action), _later(kept.reward), _later(terminated), reset)
         steps = Transition(percept, kept.action, kept.reward, terminated, truncated, kept.final_obs, valid, {})
         return Drawn(steps, states, weight, place)
