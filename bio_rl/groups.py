@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bio_rl.codes import population
 from bio_rl.connections import dense
 from bio_rl.state import leaves, tree_map
 from bio_rl.types import Percept, Probe, State
@@ -109,7 +110,7 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
     for name, layer in networks[0].named_modules():
         parts = [network.get_submodule(name) for network in networks]
         own = [key for key, _ in layer.named_parameters(recurse=False)]
-        if own and not isinstance(layer, nn.Linear | dense.Connection):
+        if own and not isinstance(layer, nn.Linear | dense.Connection | population.Readout):
             return None
         if not own:
             continue

@@ -216,6 +216,16 @@ def test_decoders_never_mix_rows():
         assert torch.equal(decode(train, 4)[:, 1:2], decode(train[:, 1:2], 4))
 
 
+def test_an_output_reads_its_own_population():
+    readout = population.Readout(2, 3, gain=2.0)
+    torch.testing.assert_close(readout.weight.norm(dim=-1), torch.tensor([2.0, 2.0]))
+    with torch.no_grad():
+        readout.weight.copy_(torch.tensor([[1.0, 2.0, 3.0], [-1.0, 0.0, 1.0]]))
+        readout.bias.copy_(torch.tensor([0.5, 0.0]))
+    rates = torch.tensor([[1.0, 0.0, 0.5, 0.2, 1.0, 0.8]])
+    torch.testing.assert_close(readout(rates), torch.tensor([[3.0, 0.6]]))
+
+
 def test_population_vector_by_hand():
     # three neurons prefer -1, 0, 1:  (0, 0.5, 0.5): 0.5 | (0.2, 0.2, 0.2): 0 | (0.9, 0, 0.1): -0.8
     rates = torch.tensor([[0.0, 0.5, 0.5, 0.2, 0.2, 0.2, 0.9, 0.0, 0.1]])

@@ -237,3 +237,17 @@ def test_impossible_settings_are_refused_at_construction():
         recurrent.Connection(4, 5)
     with pytest.raises(ValueError, match="no synapse"):
         recurrent.Connection(1, 1)
+
+
+def test_neurons_of_a_population_drive_only_their_own():
+    connection = recurrent.Connection(6, 6, autapses=True, populations=2, gain=0.5)
+    weight = connection.effective_weight()
+    assert not weight[:3, 3:].any() and not weight[3:, :3].any() and (weight[:3, :3] != 0).all()
+    torch.testing.assert_close(weight.norm(dim=1), torch.full((6,), 0.5))
+    drive, _ = connection(torch.ones(1, 6), ())
+    drive.square().sum().backward()
+    with torch.no_grad():
+        connection.weight -= connection.weight.grad
+    assert not connection.effective_weight()[:3, 3:].any()
+    with pytest.raises(ValueError, match="6 neurons cannot be 4 populations"):
+        recurrent.Connection(6, 6, populations=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ N_IN, OUT, G, B = 5, 2, 3, 4
 
 
 def build(name: str, **settings) -> list[torch.nn.Module]:
-    blueprint = Blueprint.default(name)
+    blueprint = Blueprint(name, dataclasses.replace(Blueprint.default(name).config, **settings))
     return [blueprint.build(N_IN, OUT) for _ in range(G)]
 
 
@@ -24,11 +26,21 @@ def percepts(t: int) -> Percept:
     return Percept(obs, obs[..., 0], obs[..., 1], obs[..., 0] > 9, torch.rand(t, G * B, generator=g) < 0.3)
 
 
-@pytest.mark.parametrize("name", ["mlp", "spiking", "lstm", "recurrent_spiking"])
-def test_every_member_does_what_it_does_alone(name):
-    alone = build(name)
+@pytest.mark.parametrize(
+    ("name", "settings", "stacks"),
+    [
+        ("mlp", {}, True),
+        ("spiking", {}, True),
+        ("spiking", {"out_population": 5}, True),
+        ("spiking", {"out_population": 5, "lateral": True}, False),
+        ("lstm", {}, False),
+        ("recurrent_spiking", {}, False),
+    ],
+)
+def test_every_member_does_what_it_does_alone(name, settings, stacks):
+    alone = build(name, **settings)
     whole = groups.side_by_side(alone)
-    assert isinstance(whole, groups.Group) == (name in ("lstm", "recurrent_spiking"))
+    assert isinstance(whole, groups.Stacked) == stacks
     xs = percepts(3)
     out, state = whole.unroll(xs, whole.initial_state(G * B))
     grads = torch.autograd.grad(out.square().sum(), list(whole.parameters()))

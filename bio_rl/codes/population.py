@@ -1,9 +1,11 @@
-"""Population code: every input dimension drives neurons with Gaussian receptive fields along it.
+"""Population code: every input dimension drives neurons with Gaussian receptive fields along it, every output reads its own.
 
 A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]      Tang et al. 2020 (PopSAN), eq. 1
 
 The fields drive the next layer directly (current), are spike probabilities (poisson, in `codes.rate`), or charge one
 integrate-and-fire neuron each (deterministic).
+
+    y_a = Σ_i w_ai r_ai + b_a   over the rates r_ai of the neurons of output a alone                    ibid., the decoder
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from bio_rl.codes._ticks import check_ticks
 from bio_rl.codes.rate import poisson
 
-__all__ = ["Population", "deterministic", "poisson"]
+__all__ = ["Population", "Readout", "deterministic", "poisson"]
 
 THRESHOLD = 0.999  # of the encoding neurons, in PopSAN's code: just below the field's peak, which so fires at every tick
 
@@ -37,6 +39,27 @@ class Population(nn.Module):
         """A [..., F·size], constant over the ticks of a decision (direct current)."""
         distance = (features * self.scale).unsqueeze(-1) - self.centres
         return distance.square().neg().exp().flatten(-2)
+
+
+class Readout(nn.Module):
+    """Rates [..., A·size], of a population for each of A outputs, to the outputs [..., A].
+
+    gain: initial length of an output's weights. With a group axis, [G, A, size], weights read rows [..., G·B, A·size], a block
+    for each, as in `connections.dense.linear`.
+    """
+
+    def __init__(self, n_out: int, size: int, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(gain * nn.functional.normalize(torch.randn(n_out, size), dim=-1))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, rates: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        rates = rates.unflatten(-1, weight.shape[-2:])
+        if weight.dim() == 2:
+            return (rates * weight).sum(-1) + bias
+        blocks = rates.unflatten(-3, (len(weight), -1))
+        return ((blocks * weight.unsqueeze(1)).sum(-1) + bias.unsqueeze(1)).flatten(-3, -2)
 
 
 def deterministic(currents: Tensor, ticks: int, v: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,9 @@ from bio_rl.connections.dense import spike_linear
 class Connection(nn.Module):
     """Spikes [..., n] to drive [..., n]; no state.
 
-    gain: initial length of a neuron's weight vector. autapses: let neurons drive themselves. dale: each presynaptic neuron has
-    one sign, the fraction `inhibitory` of them -1, drawn at construction. graded: as in dense.
+    gain: initial length of a neuron's weight vector. autapses: let neurons drive themselves. populations: so many blocks of
+    neurons, each of which drives only its own. dale: each presynaptic neuron has one sign, the fraction `inhibitory` of them
+    -1, drawn at construction. graded: as in dense.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Connection(nn.Module):
         *,
         gain: float = 1.0,
         autapses: bool = False,
+        populations: int = 1,
         dale: bool = False,
         inhibitory: float = 0.2,
         graded: bool = True,
@@ -38,7 +40,10 @@ class Connection(nn.Module):
         check_sizes("recurrent", n_pre=n_pre, n_post=n_post)
         if n_pre != n_post:
             raise ValueError(f"recurrent: n_pre is {n_pre} and n_post {n_post}, expected the same: a layer drives itself")
-        if n_pre == 1 and not autapses:
+        if populations < 1 or n_pre % populations:
+            raise ValueError(f"recurrent: {n_pre} neurons cannot be {populations} populations of the same size")
+        size = n_pre // populations
+        if size == 1 and not autapses:
             raise ValueError("recurrent: one neuron without autapses has no synapse; give more neurons or autapses=True")
         n_inh = round(inhibitory * n_pre)
         if dale and not 0 < n_inh < n_pre:
@@ -46,15 +51,15 @@ class Connection(nn.Module):
                 f"recurrent: inhibitory is {inhibitory}, {n_inh} of {n_pre} neurons; expected a fraction that leaves both kinds"
             )
         self.graded, self.dale = graded, dale
-        mask = torch.ones(n_pre, n_pre) if autapses else 1.0 - torch.eye(n_pre)
+        own = torch.ones(size, size) if autapses else 1.0 - torch.eye(size)
+        mask = torch.block_diag(*[own] * populations)
         self.mask = nn.Buffer(mask, persistent=False)
         if dale:
             self.signs = nn.Buffer(torch.where(torch.randperm(n_pre) < n_inh, -1.0, 1.0))
             self.weight = nn.Parameter(balanced(self.signs, mask, gain))
         else:
-            self.weight = orthogonal(n_pre, n_pre, gain=gain)
-            with torch.no_grad():
-                self.weight.mul_(mask)
+            blocks = [orthogonal(size, size, gain=gain).detach() * own for _ in range(populations)]
+            self.weight = nn.Parameter(torch.block_diag(*blocks))
 
     def initial_state(self, batch: int) -> tuple[()]:
         return ()

@@ -1,4 +1,4 @@
-"""What the spiking networks share: their settings, a layer of neurons, and the run through K ticks of T decisions.
+"""What the spiking networks share: their settings, their outputs, and the run through K ticks of T decisions.
 
 Memoryless: every decision starts at rest. With `memory` the neurons' state is carried from decision to decision and cleared
 where an episode starts. A static input (a direct current) meets its weights once a decision, not K times.
@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import tyro
 from torch import Tensor, nn
 
-from bio_rl import discovery, neurons, random
+from bio_rl import discovery, random
 from bio_rl.codes.homeostat import homeostat
-from bio_rl.kernels.unroll import leaky_average, trace, unroll
+from bio_rl.codes.population import Readout
+from bio_rl.connections import dense, recurrent
+from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks._init import orthogonal
+from bio_rl.networks._layers import Layer, RecurrentLayer, neuron
 from bio_rl.state import check_batch
 from bio_rl.surrogates import SURROGATES
 from bio_rl.types import Percept, Probe, State
 
+LATERAL_GAIN = 0.5
+"""Initial length of the weights by which a neuron hears its own population."""
 HOMEOSTAT_RATE = 0.02
 """Step of the homeostat per update: a silent neuron gains a threshold's worth of drive in about 50/target updates."""
 
@@ -53,6 +58,11 @@ class Spikes:
     """Of the orthogonal initial weights: high enough that neurons fire at first."""
     target_rate: float = 0.0
     """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for none."""
+    out_population: int = 0
+    """Neurons of a further layer for each output, which reads these alone (PopSAN, Tang et al. 2020); 0 for outputs that read
+    all of the last layer."""
+    lateral: bool = False
+    """Let the neurons of an output's population drive each other and themselves (Chen et al. 2024, ILC-SAN)."""
 
     def __post_init__(self) -> None:
         self._refuse(self.ticks < 1, "ticks", "at least one")
@@ -62,6 +72,8 @@ class Spikes:
         self._refuse(len(self.slope) > 2, "slope", "one number, or two: from, to")
         self._refuse(self.tau_out < 0, "tau_out", "0 or more ms")
         self._refuse(not 0 <= self.target_rate <= 1, "target_rate", "a number from 0 to 1")
+        self._refuse(self.out_population < 0, "out_population", "0 or more neurons")
+        self._refuse(self.lateral and not self.out_population, "lateral", "False without an out_population, such as 10")
         if self.surrogate not in SURROGATES:
             raise ValueError(f"surrogate is {self.surrogate!r}; {discovery.suggestion(self.surrogate, SURROGATES)}")
         neuron(self, 0, 1)
@@ -70,72 +82,6 @@ class Spikes:
         if wrong:
             owner = type(self).__module__.rpartition(".")[2]
             raise ValueError(f"{owner}.{name} is {getattr(self, name)}, expected {expected}")
-
-
-def neuron(config: Spikes, depth: int, n: int) -> Any:
-    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or constant."""
-    kind = neurons.load(config.neuron)
-    fields, unit = kind._fields, getattr(kind, "SPAN", 1.0)
-    tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
-    values: dict[str, Any] = {"tau_mem": tau_mem, "surrogate": config.surrogate, "slope": config.slope[0] / unit}
-    if config.soft_reset:
-        if "v_reset" not in fields or unit != 1.0:
-            raise ValueError(f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own")
-        values["v_reset"] = None
-    values = {name: value for name, value in values.items() if name in fields}
-    for text in config.constants:
-        name, _, number = text.partition("=")
-        if name not in fields:
-            raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
-        try:
-            values[name] = float(number)
-        except ValueError:
-            raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {name}=2.5") from None
-    p = kind(**values)
-    return p.learning(tau_mem, n) if hasattr(p, "learning") else p
-
-
-class Layer(nn.Module):
-    """A connection and the neurons that it drives. Constants that are tensors become parameters."""
-
-    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int) -> None:
-        super().__init__()
-        p = neuron(config, depth, n)
-        self.connection, self.n, self.p = connection, n, p
-        self.learned = nn.ParameterDict({name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)})
-        self.unit = getattr(p, "DRIVE", 1.0)
-
-    def constants(self) -> Any:
-        """The neurons' constants with what they have learned."""
-        return self.p._replace(**self.learned) if self.learned else self.p
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the neurons draw, so that their state holds a key."""
-        return hasattr(self.p, "seed")
-
-    def rest(self, key: Tensor) -> State:
-        """The neurons at rest, one row for each key [B]."""
-        state = self.p.init(len(key), self.n, key.device)
-        return state._replace(key=key) if self.noisy else state
-
-    def drive(self, spikes: Tensor) -> Tensor:
-        """[S, B, N] of what came in, [S, B, pre]."""
-        drive, _ = self.connection(spikes, ())
-        return drive * self.unit if self.unit != 1.0 else drive
-
-    def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
-        """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
-        return self.connection.weight, spikes
-
-    def run(
-        self, drive: Tensor, state: State, reset: Tensor, *, ticks: int, hold: int, readout: float | None, probe: Probe | None
-    ) -> tuple[Tensor, State, Tensor | None]:
-        """(spikes [S, B, N] or their leaky average [T, B, N], state, membranes for a probe)."""
-        if probe is None:
-            return *unroll(self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout), None
-        spikes, membranes, state = trace(self.constants(), state, drive, reset, ticks=ticks, hold=hold)
-        return spikes, state, membranes
 
 
 class SpikingState(NamedTuple):
@@ -150,15 +96,20 @@ class SpikingState(NamedTuple):
 class SpikingNetwork(nn.Module):
     """Layers of neurons between an encoder and a linear readout of the last layer's averaged spikes.
 
-    A network of this kind sets `layers` in its constructor and overrides `encode`.
+    A network of this kind sets `layers` in its constructor and overrides `encode`. With `tau_out` an output is the potential,
+    after the last tick, of a neuron that leaks and never fires, in units of the largest that one spike a tick gives.
     """
 
     def __init__(self, config: Spikes, layers: list[Layer], n_out: int, out_gain: float, *, draws: bool = False) -> None:
         super().__init__()
         self.config = config
         self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
+        if config.out_population:
+            layers = [*layers, _output_layer(config, layers, n_out)]
+            self.readout: nn.Module = Readout(n_out, config.out_population, out_gain)
+        else:
+            self.readout = orthogonal(nn.Linear(layers[-1].n, n_out), out_gain)
         self.layers = nn.ModuleList(layers)
-        self.readout = orthogonal(nn.Linear(layers[-1].n, n_out), out_gain)
         self.seed = nn.Buffer(torch.randint(2**31, ()))
         self.keyed = draws or (layers[0].noisy and not config.memory)
 
@@ -242,7 +193,8 @@ class SpikingNetwork(nn.Module):
                 probe.record(f"membrane/{depth}", membranes)
         rates = spikes if probe is None else leaky_average(spikes, k, self.keep)
         if probe is not None:
-            probe.synapses("readout", self.readout.weight, rates)
+            one_each = self.config.out_population > 0  # a neuron has one synapse, not one for every output
+            probe.synapses("readout", self.readout.weight.view(1, -1) if one_each else self.readout.weight, rates)
         out = self.readout(rates).view(t, b, -1)
         return out, SpikingState(tuple(after) if self.config.memory else (), key, code) if state else ()
 
@@ -251,6 +203,16 @@ class SpikingNetwork(nn.Module):
         reset = torch.ones(1, rows, dtype=torch.bool, device=self.readout.weight.device)
         key = reset[0].to(torch.int64) if keys is None else keys.flatten()
         return reset, tuple(layer.rest(random.fold(key, i) if layer.noisy else key) for i, layer in enumerate(self.layers))
+
+
+def _output_layer(config: Spikes, layers: list[Layer], n_out: int) -> Layer:
+    """Populations of neurons, one for each output, on the last layer."""
+    n = n_out * config.out_population
+    connection = dense.Connection(layers[-1].n, n, gain=config.gain, graded=False)
+    if not config.lateral:
+        return Layer(config, len(layers), connection, n)
+    within = recurrent.Connection(n, n, gain=LATERAL_GAIN, autapses=True, populations=n_out)
+    return RecurrentLayer(config, len(layers), connection, n, within)
 
 
 def _decision_keys(key: Tensor, decisions: int) -> tuple[Tensor, tuple[Tensor]]:

@@ -6,6 +6,7 @@ Memoryless by default; with `memory` the neurons' state is carried across decisi
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.rate import poisson
 from bio_rl.connections import dense
-from bio_rl.networks._spikes import Layer, Spikes, SpikingNetwork
+from bio_rl.networks._layers import Layer
+from bio_rl.networks._spikes import Spikes, SpikingNetwork
 from bio_rl.types import Percept
 
 CODES = ("current", "deterministic", "latency", "poisson")
@@ -43,11 +45,8 @@ class Config(Spikes):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 64 64")
-        self._refuse(
-            len(self.tau_mem) not in (1, len(self.hidden)),
-            "tau_mem",
-            f"one time constant, or one for each layer ({len(self.hidden)})",
-        )
+        depth = len(self.hidden) + (self.out_population > 0)
+        self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
         self._refuse(self.reach <= 0, "reach", "a positive number")
         impossible = self.events < 0 or (self.events > 0 and self.code != "current")
         self._refuse(impossible, "events", "0, or a positive threshold with the code current")
@@ -55,7 +54,7 @@ class Config(Spikes):
             raise ValueError(f"code is {self.code!r}; {discovery.suggestion(self.code, CODES)}")
 
 
-def layers(config: Config, n_in: int, kind: type[Layer], *, spikes_in: bool) -> list[Layer]:
+def layers(config: Config, n_in: int, kind: Callable[..., Layer], *, spikes_in: bool) -> list[Layer]:
     """The dense layers of `config`, the first on `n_in` inputs that are spikes or currents."""
     sizes = (n_in, *config.hidden)
     return [
@@ -67,7 +66,7 @@ def layers(config: Config, n_in: int, kind: type[Layer], *, spikes_in: bool) -> 
 class Network(SpikingNetwork):
     """[B, n_in] features to [B, n_out]."""
 
-    LAYER = Layer
+    LAYER: Callable[..., Layer] = Layer
     """Kind of its layers."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:

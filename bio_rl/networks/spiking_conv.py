@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bio_rl.connections import conv, dense
-from bio_rl.networks._spikes import Layer, Spikes, SpikingNetwork
+from bio_rl.networks._layers import Layer
+from bio_rl.networks._spikes import Spikes, SpikingNetwork
 
 IMAGE = True
 """It looks at pictures [B, C, H, W]."""
@@ -36,7 +37,7 @@ class Config(Spikes):
         for name in ("channels", "kernel", "stride"):
             wrong = len(getattr(self, name)) != len(self.channels) or min(getattr(self, name), default=0) < 1
             self._refuse(wrong, name, f"{len(self.channels)} positive numbers, one for each convolutional layer")
-        depth = len(self.channels) + len(self.hidden)
+        depth = len(self.channels) + len(self.hidden) + (self.out_population > 0)
         self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
 
 

@@ -1,0 +1,128 @@
+"""A layer of a spiking network: a connection, and the neurons that it drives, which may drive each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl import discovery, neurons
+from bio_rl.connections import recurrent
+from bio_rl.kernels.unroll import leaky_average, trace, unroll
+from bio_rl.neurons import reset_rows
+from bio_rl.types import Probe, State
+
+if TYPE_CHECKING:
+    from bio_rl.networks._spikes import Spikes
+
+
+def neuron(config: Spikes, depth: int, n: int) -> Any:
+    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or constant."""
+    kind = neurons.load(config.neuron)
+    fields, unit = kind._fields, getattr(kind, "SPAN", 1.0)
+    tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
+    values: dict[str, Any] = {"tau_mem": tau_mem, "surrogate": config.surrogate, "slope": config.slope[0] / unit}
+    if config.soft_reset:
+        if "v_reset" not in fields or unit != 1.0:
+            raise ValueError(f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own")
+        values["v_reset"] = None
+    values = {name: value for name, value in values.items() if name in fields}
+    for text in config.constants:
+        name, _, number = text.partition("=")
+        if name not in fields:
+            raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {name}=2.5") from None
+    p = kind(**values)
+    return p.learning(tau_mem, n) if hasattr(p, "learning") else p
+
+
+class Layer(nn.Module):
+    """A connection and the neurons that it drives. Constants that are tensors become parameters."""
+
+    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int) -> None:
+        super().__init__()
+        p = neuron(config, depth, n)
+        self.connection, self.n, self.p = connection, n, p
+        self.learned = nn.ParameterDict({name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)})
+        self.unit = getattr(p, "DRIVE", 1.0)
+
+    def constants(self) -> Any:
+        """The neurons' constants with what they have learned."""
+        return self.p._replace(**self.learned) if self.learned else self.p
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the neurons draw, so that their state holds a key."""
+        return hasattr(self.p, "seed")
+
+    def rest(self, key: Tensor) -> State:
+        """The neurons at rest, one row for each key [B]."""
+        state = self.p.init(len(key), self.n, key.device)
+        return state._replace(key=key) if self.noisy else state
+
+    def drive(self, spikes: Tensor) -> Tensor:
+        """[S, B, N] of what came in, [S, B, pre]."""
+        drive, _ = self.connection(spikes, ())
+        return drive * self.unit if self.unit != 1.0 else drive
+
+    def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
+        """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
+        return self.connection.weight, spikes
+
+    def run(
+        self, drive: Tensor, state: State, reset: Tensor, *, ticks: int, hold: int, readout: float | None, probe: Probe | None
+    ) -> tuple[Tensor, State, Tensor | None]:
+        """(spikes [S, B, N] or their leaky average [T, B, N], state, membranes for a probe)."""
+        if probe is None:
+            return *unroll(self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout), None
+        spikes, membranes, state = trace(self.constants(), state, drive, reset, ticks=ticks, hold=hold)
+        return spikes, state, membranes
+
+
+class RecurrentState(NamedTuple):
+    neurons: State
+    spikes: Tensor
+    """[B, N] of the last tick."""
+
+
+class RecurrentLayer(Layer):
+    """A layer whose neurons also drive each other, through `recurrent`. Each tick needs a product, so the loop is torch's."""
+
+    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int, recurrent: recurrent.Connection) -> None:
+        super().__init__(config, depth, connection, n)
+        self.recurrent = recurrent
+
+    def rest(self, key: Tensor) -> RecurrentState:
+        return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))
+
+    def run(
+        self,
+        drive: Tensor,
+        state: RecurrentState,
+        reset: Tensor,
+        *,
+        ticks: int,
+        hold: int,
+        readout: float | None,
+        probe: Probe | None,
+    ) -> tuple[Tensor, RecurrentState, Tensor | None]:
+        p, weight = self.constants(), self.recurrent.effective_weight() * self.unit
+        neurons, z = state
+        spikes, membranes = [], []
+        for s in range(drive.shape[0] * hold):
+            if s % ticks == 0:
+                mask = reset[s // ticks]
+                neurons, z = reset_rows(p, mask, neurons), torch.where(mask[:, None], 0.0, z)
+            z, neurons = p.step(neurons, torch.addmm(drive[s // hold], z, weight.t()))
+            spikes.append(z)
+            membranes.append(neurons.v)
+        train = torch.stack(spikes)
+        if probe is not None:
+            before = torch.cat([state.spikes.unsqueeze(0), train[:-1]])
+            probe.synapses("recurrent", weight, before)
+            return train, RecurrentState(neurons, z), torch.stack(membranes)
+        return (train if readout is None else leaky_average(train, ticks, readout)), RecurrentState(neurons, z), None
