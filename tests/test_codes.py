@@ -15,6 +15,9 @@ from bio_rl.codes.membrane import last_membrane, max_membrane
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.population_vector import population_vector
 from bio_rl.codes.rate import poisson
+from bio_rl.networks import Blueprint
+from bio_rl.neurons.leaky_integrator import LeakyIntegrator
+from bio_rl.types import Percept, Probe
 
 
 def uniform(*shape, seed=0):
@@ -214,6 +217,21 @@ def test_decoders_never_mix_rows():
     train = uniform(8, 3, 2)
     for decode in (firing_rate, last_membrane, max_membrane):
         assert torch.equal(decode(train, 4)[:, 1:2], decode(train[:, 1:2], 4))
+
+
+def test_outputs_of_a_spiking_network_are_membranes_that_never_fire():
+    """Of LIs that its last spikes drive, in units of what a spike at every tick gives: Q is read so in Chen et al. 2022."""
+    net = Blueprint.default("spiking").build(3, 4)
+    k, tau = net.config.ticks, net.config.tau_out
+    zero = torch.zeros(2, dtype=torch.bool)
+    probe = Probe()
+    out, _ = net(Percept(torch.randn(2, 3), zero, zero, zero, zero), (), probe)
+    p = LeakyIntegrator(tau_out=tau)
+    state = p.init(2, 4)
+    for spikes in probe.records["spikes/1"][-1]:
+        v, state = p.step(state, spikes @ net.readout.weight.t())
+    largest = 1.0 - math.exp(-k / tau)  # of a potential that is driven by 1 for k ticks
+    torch.testing.assert_close(out, v / largest + net.readout.bias)
 
 
 def test_an_output_reads_its_own_population():
