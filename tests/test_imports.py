@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("returns", "losses", "optim", "distributions", "normalize", "replay", "sequences", "vector"),
     ("observations",),
     ("encoders",),
+    ("critics",),
     ("off_policy",),
     ("runner", "metrics"),
     ("evaluation", "checkpoint", "config"),

@@ -10,16 +10,14 @@ from bio_rl import memory
 FAULTS = """
 import resource, torch
 from bio_rl import memory
-if {keep}:
-    assert memory.keep_freed()
+assert memory.keep_freed()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(50):
         arrays = [torch.ones(2**21) for _ in range(8)]
         del arrays
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print(faults(), faults())
 """
 
 
@@ -29,8 +27,7 @@ def test_sizes():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of Linux with glibc")
 def test_kept_memory_is_not_asked_for_again():
-    anew, kept = (
-        int(subprocess.run([sys.executable, "-c", FAULTS.format(keep=k)], capture_output=True, check=True, text=True).stdout)
-        for k in (False, True)
-    )
-    assert kept < 50 < anew
+    """Left to itself glibc keeps it or not by what happens to lie on top of the heap, so there is no control."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True, text=True)
+    first, again = map(int, done.stdout.split())
+    assert again < 50 < first
