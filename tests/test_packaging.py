@@ -116,8 +116,8 @@ def test_every_module_is_ours_and_there_once(scripts: Path, trap: Path, kind: st
     assert Path(told["bio_rl.agents.ppo"]) == inside / "agents" / "ppo.py"
 
 
-@pytest.mark.parametrize("flags", [("--env", "CartPole-v1"), ("--env", "InvertedPendulum-v5", "--network", "mlp")])
-def test_ten_steps_are_trained(scripts: Path, trap: Path, flags: tuple[str, ...]) -> None:
+def test_ten_steps_are_trained(scripts: Path, trap: Path, kind: str) -> None:
+    flags = ("--env", "CartPole-v1") if kind == "wheel" else ("--env", "InvertedPendulum-v5", "--network", "mlp")
     run(scripts / "python", "-m", "bio_rl", *flags, *TEN_STEPS, cwd=trap)
     assert (trap / "runs" / "latest" / "config.json").is_file()
 

@@ -22,7 +22,13 @@ AGENTS = list(discovery.names(agents))
 LEARNERS = [(agent, network) for agent in AGENTS for network in config.served(config.agents_module(agent))]
 """Every agent with every network that it can teach."""
 SPACES = ["discrete", "shifted", "multidiscrete", "multibinary", "box"]
-SMALL_NETWORKS = {"spiking_conv": {"channels": (3,), "kernel": (3,), "stride": (3,), "hidden": (16,)}}
+SMALL_NETWORKS = {
+    "cells": {"cells": (100,), "ticks": 8},
+    "lsnn": {"lif": 20, "alif": 20, "ticks": 4},
+    "lstm": {"hidden": 16},
+    "recurrent_spiking": {"hidden": (20,)},
+    "spiking_conv": {"channels": (3,), "kernel": (3,), "stride": (3,), "hidden": (16,)},
+}
 OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "every": 4}
 SMALL = {
     "ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
