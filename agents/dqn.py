@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow
+from bio_rl.off_policy import Learner, OffPolicy, actors, copied
 from bio_rl.replay import Drawn
 from bio_rl.sequences import last_of_sum, n_step_target, next_outputs
 from bio_rl.state import index, tree_map
@@ -61,6 +61,8 @@ class Config(OffPolicy):
 
 class Agent(Learner):
     """See `types.Agent`."""
+
+    targets: ClassVar = {"target": "values"}
 
     def __init__(
         self, config: Config, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
@@ -124,7 +126,7 @@ class Agent(Learner):
             self.replay.prioritise(drawn.places, ((q - y).abs() * steps.valid[:window]).amax(0))
         self.steps += 1
         if int(self.steps) % c.target_every == 0:
-            follow(self.target, self.actor, 1.0)
+            self.follow("target", 1.0)
         return {
             "train/loss": loss.detach(),
             "train/q": self.by_seed(share * q.detach()),

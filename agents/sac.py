@@ -21,7 +21,7 @@ from bio_rl.clock import Horizon
 from bio_rl.critics import TwinCritic, twin_critic
 from bio_rl.distributions import Categorical, SquashedGaussian, bounded_actions
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, Scalars, actors, copied, follow
+from bio_rl.off_policy import Learner, OffPolicy, Scalars, actors, copied
 from bio_rl.replay import Drawn
 from bio_rl.sequences import n_step_target, next_outputs
 from bio_rl.types import Metrics
@@ -121,7 +121,7 @@ class Agent(Learner):
             if not c.temperature:
                 self.log_alpha.value.grad.copy_(entropy - self.target_entropy)
                 self.optimisers["temperature"].step()
-            follow(self.target, self.critic, c.tau)
+            self.follow("target", c.tau)
             return {
                 "train/critic_loss": critic_loss.detach(),
                 "train/actor_loss": actor_loss.detach(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import gymnasium as gym
 import torch
@@ -21,7 +22,7 @@ from bio_rl.clock import Horizon
 from bio_rl.critics import twin_critic
 from bio_rl.distributions import bounded_actions
 from bio_rl.networks import Blueprint, mlp
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied, follow
+from bio_rl.off_policy import Learner, OffPolicy, actors, copied
 from bio_rl.replay import Drawn
 from bio_rl.sequences import n_step_target, next_outputs
 from bio_rl.types import Metrics
@@ -63,7 +64,7 @@ class Config(OffPolicy):
 class Agent(Learner):
     """See `types.Agent`."""
 
-    targets = ("target", "target_actor")
+    targets: ClassVar = {"target": "critic", "target_actor": "actor"}
 
     def __init__(
         self, config: Config, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
@@ -119,11 +120,11 @@ class Agent(Learner):
             with self.fixed("critic"):
                 actor_loss = -self.by_seed(share * self.critic.first(summary.detach(), out.tanh()))
             self.minimise("actor", actor_loss.sum())
-            follow(self.target, self.critic, c.tau)
+            self.follow("target", c.tau)
             if c.proxy:
                 metrics["train/proxy_loss"] = self._imitate(drawn)
             else:
-                follow(self.target_actor, self.actor, c.tau)
+                self.follow("target_actor", c.tau)
             metrics["train/actor_loss"] = actor_loss.detach()
         return metrics
 

@@ -7,11 +7,11 @@ one enters another's.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import torch
@@ -106,8 +106,11 @@ class Learner(nn.Module):
         self.ended = nn.Buffer(torch.zeros(self.groups, dtype=torch.int64))
         """[G] episodes of each seed; the clock counts the most of any, and the steps of one."""
         self.to(self.device)
-        flat = {name: flatten(network.parameters()) for name, network in self.optimised.items()}
-        self.optimisers = {name: torch.optim.Adam([flat[name]], rate, fused=True) for name, rate in self.rates.items()}
+        learn = {name: flatten(network.parameters()) for name, network in self.optimised.items()}
+        behind = {name: getattr(self, name) for name in self.targets if getattr(self, name) not in self.optimised.values()}
+        self.flat = learn | {name: flatten(network.parameters()) for name, network in behind.items()}
+        """All weights of each network as one vector."""
+        self.optimisers = {name: torch.optim.Adam([learn[name]], rate, fused=True) for name, rate in self.rates.items()}
         self.weights = {name: _with_gradients(network) for name, network in self.optimised.items()}
         self.generators = [torch.Generator(self.device).manual_seed(s) for s in self.seeds]
         self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
@@ -131,8 +134,8 @@ class Learner(nn.Module):
     """What each optimiser moves, a vector of all weights (`optim.flatten`)."""
     rates: dict[str, float]
     """Learning rates of these."""
-    targets: tuple[str, ...] = ("target",)
-    """Names of the networks that follow others."""
+    targets: ClassVar[Mapping[str, str]] = {"target": "critic"}
+    """Names of the networks that follow others, and of those, as in `optimised`, that they follow."""
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
         """Make the networks, a TwinCritic `critic` among them where there is one, and say which learn, and how fast."""
@@ -239,7 +242,7 @@ class Learner(nn.Module):
             for to, of in zip(getattr(one, name).parameters(), member_of(getattr(self, name), self.groups, i), strict=True):
                 to.copy_(of.view_as(to))
         for name, network in self.optimised.items():
-            (flat,), (own,) = (x.optimisers[name].param_groups[0]["params"] for x in (self, one))
+            flat, own = self.flat[name], one.flat[name]
             numbers = torch.arange(len(flat), device=self.device).split([w.numel() for w in network.parameters()])
             numbers = [x.view_as(w) for x, w in zip(numbers, network.parameters(), strict=True)]
             at = torch.cat([x.flatten() for x in member_of(network, self.groups, i, numbers)])
@@ -285,12 +288,17 @@ class Learner(nn.Module):
         weights, gradients = self.weights[name]
         torch._foreach_copy_(gradients, torch.autograd.grad(loss, weights))
         if max_norm and self.groups == 1:
-            clip_(self.optimisers[name].param_groups[0]["params"][0].grad, max_norm)
+            clip_(self.flat[name].grad, max_norm)
         elif max_norm:
             for own in members(self.optimised[name], self.groups, gradients):
                 norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(own)))
                 torch._foreach_mul_(own, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         self.optimisers[name].step()
+
+    @torch.no_grad()
+    def follow(self, target: str, tau: float) -> None:
+        """θ' ← (1 - τ) θ' + τ θ of a target and the network that it follows."""
+        self.flat[target].lerp_(self.flat[self.targets[target]], tau)
 
     @contextmanager
     def fixed(self, name: str) -> Iterator[None]:
@@ -404,12 +412,6 @@ class Scalars(nn.Module):
 def actors(network: Blueprint, size: Any, n_out: int, seeds: Sequence[int], out_gain: float = 1.0) -> nn.Module:
     """A network from features of `size` to [B, n_out] for each seed, side by side."""
     return side_by_side([seeded(s, lambda: encoders.build(network, size, n_out, out_gain)) for s in seeds])
-
-
-def follow(target: nn.Module, network: nn.Module, tau: float) -> None:
-    """θ' ← (1 - τ) θ' + τ θ, all weights in one operation."""
-    with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(network.parameters()), tau)
 
 
 def copied(network: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""All parameters of a learner as one vector: an optimiser step and the clipping of gradients are then one operation each."""
+"""All parameters of a network as one vector: a step of an optimiser, or of a target behind it, is then one operation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from torch import Tensor, nn
 def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
     """One parameter [Σ numel] whose memory, and whose gradient's, the given ones share from now on.
 
-    Call it once the parameters are on their device. A backward pass adds to the shared gradient, so clear that one, in place.
-    Raises ValueError for parameters of several dtypes or devices, or none.
+    Call it once the parameters are on their device. A backward pass adds to the shared gradient, so clear that one, in place;
+    parameters that need none get none. Raises ValueError for parameters of several dtypes or devices, or none.
     """
     parts = list(parameters)
     kinds = {(p.dtype, p.device) for p in parts}
     if len(kinds) != 1:
         raise ValueError(f"flatten: expected parameters of one dtype on one device, got {sorted(map(str, kinds)) or 'none'}")
-    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parts]))
-    flat.grad = torch.zeros_like(flat)
+    learns = any(p.requires_grad for p in parts)
+    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parts]), requires_grad=learns)
+    flat.grad = torch.zeros_like(flat) if learns else None
     offset = 0
     for p in parts:
-        p.data, p.grad = (x[offset : offset + p.numel()].view_as(p) for x in (flat.data, flat.grad))
+        own = slice(offset, offset + p.numel())
+        p.data, p.grad = flat.data[own].view_as(p), flat.grad[own].view_as(p) if learns else None
         offset += p.numel()
     return flat
 
