@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, vector
+from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, trust, vector
 from bio_rl.config import Run
 
 EXAMPLES = """other commands:
@@ -150,6 +150,8 @@ def train(arguments: Sequence[str]) -> None:
     for flag, default in (("env", Run.env), ("agent", Run.agent), ("network", None)):
         named.add_argument(f"--{flag}", default=default)
     chosen, _ = named.parse_known_args([a for a in arguments if a not in ("--help", "-h")])
+    if module := trust.module_of(chosen.env):
+        trust.import_named(module)
     vector.find_id(chosen.env)
     base = config.experiment(chosen.env, chosen.agent, chosen.network)
     chosen.network = base.run.network

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bio_rl import checkpoint, config, runfolder, vector
+from bio_rl import checkpoint, config, runfolder, trust, vector
 from bio_rl.checkpoint import CheckpointError, Checkpoints
 from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
@@ -114,6 +114,8 @@ def train(env: str = config.Run.env, *, agent: str = config.Run.agent, network: 
 
     settings: fields of `config.Run`; and the agent's and the network's own, as dicts under their names.
     """
+    if module := trust.module_of(env):
+        trust.import_named(module)
     network = network or config.served(config.agents_module(agent))[0]
     own = {"agent_settings": settings.pop(agent, None), "network_settings": settings.pop(network, None)}
     return run_experiment(config.experiment(env, agent, network, **own, **settings))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import signal
 import threading
@@ -18,7 +17,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from torch import Tensor
 
-from bio_rl import discovery, third_party
+from bio_rl import discovery, third_party, trust
 from bio_rl.state import tree_map
 
 
@@ -55,18 +54,15 @@ class Step(NamedTuple):
 
 
 def find_id(env: str) -> str:
-    """The registered id for what a user typed: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`, `my_module:Id-v0` is imported.
+    """The registered id for a name: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`, `my_module:Id-v0` the id that the module registered.
 
-    So is the package that a known id comes from (`third_party`). Raises ValueError with the nearest ids for an unknown one.
+    my_module must have been imported (`trust.import_named`); the package that a known id comes from is imported here
+    (`third_party`). Raises ValueError with the nearest ids for an unknown one.
     """
+    trust.check_named(env)
     module, _, name = env.rpartition(":")
     third_party.register(name, module)
-    if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(f"--env {env}: cannot import {module!r}: {error}") from error
-    if f"bio_rl/{name}" in gym.registry:
+    if f"bio_rl/{name}" in gym.registry and not (module and name in gym.registry):
         return f"bio_rl/{name}"
     if name in gym.registry:
         return name

@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "surrogates",
         "requirements",
         "third_party",
+        "trust",
     ),
     ("neurons", "codes"),
     ("plasticity", "modulators"),
