@@ -22,8 +22,8 @@ def module_of(env: str) -> str:
 def import_named(module: str, run_folder: Path | None = None) -> None:
     """Import a module that the user named; the working folder is searched last, after everything that is installed.
 
-    run_folder: a module that lies in this folder is refused, because whoever wrote the run wrote it too. Raises ValueError where
-    the module cannot be found or imported.
+    run_folder: a module that lies in this folder is refused, because whoever wrote the run wrote it
+    too. Raises ValueError where the module cannot be found or imported.
     """
     if module in sys.modules:
         return

@@ -25,6 +25,10 @@ class FaultyEnvironmentError(RuntimeError):
     """An environment returned NaN or infinity, or its worker failed."""
 
 
+class EnvironmentCrashedError(RuntimeError):
+    """An environment raised an error of its own, which is this one's cause: its traceback shows the user's file and line."""
+
+
 class Ended(NamedTuple):
     """An episode that ended."""
 
@@ -54,9 +58,9 @@ class Step(NamedTuple):
 
 
 def find_id(env: str) -> str:
-    """The registered id for a name: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`, `my_module:Id-v0` the id that the module registered.
+    """The registered id for a name: `HalfCheetah-v5` is `bio_rl/HalfCheetah-v5`; `my_module:Id-v0` is what it registered.
 
-    my_module must have been imported (`trust.import_named`); the package that a known id comes from is imported here
+    my_module must have been imported before (`trust.import_named`). The package that brings a known id is imported here
     (`third_party`). Raises ValueError with the nearest ids for an unknown one.
     """
     trust.check_named(env)
