@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bio_rl import encoders
+from bio_rl import encoders, random
 from bio_rl.groups import side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.sequences import next_outputs
@@ -80,13 +80,13 @@ def twin_critic(
     own configuration asks for that; on an encoder for pictures and tokens, or on a memory where the actor has one."""
     plain = Blueprint("mlp", mlp.Config(hidden=hidden, activation="relu"))
     kind = network.critic()
-    probe = encoders.build(network, size, 1)
+    with random.drawing_from(CRITIC_SEED):
+        probe = encoders.build(network, size, 1)
     remembers = bool(list(leaves(probe.initial_state(1))))
     head = kind if kind.name != "mlp" and not remembers and not kind.image else plain
     look, heads = [], []
     for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(CRITIC_SEED + seed)
+        with random.drawing_from(CRITIC_SEED + seed):
             if remembers or kind.image:
                 look.append(encoders.build(network, size, SUMMARY))
             elif not isinstance(size, int):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bio_rl import random
 from bio_rl.codes import population
 from bio_rl.connections import dense
 from bio_rl.state import leaves, tree_map
@@ -145,6 +146,5 @@ def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
     """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with random.drawing_from(seed):
         return make()

@@ -1,4 +1,4 @@
-"""Counter-based noise: a draw is a pure function of a key that lives in the state.
+"""Seeds, and counter-based noise: a draw is a pure function of a key that lives in the state.
 
 A network that draws while it acts keeps one key per row in its state. `unroll` from the same state re-derives the very
 same draws, so a policy-gradient ratio compares the same noise and a checkpoint needs no generator.
@@ -6,8 +6,55 @@ same draws, so a policy-gradient ratio compares the same noise and a checkpoint 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 from torch import Tensor
+
+_GLOBAL_GENERATOR = threading.RLock()
+"""Held while torch's global generator draws the weights of an agent."""
+
+
+def world_seeds(seed: int, n: int, stream: int = 0) -> list[int]:
+    """Seeds of n environments, all different, of 31 bits each.
+
+    They are drawn by a seed sequence, so runs of neighbouring seeds share no environment, as they would with seed, seed + 1, …
+    stream: independent sets for one seed. C libraries and np.random.seed take no more than 31 or 32 bits.
+    """
+    sequence, drawn = np.random.SeedSequence(seed, spawn_key=(stream,)), n
+    while len(found := dict.fromkeys((sequence.generate_state(drawn) >> 1).tolist())) < n:
+        drawn += n
+    return list(found)[:n]
+
+
+def torch_seed(seed: int) -> int:
+    """`seed` where it has at most 32 bits, else 32 bits that depend on all of its bits: torch's generators take no more."""
+    return seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own that draws from `seed`, a whole number of any size."""
+    return torch.Generator(device).manual_seed(torch_seed(seed))
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Within, torch's global CPU generator draws from `seed`, for one thread at a time; afterwards it is as it was.
+
+    Torch computes on one thread meanwhile: orthogonal weights differ in their last bits with the number of threads.
+    """
+    with _GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            torch.default_generator.manual_seed(torch_seed(seed))
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
 
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15, the increment of splitmix64
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
