@@ -82,7 +82,7 @@ class Features(nn.Module):
             counts = torch.from_numpy(space.nvec.astype(np.int64)).flatten()
             self.shape, self.choices, self.size = space.shape, int(counts.sum()), int(counts.sum())
             self.first = nn.Buffer(counts.cumsum(0) - counts, persistent=False)
-        elif isinstance(space, spaces.Box | spaces.MultiBinary) and space.shape:
+        elif isinstance(space, spaces.Box | spaces.MultiBinary) and math.prod(space.shape):
             self.shape, self.size = space.shape, math.prod(space.shape)
             self.norm = RunningNorm((self.size,)) if normalise and isinstance(space, spaces.Box) else None
         else:
@@ -98,9 +98,10 @@ class Features(nn.Module):
         if self.choices:
             return self._one_hot(obs)
         flat = self._flat(obs)
-        if self.high:
-            return flat / self.high
-        return self.norm(flat) if self.norm is not None else flat
+        if self.norm is not None:
+            return self.norm(flat)
+        flat = flat.to(torch.float32)
+        return flat / self.high if self.high else flat
 
     def update(self, obs: Any, valid: Tensor) -> None:
         """Take obs [T, B, *obs] of the rows where valid [T, B] into the running statistics."""
@@ -134,7 +135,17 @@ class Features(nn.Module):
         return nn.functional.one_hot(flat, self.choices).sum(-2).to(torch.float32)
 
     def _flat(self, obs: Tensor) -> Tensor:
-        return obs.flatten(obs.dim() - len(self.shape)).to(torch.float32)
+        """[..., F] numbers; in float64 where float32 might cut digits that a normaliser brings out."""
+        flat = obs.flatten(obs.dim() - len(self.shape)) if self.shape else obs.unsqueeze(-1)
+        if flat.dtype == torch.float32 or self.norm is None:
+            return flat
+        return flat.to(torch.float64)
+
+    def narrowed(self, obs: Any) -> Any:
+        """Observations in the least precision from which the same features come, for those that keep many of them."""
+        if self.keys:
+            return {key: part.narrowed(obs[key]) for key, part in zip(self.keys, self.parts, strict=True)}
+        return obs.to(torch.float32) if self.norm is None and obs.dtype == torch.float64 else obs
 
 
 def _picture(space: gym.Space) -> Picture | None:

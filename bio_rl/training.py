@@ -77,6 +77,7 @@ def pick_device(name: str) -> torch.device:
 
 def make_env(run: Run, num_envs: int, device: torch.device | str = "cpu", **settings: Any) -> Vector:
     """`num_envs` environments of a run, perturbed as it says. settings: those of `vector.make`."""
+    trust.check_named(run.env)  # it may come from a stranger's config.json
     return vector.make(run.env, num_envs, device=device, **{"perturb": run.perturb, **settings})
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import re
 import signal
 import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import gymnasium as gym
 import numpy as np
@@ -17,16 +17,13 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from torch import Tensor
 
-from bio_rl import discovery, third_party, trust
+from bio_rl import discovery, random, third_party, trust
+from bio_rl.coding import all_finite, bad_rows, check_shapes, keys_of
+from bio_rl.coding import decoder as _decoder
+from bio_rl.coding import encoder as _encoder
+from bio_rl.faults import DivergedError, EnvironmentCrashedError, FaultyEnvironmentError
+from bio_rl.guard import Guarded
 from bio_rl.state import tree_map
-
-
-class FaultyEnvironmentError(RuntimeError):
-    """An environment returned NaN or infinity, or its worker failed."""
-
-
-class EnvironmentCrashedError(RuntimeError):
-    """An environment raised an error of its own, which is this one's cause: its traceback shows the user's file and line."""
 
 
 class Ended(NamedTuple):
@@ -89,21 +86,39 @@ def make(
 
     env: an id, `HalfCheetah-v5` or `my_module:Id-v0`. workers: one process per environment (Gymnasium's AsyncVectorEnv)
     for ids that have no vectorised form of their own. perturb: what is done to the world (docs/perturbations.md).
+    A module that `env` names is imported: give no text from a stranger's file (`trust.check_named` refuses it).
     """
     if num_envs < 1:
         raise ValueError(f"--num-envs is {num_envs}, expected at least 1")
+    settings = {**kwargs, "perturb": list(perturb)} if perturb else kwargs
+    if module := trust.module_of(env):
+        trust.import_named(module)
     try:
-        settings = {**kwargs, "perturb": list(perturb)} if perturb else kwargs
-        return Vector(_make(find_id(env), num_envs, workers, settings), device)
-    except (gym.error.Error, ImportError, AssertionError) as error:
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        reason = str(error) or f"{type(error).__name__} in {at.name}: {at.line}"
-        raise ValueError(f"--env {env} cannot be made: {reason}") from error
-    except TypeError as error:
-        if "'perturb'" not in str(error):
-            raise
+        env_id = find_id(env)
+    except gym.error.Error as error:
+        raise ValueError(f"--env {env} cannot be made: {error}") from error
+    try:
+        return Vector(_make(env_id, num_envs, workers, settings), device)
+    except Exception as error:
+        raise _refusal(error, env, env_id, settings) from error
+
+
+def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any]) -> Exception:
+    """What the error that a constructor raised means: refused settings, or a crash in the user's own code."""
+    if isinstance(error, FaultyEnvironmentError):
+        return error
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
+    if unknown and unknown[1] == "perturb":
         able = "CartPole-v1, Pendulum-v1 and the robots of MuJoCo, HalfCheetah-v5, Ant-v5, …"
-        raise ValueError(f"--perturb: {env} cannot be perturbed; these can: {able}") from error
+        return ValueError(f"--perturb: {env} cannot be perturbed; these can: {able}")
+    if unknown and unknown[1] in settings:
+        return ValueError(f"--env-arg {unknown[1]}: {env} takes no argument of that name")
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    reason = str(error) or f"{type(error).__name__} in {at.name}: {at.line}"
+    ours = env_id.startswith("bio_rl/") and isinstance(error, ValueError)
+    if ours or isinstance(error, gym.error.Error | ImportError | AssertionError):
+        return ValueError(reason if ours else f"--env {env} cannot be made: {reason}")
+    return EnvironmentCrashedError(f"--env {env} cannot be made: its constructor raised {type(error).__name__}: {error}")
 
 
 def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -> VectorEnv:
@@ -112,7 +127,7 @@ def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -
         settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
     elif not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
         mode, own = "async" if workers else "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}
-        wrappers = None if package is None else package.wrappers
+        wrappers = (Guarded, *(() if package is None else package.wrappers))
         with _deaf_to_ctrl_c(workers):
             return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=own, wrappers=wrappers, **settings)
     try:
@@ -146,7 +161,7 @@ class Vector:
         self.num_envs = env.num_envs
         self.observation_space, self.action_space = env.single_observation_space, env.single_action_space
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
-        self._encode, self._keys = _encoder(self.observation_space), _keys(self.observation_space)
+        self._encode, self._keys = _encoder(self.observation_space), keys_of(self.observation_space)
         self._decode = _decoder(self.action_space)
         self._workers = isinstance(env.unwrapped, AsyncVectorEnv)
         self._transfer = transfer if self.device.type == "cuda" else _as_tensors
@@ -158,40 +173,46 @@ class Vector:
 
     def no_action(self) -> Tensor:
         """Zeros in the form of an action [B] or [B, A]: what came before the first decision."""
-        return torch.zeros_like(torch.as_tensor(self.env.action_space.sample(), device=self.device))
+        space, shape = self.action_space, (self.num_envs, *(self.action_space.shape or ()))
+        floats = isinstance(space, gym.spaces.Box)
+        return torch.from_numpy(np.zeros(shape, np.float32 if floats else space.dtype)).to(self.device)
 
-    def reset(self, seed: int | None = None) -> Any:
-        """The first observations [B, *obs]; starts all episodes anew."""
-        obs, _ = self.env.reset(seed=seed)
+    def reset(self, seed: int | None = None, stream: int = 0) -> Any:
+        """The first observations [B, *obs]; starts all episodes anew.
+
+        seed, stream: every environment gets a seed of its own from these (`random.world_seeds`).
+        """
+        seeds = None if seed is None else random.world_seeds(seed, self.num_envs, stream)
+        obs = self._begin(seed=self._seed_form(seeds))
         self._done[:], self._returns[:], self._lengths[:] = False, 0.0, 0
-        return self._join(self._transfer(self._encode(obs), self.device))
+        return self._join(self._transfer(self._seen(obs), self.device))
 
     def step(self, action: Tensor) -> Step:
         """Advance all environments by one decision, `action` [B] or [B, A]."""
-        obs, reward, terminated, truncated, info = self._env_step(self._decode(action.cpu().numpy()))
+        obs, reward, terminated, truncated, info = self._env_step(self._decided(action))
         self.steps += 1
         junk = self._done if self.mode is AutoresetMode.NEXT_STEP and self._done.any() else None
         done = terminated | truncated
         ended = bool(done.any())
-        self._check(obs, reward)
+        earned = self._earned(reward)
+        seen = self._seen(obs)
         self._count(reward, done if ended else None, junk)
-        final, reset = obs, done
+        final, reset = seen, done
         if self.mode is AutoresetMode.NEXT_STEP:
             reset, self._done = self._done, done
         elif ended and self.mode is AutoresetMode.SAME_STEP:
-            final = _dense_final(obs, info, done)
-            self._check(final, reward)
+            final = self._seen(self._final(obs, info, done))
         elif ended:
-            obs, _ = self.env.reset(options={"reset_mask": done})
-        arrays = (reward.astype(np.float32), terminated, truncated, reset, *self._encode(obs))
+            seen = self._seen(self._begin(options={"reset_mask": done}))
+        arrays = (earned, terminated, truncated, reset, *seen)
         if ended:
-            arrays = (*arrays, *self._encode(final))
+            arrays = (*arrays, *final)
         if junk is not None:
             arrays = (*arrays, ~junk)
         earned, term, trunc, start, *rest = self._transfer(arrays, self.device)
         valid = None if junk is None else rest.pop()
-        seen = self._join(rest)
-        return Step(seen, earned, term, trunc, self._join(rest) if ended else seen, start, valid)
+        current = self._join(rest)
+        return Step(current, earned, term, trunc, self._join(rest) if ended else current, start, valid)
 
     def take_episodes(self) -> list[Ended]:
         """The episodes that ended since the last call, in the order of their ends."""
@@ -200,8 +221,11 @@ class Vector:
 
     @property
     def exact(self) -> bool:
-        """Whether `state_dict` holds the very episodes (else a resume starts new ones)."""
-        return hasattr(self.env.unwrapped, "state_dict")
+        """Whether `state_dict` holds the very episodes (else a resume starts new ones).
+
+        A wrapper may have a state of its own, which nobody saves: a wrapped world is not exact.
+        """
+        return self.env is self.env.unwrapped and hasattr(self.env, "state_dict")
 
     def state_dict(self) -> dict[str, Any]:
         """Running returns and lengths; and the physics of an environment that can save it."""
@@ -224,29 +248,110 @@ class Vector:
             return tensors.pop(0)
         return {key: tensors.pop(0) for key in self._keys}
 
-    def _env_step(self, action: np.ndarray) -> tuple:
-        if not self._workers:
-            return self.env.step(action)
+    def _seed_form(self, seeds: list[int] | None) -> Any:
+        """Seeds as the world wants them: Atari's own vectorised form takes an array of 32-bit integers."""
+        spec = self.env.spec
+        package = None if seeds is None or spec is None else third_party.family(spec.id)
+        return np.array(seeds, np.int32) if package is not None and package.vector is not None else seeds
+
+    def _decided(self, action: Tensor) -> np.ndarray:
+        """The agent's decision as the world wants it. Raises DivergedError where it is NaN or infinite."""
+        values = action.cpu().numpy()
+        if not all_finite(values):
+            row = int(bad_rows(values).argmax())
+            raise DivergedError(
+                f"the policy's action for environment {row} at step {self.steps} is {values[row].tolist()}; it has diverged"
+            )
+        return self._decode(values)
+
+    def _begin(self, **settings: Any) -> Any:
+        """The observations of a reset, in a checked form."""
+        returned = self._world("reset", self.env.reset, **settings)
+        if not isinstance(returned, tuple) or len(returned) != 2:
+            raise FaultyEnvironmentError(f"reset() returned {type(returned).__name__}, expected (observations, infos)")
+        return returned[0]
+
+    def _env_step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Mapping[str, Any]]:
+        """A step of the world: observations, rewards float64 [B], terminated and truncated bool [B], infos.
+
+        Rewards and ends are copies: a world may go on to use its own arrays.
+        """
+        returned = self._world("step", self.env.step, action)
+        if not isinstance(returned, tuple) or len(returned) != 5:
+            got = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
+            raise FaultyEnvironmentError(
+                f"step() returned {got}, expected (observations, rewards, terminated, truncated, infos)"
+            )
+        obs, reward, terminated, truncated, info = returned
+        each = ("reward", reward, np.float64), ("terminated", terminated, np.bool_), ("truncated", truncated, np.bool_)
+        return (obs, *(self._per_row(*x) for x in each), info)
+
+    def _per_row(self, name: str, values: Any, dtype: type) -> np.ndarray:
+        """A copy [B] of what the world says of each row."""
+        try:
+            own = np.array(values, dtype)
+        except (TypeError, ValueError) as error:
+            raise FaultyEnvironmentError(f"{name} is {values!r:.60}, expected {self.num_envs} numbers") from error
+        if own.shape != (self.num_envs,):
+            raise FaultyEnvironmentError(f"{name} has shape {list(own.shape)}, expected [{self.num_envs}]")
+        return own
+
+    def _world(self, what: str, call: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+        """What the world returns. Raises EnvironmentCrashedError for an error of its own, also of a worker's."""
+        if self._workers:
+            return self._in_workers(what, call, *arguments, **settings)
+        try:
+            return call(*arguments, **settings)
+        except FaultyEnvironmentError as fault:
+            raise type(fault)(f"{fault}, at step {self.steps}") from fault.__cause__
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise EnvironmentCrashedError(f"{what}() raised {reason}, at step {self.steps}") from error
+
+    def _in_workers(self, what: str, call: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         with warnings.catch_warnings(record=True) as said:  # Gymnasium warns with the child's traceback, then raises
             warnings.simplefilter("always")
             try:
-                return self.env.step(action)
+                return call(*arguments, **settings)
             except Exception as error:
                 traces = [text for w in said if "Traceback" in (text := str(w.message))]
                 detail = traces[0].replace("\x1b[31mERROR: ", "").replace("\x1b[0m", "") if traces else repr(error)
-                raise FaultyEnvironmentError(f"an environment's worker failed at step {self.steps}:\n{detail}") from error
+                kind = FaultyEnvironmentError if isinstance(error, FaultyEnvironmentError) else EnvironmentCrashedError
+                raise kind(f"an environment's worker failed in {what}() at step {self.steps}:\n{detail}") from error
 
-    def _check(self, obs: Any, reward: np.ndarray) -> None:
-        """Raise FaultyEnvironmentError where an observation or a reward is not finite."""
-        seen = (("observation", obs),) if self._keys is None else ((f"observation {k!r}", obs[k]) for k in self._keys)
-        for name, values in (*seen, ("reward", reward)):
-            if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not math.isfinite(values.sum()):
-                bad = ~np.isfinite(values).reshape(self.num_envs, -1).all(1)
-                if bad.any():
-                    raise FaultyEnvironmentError(
-                        f"the {name} of environment {int(bad.argmax())} is NaN or infinite at its step {self.steps} "
-                        f"({int(bad.sum())} of {self.num_envs} environments); training stopped before learning from it"
-                    )
+    def _earned(self, reward: np.ndarray) -> np.ndarray:
+        """Rewards float32 [B]. Raises FaultyEnvironmentError where one is not finite."""
+        if not all_finite(reward):
+            self._not_finite("reward", reward)
+        return reward.astype(np.float32)
+
+    def _seen(self, obs: Any) -> tuple[np.ndarray, ...]:
+        """Observations as arrays of our own. Raises FaultyEnvironmentError for another form, or a value that is not finite."""
+        check_shapes(obs, self.observation_space, self.num_envs)
+        try:
+            arrays = self._encode(obs)
+        except FaultyEnvironmentError as fault:
+            raise FaultyEnvironmentError(f"{fault}, at step {self.steps}") from fault
+        for i, values in enumerate(arrays):
+            if not all_finite(values):
+                self._not_finite("observation" if self._keys is None else f"observation {self._keys[i]!r}", values)
+        return arrays
+
+    def _not_finite(self, name: str, values: np.ndarray) -> NoReturn:
+        bad = bad_rows(values)
+        raise FaultyEnvironmentError(
+            f"the {name} of environment {int(bad.argmax())} is NaN or infinite at its step {self.steps} "
+            f"({int(bad.sum())} of {self.num_envs} environments); training stopped before learning from it"
+        )
+
+    def _final(self, obs: Any, info: Mapping[str, Any], done: np.ndarray) -> Any:
+        """The observations before the reset, [B, *obs]."""
+        if not isinstance(info, Mapping) or "final_obs" not in info:
+            raise FaultyEnvironmentError(
+                "episodes ended, but the infos have no 'final_obs', which the autoreset mode SAME_STEP promises; "
+                f"at step {self.steps}"
+            )
+        return _dense_final(obs, info, done)
 
     def _count(self, reward: np.ndarray, done: np.ndarray | None, junk: np.ndarray | None) -> None:
         self._returns += reward
@@ -263,7 +368,7 @@ class Vector:
 class SideBySide:
     """Vectors of one kind as one, in the interface that the runner uses: their rows one block after the other.
 
-    Each has its own seed: `reset(seed)` starts the i-th from seed + i, as it would be alone.
+    Each has its own seed: `reset(seed)` starts the i-th as it would be alone with seed + i.
     """
 
     def __init__(self, vectors: Sequence[Vector]) -> None:
@@ -275,8 +380,8 @@ class SideBySide:
     def no_action(self) -> Tensor:
         return torch.cat([v.no_action() for v in self.vectors])
 
-    def reset(self, seed: int | None = None) -> Any:
-        obs = [v.reset(None if seed is None else seed + i) for i, v in enumerate(self.vectors)]
+    def reset(self, seed: int | None = None, stream: int = 0) -> Any:
+        obs = [v.reset(None if seed is None else seed + i, stream) for i, v in enumerate(self.vectors)]
         return tree_map(lambda *parts: torch.cat(parts), *obs)
 
     def step(self, action: Tensor) -> Step:
@@ -309,47 +414,6 @@ def _with_rows(values: np.ndarray, at: np.ndarray, rows: Any) -> np.ndarray:
     dense = values.copy()
     dense[at] = rows if isinstance(rows, np.ndarray) and rows.dtype != object else np.stack(rows)
     return dense
-
-
-def _keys(space: gym.Space) -> tuple[str, ...] | None:
-    """Of a dictionary of observations; None for others."""
-    return tuple(space.spaces) if isinstance(space, gym.spaces.Dict) else None
-
-
-def _encoder(space: gym.Space) -> Callable[[Any], tuple[np.ndarray, ...]]:
-    """Observations as the learner keeps them: an array for each key, or one."""
-    if isinstance(space, gym.spaces.Dict):
-        encoders = {key: _array_encoder(part) for key, part in space.spaces.items()}
-        return lambda obs: tuple(encode(obs[key]) for key, encode in encoders.items())
-    encode = _array_encoder(space)
-    return lambda obs: (encode(obs),)
-
-
-def _array_encoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
-    """float32, integers (choices from zero), or bytes and bits as they are."""
-    if isinstance(space, gym.spaces.Discrete):
-        return lambda obs: obs.astype(np.int64) - int(space.start)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return lambda obs: obs.astype(np.int64) - space.start
-    if isinstance(space, gym.spaces.Box) and space.dtype not in (np.uint8, np.bool_):
-        dtype = np.int64 if space.dtype.kind in "iu" else np.float32
-        return lambda obs: obs.astype(dtype)
-    return lambda obs: obs
-
-
-def _decoder(space: gym.Space) -> Callable[[np.ndarray], np.ndarray]:
-    """Actions as the environment wants them."""
-    if isinstance(space, gym.spaces.Discrete):
-        start = int(space.start)
-        return lambda action: action + start
-    if isinstance(space, gym.spaces.Box) and space.is_bounded():
-        centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-        one = np.float32(1.0)
-        return lambda action: centre + half * np.minimum(np.maximum(action, -one), one)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        return lambda action: (action + space.start).astype(space.dtype)
-    dtype = space.dtype
-    return lambda action: action.astype(dtype)
 
 
 def _as_tensors(arrays: tuple[np.ndarray, ...], device: torch.device) -> list[Tensor]:

@@ -15,6 +15,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "types",
         "state",
         "clock",
+        "faults",
+        "rebuild",
         "discovery",
         "memory",
         "random",
@@ -32,7 +34,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state
     ("connections", "energy"),
     ("networks", "groups"),
-    ("returns", "losses", "optim", "distributions", "normalize", "replay", "sequences", "vector"),
+    ("returns", "losses", "optim", "distributions", "normalize", "replay", "sequences", "coding", "guard"),
+    ("vector",),
     ("observations",),
     ("encoders",),
     ("critics",),

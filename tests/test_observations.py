@@ -209,7 +209,7 @@ def test_actor_and_critic_have_encoders_of_their_own():
 def test_pictures_are_kept_as_bytes_until_a_network_looks(sense):
     made = runner(sense)
     rollout, _ = collect(made.agent, made.env, made.life)
-    kinds = {"picture": torch.uint8, "bits": torch.int8, "numbers": torch.float32, "asked": torch.float32}
+    kinds = {"picture": torch.uint8, "bits": torch.int8, "numbers": torch.float32, "asked": torch.float64}
     obs = rollout.steps.percept.obs
     for key, value in obs.items() if sense == "all" else [(sense, obs)]:
         assert value.dtype == kinds.get(key, torch.int64) and value.shape[:2] == (8, 3)
