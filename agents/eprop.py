@@ -30,7 +30,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions
+from bio_rl import distributions, random
 from bio_rl.clock import Clock, Horizon
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.modulators.dopamine import dopamine_rpe
@@ -39,6 +39,7 @@ from bio_rl.networks import Blueprint
 from bio_rl.networks.lsnn import LSNNState, Trail
 from bio_rl.observations import Features
 from bio_rl.plasticity.eprop import EProp, EPropState
+from bio_rl.rebuild import recipe
 from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
 
@@ -139,10 +140,10 @@ class Agent(nn.Module):
     ) -> None:
         """horizon: when the learning rates have fallen. Raises ValueError for an unserved space."""
         super().__init__()
-        self.config = config
-        self.generator = torch.Generator(device).manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self.config, self.seed = config, seed
+        self.made_from = config, network, observation_space, action_space
+        self.generator = random.generator(seed, device)
+        with random.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs, flatten=True)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
@@ -244,6 +245,12 @@ class Agent(nn.Module):
             "spikes/rate_hz": self.rate.mean(),
         }
         return EPropAgentState(state.network, hidden, readout, owed, valid & ~cut), metrics
+
+    def __reduce__(self) -> Any:
+        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return [*self.weights, self.asked]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {

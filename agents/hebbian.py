@@ -25,9 +25,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions
+from bio_rl import distributions, random
 from bio_rl.clock import Clock, Horizon
 from bio_rl.discovery import suggestion
+from bio_rl.faults import DivergedError
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
@@ -35,6 +36,7 @@ from bio_rl.networks.mlp import ACTIVATIONS
 from bio_rl.observations import Features
 from bio_rl.plasticity import Post, Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
+from bio_rl.rebuild import recipe
 from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
 
@@ -112,9 +114,9 @@ class Agent(nn.Module):
     ) -> None:
         """horizon: when the learning rates have fallen. Raises ValueError for an unserved space."""
         super().__init__()
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self.config, self.seed = config, seed
+        self.made_from = config, network, observation_space, action_space
+        with random.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs, flatten=True)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
@@ -135,7 +137,7 @@ class Agent(nn.Module):
         self.device = torch.device(device)
         self.habit = ExploratoryHebb(tau_mean=config.tau_mean)
         self.rollout = Steps(1)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = random.generator(seed, self.device)
 
     def initial_state(self, batch: int) -> HebbianState:
         e = tuple(torch.zeros(batch, *w.shape, device=self.device) for w in self.weights)
@@ -163,7 +165,7 @@ class Agent(nn.Module):
         beyond = self._value(self._run(self.features(index(steps.final_obs, 0)))[0][-1])
         rpe = dopamine_rpe(steps.reward[0], extras["value"], beyond, steps.terminated[0], c.gamma) * valid
         if not math.isfinite(float(rpe.sum())):
-            raise ValueError(
+            raise DivergedError(
                 "dopamine is NaN or infinite: the critic diverged; a lower hebbian.critic_lr or hebbian.hidden_lr helps"
             )
         gate, fade = self._dopamine(rpe), c.gamma * c.trace * ~steps.percept.reset[0]
@@ -175,6 +177,12 @@ class Agent(nn.Module):
         self.clock.count(int(valid.sum()), int((cut & valid).sum()))
         metrics = {"dopamine/rpe": rpe.mean(), "dopamine/value": extras["value"].mean(), "dopamine/abs": rpe.abs().mean()}
         return state._replace(e=e), metrics
+
+    def __reduce__(self) -> Any:
+        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return list(self.weights)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}

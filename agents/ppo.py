@@ -16,7 +16,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions, encoders
+from bio_rl import distributions, encoders, random
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.energy import operations
@@ -25,6 +25,7 @@ from bio_rl.networks import Blueprint
 from bio_rl.normalize import RunningNorm
 from bio_rl.observations import Features
 from bio_rl.optim import clip_, flatten
+from bio_rl.rebuild import recipe
 from bio_rl.returns import discounted_sum, gae
 from bio_rl.state import detach, index, leaves, stack, tree_map
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
@@ -130,9 +131,9 @@ class Agent(nn.Module):
     ) -> None:
         """horizon: when the learning rate reaches zero. Raises ValueError for an unserved space."""
         super().__init__()
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self.config, self.seed = config, seed
+        self.made_from = config, network, observation_space, action_space
+        with random.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
             self.actor = encoders.build(network, self.features.size, self.policy.n_out, out_gain=0.01)
@@ -144,7 +145,7 @@ class Agent(nn.Module):
         self.stateful = bool(list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1))))
         self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
         self.rollout = Steps(config.rollout, self.chunk)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = random.generator(seed, self.device)
         self.weights = [flatten(self.parameters())]  # in a list: it is no parameter beside those that it holds
         self.optimizer = torch.optim.Adam(self.weights, config.learning_rate, eps=1e-5, fused=True)
 
@@ -162,6 +163,8 @@ class Agent(nn.Module):
 
     def update(self, rollout: Rollout, state: PPOState) -> tuple[PPOState, Metrics]:
         c, steps = self.config, rollout.steps
+        if not bool(steps.valid.any()):  # every row only began an episode: there is nothing to learn from
+            return state, {}
         reward, returns = self._scale(steps, state.returns)
         seen, final, ahead = (
             self._see(steps.percept),
@@ -187,6 +190,12 @@ class Agent(nn.Module):
         self.features.update(steps.percept.obs, steps.valid)
         metrics = {name: torch.stack([m[name] for m in log]).mean() for name in log[0]}
         return PPOState(state.actor, critic, returns), metrics | self._report(batch, rollout.next, state.actor)
+
+    def __reduce__(self) -> Any:
+        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return self.weights
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {
@@ -253,8 +262,9 @@ class Agent(nn.Module):
         advantage = gae(reward, v, v_next, steps.terminated, cut, c.gamma, c.gae_lambda)
         target, weight = advantage + v, steps.valid.to(v.dtype)
         if c.normalise_advantage:
-            mean = (weight * advantage).sum() / weight.sum()
-            spread = ((weight * (advantage - mean).square()).sum() / weight.sum()).sqrt()
+            count = weight.sum()
+            mean = (weight * advantage).sum() / count
+            spread = ((weight * (advantage - mean).square()).sum() / count).sqrt()
             advantage = (advantage - mean) / (spread + 1e-8)
         batch = Batch(seen, steps.action, steps.extras["logp"], advantage, target, v, weight)
         return tree_map(self._sequences, batch)
@@ -315,7 +325,8 @@ class Agent(nn.Module):
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
         """What is worth a look once per update: explained variance, learning rate, deviation, firing, operations."""
-        unexplained = (batch.target - batch.value).var() / batch.target.var().clamp(min=1e-8)
+        error, target = (batch.target - batch.value).var(correction=0), batch.target.var(correction=0)
+        unexplained = error / target.clamp(min=1e-8)
         report = {
             "train/explained_variance": 1.0 - unexplained,
             "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"], device=self.device),

@@ -22,16 +22,18 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions
+from bio_rl import distributions, random
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
 from bio_rl.discovery import suggestion
+from bio_rl.faults import DivergedError
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.kernels.td import judge
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.plasticity import instar
+from bio_rl.rebuild import recipe
 from bio_rl.state import index
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
@@ -127,9 +129,9 @@ class Agent(nn.Module):
     ) -> None:
         """horizon: when the learning rates have fallen. Raises ValueError for an unserved space or network."""
         super().__init__()
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        self.config, self.seed = config, seed
+        self.made_from = config, network, observation_space, action_space
+        with random.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
@@ -150,7 +152,7 @@ class Agent(nn.Module):
         self.rates = rates
         self.v_0 = torch.tensor(config.value, device=self.device)  # a number takes twice as long to add (measured)
         self.rollout = Steps(1)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = random.generator(seed, self.device)
 
     def initial_state(self, batch: int) -> ThreeFactorState:
         e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
@@ -190,7 +192,7 @@ class Agent(nn.Module):
         reward, reset = steps.reward[0], steps.percept.reset[0]
         judged = judge(reward, value, beyond, terminated, cut, reset, valid, gamma=c.gamma, lam=c.trace)
         if not math.isfinite(judged.mean):
-            raise ValueError(
+            raise DivergedError(
                 "dopamine is NaN or infinite: the critic diverged; a lower three_factor.critic_lr or fewer environments help"
             )
         e, rates, bound = state.e.clone(), self.rates * c.anneal**self.clock.lived, c.bound or None
@@ -215,6 +217,12 @@ class Agent(nn.Module):
             "plasticity/weight": self.weight.norm,
         }
         return ThreeFactorState(cells, e, ahead, y, torch.ones_like(state.ahead), state.noise, surprise), metrics
+
+    def __reduce__(self) -> Any:
+        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return [self.weight]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {"modules": super().state_dict(*args, **kwargs), "generator": self.generator.get_state()}

@@ -17,7 +17,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import encoders, replay
+from bio_rl import encoders, random, replay
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.critics import TwinCritic
@@ -26,6 +26,7 @@ from bio_rl.groups import blocks, members, seeded, side_by_side
 from bio_rl.networks import Blueprint
 from bio_rl.observations import Features
 from bio_rl.optim import clip_, flatten
+from bio_rl.rebuild import recipe
 from bio_rl.replay import Drawn, Replay
 from bio_rl.state import index, leaves, tree_map
 from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps
@@ -112,7 +113,7 @@ class Learner(nn.Module):
         """All weights of each network as one vector."""
         self.optimisers = {name: torch.optim.Adam([learn[name]], rate, fused=True) for name, rate in self.rates.items()}
         self.weights = {name: _with_gradients(network) for name, network in self.optimised.items()}
-        self.generators = [torch.Generator(self.device).manual_seed(s) for s in self.seeds]
+        self.generators = [random.generator(s, self.device) for s in self.seeds]
         self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
         stride = config.sequence if self.stateful else 1
         self.burn_in = config.burn_in if self.stateful else 0
@@ -189,7 +190,10 @@ class Learner(nn.Module):
         if self.stateful and hasattr(self, "critic"):
             critics, last = self._advance(steps.percept, state.critic)
             states, state = states._replace(critic=critics), state._replace(critic=last)
-        self.replay.add(steps, states if self.stateful else ())
+        narrowed = self.features.each[0].narrowed
+        percept = steps.percept._replace(obs=narrowed(steps.percept.obs))
+        kept = steps._replace(percept=percept, final_obs=narrowed(steps.final_obs))
+        self.replay.add(kept, states if self.stateful else ())
         metrics: Metrics = {}
         if int(self.clock.steps) > self.config.start and self.replay.starts:
             self.owed += self.config.ratio * count
@@ -211,6 +215,14 @@ class Learner(nn.Module):
             starts.append(state)
             state = self.critic.advance(index(seen, slice(first, first + stride)), state)
         return tree_map(lambda *x: torch.stack(x), *starts), state
+
+    def __reduce__(self) -> Any:
+        seed = self.seeds[0] if self.groups == 1 else self.seeds
+        made_from = (self.config, *self.made_for)
+        return recipe(self, made_from, horizon=self.clock.horizon, seed=seed, device=self.device)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return list(self.flat.values())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {

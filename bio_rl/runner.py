@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.faults import DivergedError
 from bio_rl.state import rows, stack, tree_map
 from bio_rl.types import Agent, Episodes, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.vector import Ended, Step, Vector
@@ -26,9 +28,17 @@ class Life(NamedTuple):
     """[B] bool, rows whose next step only resets a NEXT_STEP environment; None where there are none."""
 
 
-def begin(agent: Agent, env: Vector, seed: int | None = None) -> Life:
-    """Fresh lives in all environments."""
-    obs = env.reset(seed)
+EVALUATIONS = 0
+"""The stream of environment seeds from which evaluations start."""
+TRAINING = 1
+"""The stream from which a training starts. One that goes on at step n without its episodes takes TRAINING + n."""
+CHECK_EVERY_ON_GPU = 32
+"""Updates between checks of the weights on a GPU, where each has to wait for the device."""
+
+
+def begin(agent: Agent, env: Vector, seed: int | None = None, stream: int = EVALUATIONS) -> Life:
+    """Fresh lives in all environments, which draw from `seed` and `stream` (`random.world_seeds`)."""
+    obs = env.reset(seed, stream)
     n = env.num_envs
     zero, never = torch.zeros(n, device=env.device), torch.zeros(n, dtype=torch.bool, device=env.device)
     return Life(Percept(obs, env.no_action(), zero, never, ~never), agent.initial_state(n))
@@ -128,24 +138,46 @@ class Runner:
     """Those that ended in the last `step`."""
     began: int = 0
     """`seen` when this process took over."""
+    seed: int = 0
+    """Seed of the environments."""
 
     def start(self, seed: int) -> None:
         """Begin fresh lives."""
-        self.life = begin(self.agent, self.env, seed)
+        self.seed = seed
+        self.life = begin(self.agent, self.env, seed, TRAINING + self.seen)
 
     def step(self) -> Metrics:
         """One rollout and one update; returns the agent's metrics."""
         t0 = time.perf_counter()
         rollout, life = collect(self.agent, self.env, self.life)
         t1 = time.perf_counter()
-        state, metrics = self.agent.update(rollout, life.state)
+        state, metrics = self._update(rollout, life.state)
         self.life = life._replace(state=state)
         self.episodes = counted(self.env.take_episodes(), self.agent.rollout)
         self.seen += int(rollout.steps.valid.sum())
         self.updates += 1
+        if self.env.device.type == "cpu" or self.updates % CHECK_EVERY_ON_GPU == 0:
+            self.check()
         self.collect_s += t1 - t0
         self.learn_s += time.perf_counter() - t1
         return metrics
+
+    def _update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:
+        try:
+            return self.agent.update(rollout, state)
+        except RuntimeError as error:
+            if "without overflow" not in str(error):  # torch refuses a factor that float32 cannot hold
+                raise
+            raise DivergedError(f"the agent diverged: in update {self.updates + 1:,} a number grew beyond float32") from error
+
+    def check(self) -> None:
+        """Raise DivergedError where a weight is NaN or infinite."""
+        for weights in self.agent.trained_tensors():
+            # A sum is one pass, and neither NaN nor infinity can hide in it.
+            if not math.isfinite(float(weights.detach().sum())):
+                bad = int((~weights.isfinite()).sum())
+                found = f"{bad:,} of {weights.numel():,} weights are NaN or infinite" if bad else "weights overflow"
+                raise DivergedError(f"the agent diverged: after update {self.updates:,} {found}")
 
     def speed(self) -> float:
         """Environment steps per second, over all of this process so far."""
@@ -164,4 +196,4 @@ class Runner:
             self.life = tree_map(lambda _, x: x if x is None else x.to(self.env.device), like, Life(*state["life"]))
             self.env.load_state_dict(state["env"])
         else:
-            self.start(seed=self.seen)
+            self.start(self.seed)

@@ -6,7 +6,7 @@ State is always explicit: nested tuples of [B, ...] tensors that go in and come 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -162,6 +162,10 @@ class Agent(Protocol):
     def update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:
         """Learn. `state` is the live one after the last decision, before the next reset is applied: a terminal reward
         reaches the traces that earned it."""
+        ...
+
+    def trained_tensors(self) -> Iterable[Tensor]:
+        """The tensors that learning changes: after every update all of their numbers must be finite."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Witness:
         self.updates.append((rollout, state))
         return state, {}
 
+    def trained_tensors(self):
+        return []
+
     def state_dict(self):
         return {}
 

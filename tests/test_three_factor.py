@@ -12,6 +12,7 @@ from bio_rl import config, training, vector
 from bio_rl.agents import three_factor
 from bio_rl.clock import Horizon
 from bio_rl.evaluation import evaluate
+from bio_rl.faults import DivergedError
 from bio_rl.networks import Blueprint, cells
 from bio_rl.plasticity import Post, Pre, load
 from bio_rl.runner import Runner, collect
@@ -166,7 +167,7 @@ def test_it_learns_and_not_with_dopamine_of_other_moments_or_none():
 
 def test_a_critic_that_diverges_is_said():
     runner = make("tests.worlds:Clock-v0", 4, world={"length": 1000}, critic_lr=5.0, trace=1.0)
-    with pytest.raises(ValueError, match="critic diverged"):
+    with pytest.raises(DivergedError, match="diverged"):
         for _ in range(2000):
             runner.step()
 
