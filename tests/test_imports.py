@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("files",),
+    ("lock",),
     (
         "types",
         "state",
