@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,6 +61,12 @@ def _sync_folder(folder: Path) -> None:
         with suppress(OSError):
             os.fsync(handle)
         os.close(handle)
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that are free on the disk where `folder` is or will be made."""
+    there = next((p for p in (folder, *folder.absolute().parents) if p.is_dir()), Path.cwd())
+    return shutil.disk_usage(there).free
 
 
 def refuse_links_out(folder: Path) -> None:
