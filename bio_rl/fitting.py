@@ -84,11 +84,17 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
             right = junk is None or (isinstance(junk, Tensor) and junk.dtype is torch.bool and len(junk) == runner.env.num_envs)
             _expect(right, "runner.life[2]", "one truth value for each environment, or none", junk)
             compare(saved.get("env"), runner.env.state_dict(), "runner.env")
+            saved = {**saved, "env": saved["env"] | {"env": _arrays(saved["env"]["env"])}}
         runner.load_state_dict(dict(saved))
         if isinstance(runner.agent, Learner):
             _check_rows(runner.agent.replay, runner)
     except Exception as error:  # a simulator, or an environment of one's own, raises what it likes over a junk state
         raise CheckpointError(f"{printable(path)} does not fit the run in its config.json: {_line(error)}") from error
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment's state as it has made it: arrays, where a file holds tensors."""
+    return {name: x.numpy() if isinstance(x, Tensor) else x for name, x in state.items()}
 
 
 def compare(found: Any, like: Any, at: str) -> None:
