@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.runfolder import replacing
+from bio_rl.files import printable, refuse_link, replacing
 
 FORMAT = "bio_rl checkpoint"
-VERSION = 1
+VERSION = 2
+READS = (1, 2)
+"""Versions that can be read: in 1 the replay lay within the agent's part, in 2 it has files of its own."""
+KEEP = 3
+"""Checkpoints of a run that are kept, the best aside."""
 _UNSIGNED = "__unsigned__"  # key that marks a wide unsigned tensor, stored as the signed one with the same bits
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM")
@@ -37,12 +41,13 @@ def save(path: Path, tree: dict[str, Any]) -> None:
     untouched.
     """
     whole = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, "tree")}
+    refuse_link(path.parent)
     try:
         with replacing(path) as file:
             torch.save(whole, file)
     except (OSError, RuntimeError) as cause:  # torch's zip writer turns an OSError into a RuntimeError
         raise CheckpointError(
-            f"could not write the checkpoint {path}: {_reason(cause)}. What was saved before is untouched; "
+            f"could not write the checkpoint {printable(path)}: {_reason(cause)}. What was saved before is untouched; "
             "free some space or choose another folder, then resume from the last checkpoint"
         ) from cause
 
@@ -55,7 +60,8 @@ def _reason(error: BaseException) -> str:
     shown = root if isinstance(root, OSError) else error
     if isinstance(shown, pickle.UnpicklingError):  # torch's own words advise to execute it
         return "it holds more than tensors and plain values, and no code is run to read it"
-    return (getattr(shown, "strerror", None) or str(shown).strip() or type(shown).__name__).splitlines()[0]
+    words = getattr(shown, "strerror", None) or str(shown).strip() or type(shown).__name__
+    return printable(words.splitlines()[0])
 
 
 def _encode(value: Any, at: str) -> Any:
@@ -102,25 +108,51 @@ def _encode_tensor(value: Tensor, at: str) -> Any:
     return value
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, at: str) -> Any:
+    """What `_encode` was given. Raises CheckpointError, with the key path `at`, for all that it never writes."""
+    if value is None or type(value) in (int, float, bool, str):
+        return value
     if isinstance(value, dict) and _UNSIGNED in value:
-        return value["bits"].view(getattr(torch, value[_UNSIGNED]))
+        return _decode_unsigned(value, at)
     if isinstance(value, dict):
-        return {key: _decode(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_decode(item) for item in value)
-    return value
+        return {key: _decode(item, f"{at}[{key!r}]") for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_decode(item, f"{at}[{i}]") for i, item in enumerate(value))
+    plain = type(value) is Tensor and value.layout is torch.strided and not value.is_quantized
+    if plain and value.device.type == "cpu":
+        return value.detach()
+    raise CheckpointError(f"{at} is a {type(value).__name__} of a kind that bio_rl does not write")
 
 
-def load(path: Path) -> dict[str, Any]:
-    """The tree that `save` wrote, its tensors on the CPU; no code is executed. Raises CheckpointError, one line."""
-    return _decode(_read(path, mmap=False))
+def _decode_unsigned(value: Mapping[str, Any], at: str) -> Tensor:
+    """A wide unsigned tensor from the signed one with the same bits."""
+    name, bits = value[_UNSIGNED], value.get("bits")
+    dtype = next((d for d in _SIGNED if str(d) == f"torch.{name}"), None)
+    if dtype is None or not isinstance(bits, Tensor) or bits.dtype != _SIGNED[dtype]:
+        raise CheckpointError(f"{at} is no unsigned tensor: {printable(repr(name))[:40]}")
+    return bits.view(dtype)
 
 
-def _read(path: Path, mmap: bool) -> dict[str, Any]:
+def load(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """The tree that `save` wrote, its tensors on the CPU; no code is executed. Raises CheckpointError, one line.
+
+    mmap: tensors are read from the disk when they are first used.
+    """
+    stored = _read(path, mmap)
+    try:
+        tree = _decode(stored, "tree")
+    except (CheckpointError, RecursionError) as cause:
+        raise CheckpointError(f"{printable(path)}: {_reason(cause)}") from cause
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{printable(path)} holds a {type(tree).__name__}, expected names and what they hold")
+    return tree
+
+
+def _read(path: Path, mmap: bool) -> Any:
     """The stored tree, its checksums verified; with `mmap` the tensors stay on disk."""
+    shown = printable(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"there is no checkpoint {shown}")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums of what it reads
             damaged = archive.testzip()
@@ -129,33 +161,46 @@ def _read(path: Path, mmap: bool) -> dict[str, Any]:
         whole = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as cause:  # zipfile, pickle and torch raise a dozen kinds over a damaged or hostile file
         raise CheckpointError(
-            f"{path} is damaged or not a checkpoint of bio_rl ({_reason(cause)}); use an older one from {path.parent}"
+            f"{shown} is damaged or not a checkpoint of bio_rl ({_reason(cause)}); use an older one from "
+            f"{printable(path.parent)}"
         ) from cause
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is a torch file, but not a checkpoint written by bio_rl")
-    if whole.get("version") != VERSION:
-        raise CheckpointError(f"{path} has checkpoint version {whole.get('version')}, this bio_rl reads {VERSION}")
-    return whole["tree"]
+        raise CheckpointError(f"{shown} is a torch file, but not a checkpoint written by bio_rl")
+    version = whole.get("version")
+    if type(version) is not int or version not in READS:
+        raise CheckpointError(
+            f"{shown} has checkpoint version {printable(version)[:40]}, this bio_rl reads {' and '.join(map(str, READS))}"
+        )
+    return whole.get("tree")
 
 
 class Checkpoints:
-    """The checkpoints of one run: `step_000001000000.pt`, the last `keep` of them, and `best.pt`."""
+    """The checkpoints of one run: `step_000001000000.pt`, the last `keep` of them, and `best.pt`.
 
-    def __init__(self, folder: Path, keep: int = 3) -> None:
+    To make one changes nothing on the disk; the folder is made, and cleaned up, by the first `save`.
+    """
+
+    def __init__(self, folder: Path, keep: int = KEEP) -> None:
         if keep < 1:
             raise ValueError(f"keep={keep}: at least the newest checkpoint must be kept")
         self.folder = folder
         self.keep = keep
-        folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob("*.tmp"):
-            if not _being_written(leftover):
-                leftover.unlink(missing_ok=True)
+        self.ready = False
+
+    def prepare(self) -> None:
+        """Make the folder and delete what a crash left half written: for the one process that writes there."""
+        refuse_link(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        delete_leftovers(self.folder)
+        self.ready = True
 
     def save(self, step: int, tree: dict[str, Any]) -> Path:
         """Write the checkpoint of `step`, then delete all but the last `keep`; returns its path. Raises as `save` does.
 
         Those of later steps go too: the run was resumed from before them, and what they hold did not happen.
         """
+        if not self.ready:
+            self.prepare()
         path = self.folder / f"step_{step:012d}.pt"
         save(path, tree)
         past = [(s, p) for s, p in self._steps() if s <= step]
@@ -168,13 +213,23 @@ class Checkpoints:
 
     def save_best(self, tree: dict[str, Any]) -> Path:
         """Write `best.pt`, which is never deleted; returns its path. Raises as `save` does."""
+        if not self.ready:
+            self.prepare()
         path = self.folder / "best.pt"
         save(path, tree)
         return path
 
+    def steps(self) -> list[int]:
+        """The steps that there are checkpoints of, oldest first."""
+        return [step for step, _ in self._steps()]
+
+    def newest_first(self) -> Iterator[tuple[int, Path]]:
+        """(step, path) of every checkpoint."""
+        return reversed(self._steps())
+
     def last(self) -> Path | None:
         """The newest readable checkpoint, None if there is none; warns with the name of every damaged one it passes."""
-        for _, path in reversed(self._steps()):
+        for _, path in self.newest_first():
             try:
                 _read(path, mmap=True)
                 return path
@@ -184,8 +239,17 @@ class Checkpoints:
 
     def _steps(self) -> list[tuple[int, Path]]:
         """(step, path) of every checkpoint, oldest first."""
-        found = ((re.fullmatch(r"step_(\d+)\.pt", p.name), p) for p in self.folder.iterdir())
+        if not self.folder.is_dir():
+            return []
+        found = ((re.fullmatch(r"step_(\d{1,18})\.pt", p.name), p) for p in self.folder.iterdir())
         return sorted((int(match[1]), p) for match, p in found if match)
+
+
+def delete_leftovers(folder: Path) -> None:
+    """Delete the temporary files in `folder` that no living process is writing."""
+    for leftover in folder.glob("*.tmp"):
+        if not _being_written(leftover):
+            leftover.unlink(missing_ok=True)
 
 
 def _being_written(temporary: Path) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
 import tomllib
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bio_rl import discovery, networks
+from bio_rl import discovery, networks, runfolder, schema
 from bio_rl.clock import Horizon
+from bio_rl.files import printable
 from bio_rl.networks import Blueprint
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -111,11 +114,44 @@ class Experiment:
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any]) -> Experiment:
-        """The inverse of `as_dict`. Raises ValueError for fields that this version does not know."""
-        run = fill(Run(), {**saved["run"], "run_dir": Path(saved["run"]["run_dir"])}, "run")
-        agent = fill(agents_module(run.agent).Config(), saved["agent"], run.agent)
-        network = Blueprint(run.network, fill(Blueprint.default(run.network).config, saved["network"], run.network))
-        return Experiment(run, agent, network, tuple(saved["preset"]))
+        """The inverse of `as_dict`; what is not in it has its default.
+
+        Raises ValueError, one line with the field, for a missing part, a field that this version does
+        not know, and a value of another type.
+        """
+        sections = {name: _section(saved, name) for name in ("run", "agent", "network")}
+        for name in ("env", "agent", "network"):
+            if type(sections["run"].get(name)) is not str:
+                raise ValueError(f"run.{name} is {reprlib.repr(sections['run'].get(name))}, expected a text")
+        run = fill_typed(Run(), sections["run"], "run")
+        agent = fill_typed(agents_module(run.agent).Config(), sections["agent"], run.agent)
+        network = Blueprint.default(run.network)
+        network = Blueprint(run.network, fill_typed(network.config, sections["network"], run.network))
+        preset = saved.get("preset", ())
+        schema.check(preset, tuple[str, ...], "preset")
+        return Experiment(run, agent, network, tuple(preset))
+
+
+def _section(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the parts of a saved experiment. Raises ValueError where it is missing or none."""
+    section = saved.get(name)
+    if not isinstance(section, Mapping) or not all(type(key) is str for key in section):
+        found = "missing" if section is None else reprlib.repr(section)
+        raise ValueError(f"{name!r} is {found}, expected an object with the settings of the {name}")
+    return section
+
+
+def read(folder: Path) -> Experiment:
+    """The experiment in the config.json of a run folder. Raises ValueError that begins with the file."""
+    path = folder / runfolder.CONFIG
+    saved = runfolder.read_config(folder)
+    try:
+        found = Experiment.from_dict(saved)
+        if found.run.seeds != 1:
+            raise ValueError(f"run.seeds is {found.run.seeds}, expected 1: every seed has a run folder of its own")
+    except ValueError as error:
+        raise ValueError(f"{printable(path)}: {printable(str(error))}") from error
+    return found
 
 
 def served(agent: ModuleType) -> tuple[str, ...]:
@@ -145,6 +181,15 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
             guess = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{owner} has no setting called {name!r}{guess}")
     return dataclasses.replace(config, **{name: _like(getattr(config, name), value) for name, value in values.items()})
+
+
+def fill_typed(config: Any, values: Mapping[str, Any], owner: str) -> Any:
+    """`fill` with values that somebody else wrote. Raises ValueError for one of another type than its field."""
+    hints = typing.get_type_hints(type(config))
+    for name, value in values.items():
+        if name in hints:
+            schema.check(value, hints[name], f"{owner}.{name}")
+    return fill(config, values, owner)
 
 
 def _like(before: Any, value: Any) -> Any:

@@ -162,11 +162,18 @@ class Learner(nn.Module):
 
     def claim(self) -> str:
         """What the replay will take, in words. Raises ValueError, with the flag to change, where memory has no room for it."""
+        return replay.describe(self.replay.capacity // self.groups, self.step_bytes(), self.flag, self.device, self.groups)
+
+    def step_bytes(self) -> int:
+        """Bytes that a step takes in the replay, in memory and on disk."""
         _, observation_space, action_space = self.made_for
         states = sum(x.numel() * x.element_size() for x in leaves(tuple(self.initial_state(1))))
-        each = replay.step_bytes(observation_space, action_space) + states // self.replay.stride
-        flag = f"--{type(self.config).__module__.rpartition('.')[2]}.replay"
-        return replay.describe(self.replay.capacity // self.groups, each, flag, self.device, self.groups)
+        return replay.step_bytes(observation_space, action_space) + states // self.replay.stride
+
+    @property
+    def flag(self) -> str:
+        """The flag that says how many steps are kept."""
+        return f"--{type(self.config).__module__.rpartition('.')[2]}.replay"
 
     def initial_state(self, batch: int) -> OffPolicyState:
         critic = self.critic.initial_state(batch) if hasattr(self, "critic") else ()
@@ -225,21 +232,28 @@ class Learner(nn.Module):
         return list(self.flat.values())
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {**self.learned_state(*args, **kwargs), "replay": self.replay.state_dict()}
+
+    def learned_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """All of `state_dict` but the replay, which is saved apart (`replay_files`)."""
         return {
             "modules": super().state_dict(*args, **kwargs),
             "optimisers": {name: x.state_dict() for name, x in self.optimisers.items()},
             "generator": torch.stack([g.get_state() for g in self.generators]),
-            "replay": self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Go on from `state_dict` or `learned_state`; without a replay in it the experience stays as it is here."""
         super().load_state_dict(state["modules"], *args, **kwargs)
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))  # it would keep the very tensors
         for generator, saved in zip(self.generators, state["generator"], strict=True):
             if saved.shape == generator.get_state().shape:  # another device's cannot go on; evaluating needs none
                 generator.set_state(saved)
-        kept = dict(state["replay"])
+        if "replay" in state:
+            self._load_replay(dict(state["replay"]))
+
+    def _load_replay(self, kept: dict[str, Any]) -> None:
         if kept["states"]:
             kept["states"] = tree_map(lambda _, x: x, self.initial_state(self.groups), OffPolicyState(*kept["states"]))
         self.replay.load_state_dict(kept)

@@ -126,15 +126,27 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds, the oldest step first."""
-        whole: dict[str, Any] = {"added": self.added, "highest": self.highest, "kept": (), "states": (), "priorities": ()}
-        if self.kept is None:
-            return whole
-        order = torch.arange(self.added - self.size, self.added, device=self.device) % self.room
-        chunks = order[:: self.stride] // self.stride
-        whole |= {"kept": tuple(index(self.kept, order)), "states": index(self.states, chunks)}
+        return self.position() | self.rows()
+
+    def position(self) -> dict[str, Any]:
+        """All that changes between two steps: how many were added, and the priorities of those that are kept."""
+        whole: dict[str, Any] = {"added": self.added, "highest": self.highest, "priorities": ()}
         if self.trees:
+            chunks = self._order(self.added - self.size)[:: self.stride] // self.stride
             whole["priorities"] = torch.stack([tree[self._places(chunks)] for tree in self.trees])
         return whole
+
+    def rows(self, first: int = 0) -> dict[str, Any]:
+        """The steps that are kept, from the one with the number `first`, a multiple of the stride, on; and their states."""
+        if self.kept is None:
+            return {"kept": (), "states": ()}
+        order = self._order(max(first, self.added - self.size))
+        chunks = order[:: self.stride] // self.stride
+        return {"kept": tuple(index(self.kept, order)), "states": index(self.states, chunks)}
+
+    def _order(self, first: int) -> Tensor:
+        """The rows of the steps from the number `first` to the newest."""
+        return torch.arange(first, self.added, device=self.device) % self.room
 
     def member(self, i: int) -> dict[str, Any]:
         """The `state_dict` of the i-th group alone."""

@@ -11,43 +11,24 @@ import re
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from bio_rl.files import printable, read_json, replacing
+from bio_rl.lock import lock
+
+__all__ = ["lock", "replacing"]
 
 LATEST = "latest"
+CONFIG = "config.json"
+PROVENANCE = ("versions", "commit", "history")
+"""Entries of config.json that say who ran it, not how."""
 
 
 class RunNotFoundError(ValueError):
     """There is no such run; the message names the nearest ones and how to make one."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends: readers see the old file or the new, whole one.
-
-    Whatever is raised inside, `path` stays as it was and the temporary file is removed. Raises OSError.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming survive a power cut, on systems that can open a folder; the file's content is safe already."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):
-            os.fsync(handle)
-        os.close(handle)
 
 
 def create(parent: Path, env: str, agent: str, network: str, seed: int) -> Path:
@@ -99,16 +80,33 @@ def runs(parent: Path) -> list[Path]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "config.json").is_file() or (folder / "checkpoints").is_dir()
+    # os.path's answer False to names that no system can hold; pathlib's raise
+    return os.path.isfile(folder / CONFIG) or os.path.isdir(folder / "checkpoints")
 
 
 def _follow(path: Path) -> Path:
-    """The folder that a `latest` (symlink or text file) stands for now; any other path as it is."""
-    if path.name == LATEST and path.is_symlink():
-        return path.parent / os.readlink(path)
-    if path.name == LATEST and path.is_file():
-        return path.parent / path.read_text().strip()
-    return path
+    """The folder that a `latest` (symlink or text file) stands for now; any other path as it is.
+
+    Raises RunNotFoundError where it leads anywhere but to a folder beside it: what is resumed is
+    written to, and a folder of runs may come from somebody else.
+    """
+    if path.name != LATEST or not (path.is_symlink() or path.is_file()):
+        return path
+    try:
+        name = os.readlink(path) if path.is_symlink() else _text_of(path)
+        target = (path.parent / name).resolve()
+        beside = bool(name) and target.parent == path.parent.resolve() and target.name != LATEST
+    except (OSError, RuntimeError, ValueError):  # a circle of links, bytes that are no text, a NUL
+        beside = False
+    if not beside:
+        raise RunNotFoundError(f"{printable(path)} does not name a folder beside it; give the run's own folder instead")
+    return path.parent / target.name
+
+
+def _text_of(path: Path) -> str:
+    """The beginning of a text file, longer than any file name."""
+    with open(path, "rb") as file:
+        return file.read(4096).decode("utf-8").strip()
 
 
 def resolve(run: str, parent: Path) -> Path:
@@ -120,12 +118,12 @@ def resolve(run: str, parent: Path) -> Path:
     for folder in candidates:
         if _is_run(folder):
             return folder
-    known = [p.name for p in runs(parent)]
+    known = [printable(p.name) for p in runs(parent)]
     near = difflib.get_close_matches(run, [*known, LATEST], n=3) if known else []
-    message = f"no run {run!r} in {parent}/"
+    message = f"no run {run!r} in {printable(parent)}/"
     if candidates and candidates[0].name != Path(run).name:
-        message += f": it stands for {candidates[0].name}, which is gone"
-    elif any(folder.is_dir() for folder in candidates):
+        message += f": it stands for {printable(candidates[0].name)}, which is gone"
+    elif any(os.path.isdir(folder) for folder in candidates):
         message += ": that folder holds neither config.json nor checkpoints/"
     message += f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     message += f"; newest runs: {', '.join(known[:5])};" if known else "; there are no runs yet:"
@@ -133,15 +131,28 @@ def resolve(run: str, parent: Path) -> Path:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write `config.json`: `config` (JSON values and paths) with the `versions` and the `commit` that run now."""
-    write_json(folder / "config.json", {**config, "versions": versions(), "commit": commit()})
+    """Write `config.json`: `config` (JSON values and paths) with the `versions` and the `commit` that run now.
+
+    Where there is one already, those that began the run stay, and so does the history of resumes.
+    """
+    written: dict[str, Any] = {}
+    if (folder / CONFIG).is_file():
+        with suppress(ValueError):
+            written = read_config(folder)
+    kept = {name: written[name] for name in PROVENANCE if name in written}
+    began = {} if "versions" in kept else {"versions": versions(), "commit": commit()}
+    write_json(folder / CONFIG, {**config, **began, **kept})
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write JSON values and paths to `path`, atomically."""
+    """Write JSON values and paths to `path`, atomically. Raises OSError that says what is left."""
     text = json.dumps(values, indent=2, default=_path_text, ensure_ascii=False) + "\n"
-    with replacing(path) as file:
-        file.write(text.encode())
+    try:
+        with replacing(path) as file:
+            file.write(text.encode("utf-8", "backslashreplace"))  # a path's odd bytes, as JSON escapes them
+    except OSError as cause:
+        left = "the one before is untouched" if path.exists() else "there is none yet"
+        raise OSError(f"could not write {printable(path)}: {cause.strerror or cause}; {left}") from cause
 
 
 def _path_text(value: object) -> str:
@@ -151,15 +162,63 @@ def _path_text(value: object) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `write_config` wrote. Raises ValueError when it is missing or damaged."""
-    path = folder / "config.json"
+    """What `write_config` wrote. Raises ValueError, one printable line, when it is missing or damaged."""
+    path = folder / CONFIG
     try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError) as cause:
-        raise ValueError(f"{path} is missing or damaged ({cause}); is {folder} a run folder?") from cause
+        config = read_json(path)
+    except ValueError as cause:
+        raise ValueError(f"{cause}; is {printable(folder)} a run folder?") from cause
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds a {type(config).__name__}, expected an object; is {folder} a run folder?")
+        raise ValueError(
+            f"{printable(path)} holds a {type(config).__name__}, expected an object; is {printable(folder)} a run folder?"
+        )
     return config
+
+
+def note_resume(folder: Path, step: int) -> list[str]:
+    """What runs now and did not when the run began, in words; it is added to the `history` in config.json.
+
+    Each entry of the history is {versions, commit, step, time}: who went on from which step, when.
+    """
+    config = read_config(folder)
+    history = config.get("history")
+    now = {
+        "versions": versions(),
+        "commit": commit(),
+        "step": step,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+    config["history"] = [*(history if isinstance(history, list) else []), now]
+    write_json(folder / CONFIG, config)
+    return _differences(config, now)
+
+
+def _differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """ "torch 2.6.0 when it began, 2.7.1 now" for each version, and the commit, that is not the same."""
+    before, after = began.get("versions"), now["versions"]
+    if not isinstance(before, dict):
+        return ["the versions that began this run are not recorded"]
+    found = [
+        f"{name} {_shown(before.get(name))} when it began, {_shown(after[name])} now"
+        for name in after
+        if before.get(name) != after[name]
+    ]
+    old, new = _commit_text(began.get("commit")), _commit_text(now["commit"])
+    if old != new:
+        found.append(f"commit {old} when it began, {new} now")
+    return found
+
+
+def _shown(version: object) -> str:
+    return "not installed" if version is None else printable(version)
+
+
+def _commit_text(found: object) -> str:
+    """The first digits of a commit, with a remark where files had changed since."""
+    if not isinstance(found, dict):
+        return "unknown"
+    changed = " with uncommitted changes" if found.get("dirty") else ""
+    return printable(str(found.get("hash"))[:12]) + changed
 
 
 def versions() -> dict[str, str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,10 +22,13 @@ from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
+from bio_rl.files import printable
+from bio_rl.fitting import check_tree, fit_agent, fit_runner
 from bio_rl.groups import blocks
 from bio_rl.metrics import EpisodeStats, Means, MetricsLog
 from bio_rl.networks import Blueprint
 from bio_rl.panel import Panel
+from bio_rl.replay_files import ReplayFiles, add_rows, claim_disk, saved_apart, state_without_rows
 from bio_rl.runner import Life, Runner
 from bio_rl.types import Metrics, Steps
 from bio_rl.vector import FaultyEnvironmentError, SideBySide, Vector
@@ -53,6 +57,8 @@ class Trained:
     """The greedy evaluation of the final weights; None when the run was interrupted."""
     seconds: float = 0.0
     """Wall time of the training in this process, evaluations and checkpoints included."""
+    rows: str | None = None
+    """The id of the replay's files that belong to these weights, where `load` has left them on the disk."""
 
     def learner(self, env: Vector, extra: int) -> Any:
         """A copy of the agent that will learn in `env` for `extra` more environment steps."""
@@ -61,7 +67,12 @@ class Trained:
                 f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
             )
         agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra), env)
-        agent.load_state_dict(self.agent.state_dict())
+        if self.rows is None or self.agent.replay.size:
+            agent.load_state_dict(self.agent.state_dict())
+        else:  # they were not read to evaluate, but learning goes on from them
+            tree = {"agent": state_without_rows(self.agent), "runner": {"seen": self.steps}, "replay": self.rows}
+            add_rows(tree, self.folder / "checkpoints")
+            agent.load_state_dict(tree["agent"])
         return agent
 
 
@@ -103,10 +114,11 @@ def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
         raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
 
 
-def claimed(agent: Any) -> Any:
-    """The agent, if the memory that it will take is there; else its ValueError, before anything is written."""
+def claimed(agent: Any, run: Run) -> Any:
+    """The agent, if the memory and the disk that it will take are there; else a ValueError, before anything is written."""
     if hasattr(agent, "claim"):
         agent.claim()
+    claim_disk(agent, run.run_dir, run.steps, run.checkpoints, run.seeds)
     return agent
 
 
@@ -128,7 +140,7 @@ def run_experiment(experiment: Experiment) -> Trained:
     if run.seeds > 1:
         return run_seeds(experiment)[0]
     env = make_env(run, run.num_envs, pick_device(run.device), workers=run.workers)
-    agent = claimed(make_agent(experiment, env))
+    agent = claimed(make_agent(experiment, env), run)
     folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
     runfolder.write_config(folder, experiment.as_dict())
     session = Session(experiment, agent, env, folder)
@@ -141,7 +153,7 @@ def run_seeds(experiment: Experiment) -> list[Trained]:
     run, device = experiment.run, pick_device(experiment.run.device)
     alone = [config.replace_run(experiment, seed=run.seed + i, seeds=1) for i in range(run.seeds)]
     env = SideBySide([make_env(run, run.num_envs, device, workers=run.workers) for _ in alone])
-    group = Runner(claimed(make_agent(experiment, env)), env)
+    group = Runner(claimed(make_agent(experiment, env), run), env)
     sessions = []
     for i, (one, vector_env) in enumerate(zip(alone, env.vectors, strict=True)):
         folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, one.run.seed)
@@ -156,14 +168,14 @@ def resume(
 ) -> Trained:
     """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given (the schedules stretch)."""
     folder = runfolder.resolve(str(run), run_dir)
-    experiment = Experiment.from_dict(runfolder.read_config(folder))
+    experiment = config.read(folder)
     longer = steps is not None or episodes is not None
     if longer:
         experiment = config.replace_run(experiment, steps=steps or experiment.run.steps, episodes=episodes or 0)
     planned = experiment.run
     env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
     session = Session(experiment, make_agent(experiment, env), env, folder)
-    tree = read_last(folder)
+    tree = read_last(folder, rows=True)
     if steps is not None and steps < tree["runner"]["seen"]:
         raise ValueError(f"--steps is {steps:,}, but the run is at step {tree['runner']['seen']:,} already")
     session.restore(tree)
@@ -175,13 +187,13 @@ def resume(
 def load(run: str | Path = "latest", *, best: bool = False, run_dir: Path = config.Run.run_dir) -> Trained:
     """The trained agent of a run, on the CPU: its last weights, or with `best` those that evaluated best in training."""
     folder = runfolder.resolve(str(run), run_dir)
-    experiment = Experiment.from_dict(runfolder.read_config(folder))
+    experiment = config.read(folder)
     env = make_env(experiment.run, 1)
     agent = make_agent(experiment, env)
     env.close()
-    tree = checkpoint.load(folder / "checkpoints" / "best.pt") if best else read_last(folder)
-    _fit(agent, tree, folder)
-    return Trained(experiment, agent, folder, tree["runner"]["seen"])
+    tree = read_best(folder) if best else read_last(folder)
+    fit_agent(agent, tree["agent"], folder / "checkpoints")
+    return Trained(experiment, agent, folder, tree["runner"]["seen"], rows=tree.get("replay"))
 
 
 def evaluate_run(
@@ -214,20 +226,33 @@ def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str,
     return counts
 
 
-def read_last(folder: Path) -> dict[str, Any]:
-    """The newest readable checkpoint of a run. Raises CheckpointError where there is none."""
-    path = Checkpoints(folder / "checkpoints").last()
-    if path is None:
-        raise CheckpointError(f"{folder} has no readable checkpoint yet; train it anew with train.py")
-    return checkpoint.load(path)
+def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:
+    """The newest checkpoint of a run that can be read; with `rows` its replay, too, where it has one.
+
+    Warns of each that it passes. Raises CheckpointError where there is none.
+    """
+    checkpoints, fault = Checkpoints(folder / "checkpoints"), None
+    for step, path in checkpoints.newest_first():
+        try:
+            tree = checkpoint.load(path)
+            check_tree(tree, path, step)
+            if rows:
+                add_rows(tree, checkpoints.folder)
+            return tree
+        except CheckpointError as error:
+            fault = error
+            warnings.warn(f"skipping {path.name}: {error}", RuntimeWarning, stacklevel=2)
+    if fault is not None:
+        raise CheckpointError(f"{printable(folder)} has no checkpoint that can be read: {fault}")
+    raise CheckpointError(f"{printable(folder)} has no readable checkpoint yet; train it anew with train.py")
 
 
-def _fit(agent: Any, tree: dict[str, Any], folder: Path) -> None:
-    try:
-        agent.load_state_dict(tree["agent"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        detail = str(error).splitlines()[0]
-        raise CheckpointError(f"the checkpoint of {folder} does not fit the agent in its config.json: {detail}") from error
+def read_best(folder: Path) -> dict[str, Any]:
+    """The checkpoint of a run that evaluated best; it has no replay. Raises CheckpointError."""
+    path = folder / "checkpoints" / "best.pt"
+    tree = checkpoint.load(path)
+    check_tree(tree, path)
+    return tree
 
 
 class Session:
@@ -237,6 +262,7 @@ class Session:
         self.experiment, self.folder = experiment, folder
         self.runner = Runner(agent, env)
         self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.replay_files = ReplayFiles(folder / "checkpoints")
         self.stats, self.means = EpisodeStats(), Means()
         self.best = -float("inf")
         self.saved = 0
@@ -248,8 +274,10 @@ class Session:
     def restore(self, tree: dict[str, Any]) -> None:
         """Take up the run where a checkpoint left it, and say what is and what is not as it was."""
         run = self.experiment.run
-        _fit(self.runner.agent, tree, self.folder)
-        self.runner.load_state_dict(tree["runner"])
+        fit_agent(self.runner.agent, tree["agent"], self.checkpoints.folder)
+        fit_runner(self.runner, tree["runner"], self.checkpoints.folder)
+        if (replay := saved_apart(self.runner.agent)) is not None:
+            self.replay_files.go_on(self.runner.seen, replay)
         self.stats.load_state_dict(tree["stats"])
         self.best, self.saved, self.elapsed = tree["best"], self.runner.seen, tree["elapsed"]
         print(f"resuming {self.folder} at step {self.saved:,} of {run.steps:,}")
@@ -378,14 +406,18 @@ class Session:
         better = score is not None and score > self.best
         self.best = max(self.best, score) if score is not None else self.best
         tree = {
-            "agent": runner.agent.state_dict(),
+            "agent": state_without_rows(runner.agent),
             "runner": runner.state_dict(),
             "stats": self.stats.state_dict(),
             "best": self.best,
             "elapsed": self.elapsed,
             "horizon": list(self.experiment.run.horizon),
         }
-        self.checkpoints.save(runner.seen, tree)
+        replay = saved_apart(runner.agent)
+        rows = None if replay is None else self.replay_files.save(runner.seen, replay)  # first: see `replay_files`
+        self.checkpoints.save(runner.seen, tree | {"replay": rows})
+        if rows is not None:
+            self.replay_files.prune(self.checkpoints.steps())
         if better:
             self.checkpoints.save_best(tree)
         self.saved = runner.seen

@@ -191,7 +191,9 @@ def test_leftovers_are_cleaned_up_but_not_what_another_process_is_writing(tmp_pa
     (tmp_path / f"step_000000000003.pt.{2**22 + 1}.tmp").write_bytes(b"half")  # beyond the largest process id
     live = tmp_path / f"step_000000000004.pt.{os.getppid()}.tmp"
     live.write_bytes(b"half")
-    Checkpoints(tmp_path)
+    Checkpoints(tmp_path)  # who reads deletes nothing
+    assert len(list(tmp_path.iterdir())) == 4
+    Checkpoints(tmp_path).prepare()
     assert list(tmp_path.iterdir()) == ([live] if os.getppid() > 0 else [])
 
 

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("files",),
+    ("lock",),
     (
         "types",
         "state",
@@ -22,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "random",
         "rendering",
         "runfolder",
+        "schema",
         "statistics",
         "sum_tree",
         "surrogates",
@@ -42,6 +45,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("off_policy",),
     ("runner", "metrics"),
     ("evaluation", "checkpoint", "config"),
+    ("replay_files",),
+    ("fitting",),
     ("panel", "viz"),
     ("training",),
     ("resilience",),

@@ -85,7 +85,8 @@ def test_a_run_of_another_version_is_left_out_and_the_rest_is_drawn(capsys, pare
     (odd / "config.json").write_text(json.dumps(saved))
     found = plot.panels(plot.find([str(parent)], parent))
     assert len(found["CartPole-v1"]["ppo mlp"]) == 3
-    assert f"{odd.name} is left out: ppo has no setting" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{odd.name} is left out: {odd / 'config.json'}: ppo has no setting" in said
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import torch
 from bio_rl import checkpoint
 from bio_rl.bench._report import BenchError, Shared
 from bio_rl.checkpoint import Checkpoints
+from bio_rl.replay_files import add_rows
 from bio_rl.state import leaves
 
 FLAGS = (
@@ -76,8 +77,10 @@ def halves(folder: Path, network: str, steps: int, *flags: str) -> dict[str, Any
 
 
 def last_tree(folder: Path) -> dict[str, Any]:
-    """The newest checkpoint of a run."""
-    return checkpoint.load(max((folder / "checkpoints").glob("step_*.pt")))
+    """The newest checkpoint of a run, with its replay."""
+    tree = checkpoint.load(max((folder / "checkpoints").glob("step_*.pt")))
+    add_rows(tree, folder / "checkpoints")
+    return tree
 
 
 def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:

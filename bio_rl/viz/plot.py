@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bio_rl import discovery, runfolder
-from bio_rl.config import Experiment
+from bio_rl import config, discovery, runfolder
 from bio_rl.metrics import read_rows
 from bio_rl.viz import curves
 
@@ -93,7 +92,7 @@ def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 
 def kind(folder: Path) -> Kind:
     """Of a run, from its config.json. Raises ValueError or KeyError where that cannot be read."""
-    experiment = Experiment.from_dict(runfolder.read_config(folder))
+    experiment = config.read(folder)
     run = experiment.run
     settings = tuple((name, str(value)) for name, value in experiment.settings().items() if name not in SEEDLIKE)
     return Kind(run.env.removeprefix("bio_rl/"), run.agent, run.network, settings)
