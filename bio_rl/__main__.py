@@ -5,16 +5,36 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import tyro
 
-from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, trust, vector
+from bio_rl import (
+    checkpoint,
+    config,
+    discovery,
+    energy,
+    memory,
+    networks,
+    resilience,
+    signals,
+    statistics,
+    streams,
+    training,
+    trust,
+    vector,
+)  # fmt: skip
 from bio_rl.config import Run
+from bio_rl.files import printable
 
+WHITE = " \n\t"
+"""What separates words and lines; other control characters of a file's text do not reach the terminal as they are."""
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
   resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
@@ -30,6 +50,8 @@ class Place:
     """A run folder, its name, or latest."""
     run_dir: Path = Run.run_dir
     """Parent of the run folders."""
+    trust: tuple[str, ...] = ()
+    """Modules that may be imported, and so run, for a world of somebody's own: my_module of --env my_module:Id-v0."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +59,9 @@ class Eval(Place):
     """Evaluate a run greedily over fixed start states."""
 
     episodes: int = training.FINAL_EPISODES
-    """One start state each: seed, seed + 1, …"""
+    """How many episodes are played, one from each start state."""
     seed: int = training.FINAL_SEED
-    """Of the first start state."""
+    """Seed from which all start states are drawn: the same seed gives the same ones."""
     best: bool = False
     """The weights that evaluated best in training, instead of the last."""
     json: bool = False
@@ -71,7 +93,7 @@ class Play(Place):
     """With --raster: whether the agent, a copy of it, goes on learning: dopamine, value, eligibility and weight change around
     the end of an episode."""
     seed: int = training.FINAL_SEED
-    """Of the start state."""
+    """Seed from which the start state is drawn."""
     best: bool = False
     """The weights that evaluated best in training, instead of the last."""
 
@@ -84,6 +106,8 @@ class Resume(Place):
     """Environment steps in all, if it is to become longer than it was planned."""
     episodes: int | None = None
     """Episodes in all, if they are to bound it."""
+    device: str | None = None
+    """auto, cpu or cuda, if the run goes on elsewhere than where it began."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +141,16 @@ class Doctor:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; refused input exits with status 2 and one message."""
+    """Run one command.
+
+    Exit status: 0 when it finished, 2 for refused input or a run that diverged, with one message; 1 for an error of a
+    user's own world, with its traceback; 128 + the signal's number for a run that was stopped: 130 after Ctrl-C.
+    """
+    with streams.tolerant():
+        _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
     rest = arguments[1:] if arguments[:1] == [name] else arguments
@@ -126,15 +159,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     memory.keep_freed()
     try:
         COMMANDS[name](rest)
-    except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError) as error:
+    except vector.EnvironmentCrashedError as error:
+        crash(error)
+    except (ValueError, OSError, checkpoint.CheckpointError, vector.FaultyEnvironmentError, vector.DivergedError) as error:
         refuse(str(error))
+    except signals.Interrupted as stopped:
+        sys.exit(signals.exit_status(stopped.number))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(signals.exit_status(signal.SIGINT))
+
+
+def crash(error: vector.EnvironmentCrashedError) -> NoReturn:
+    """Show the traceback of a user's own world, say what is kept, and exit with status 1."""
+    if error.__cause__ is not None and "Traceback" not in str(error):  # a worker's is in the text
+        traceback.print_exception(error.__cause__)
+    print(f"error: {printable(error, keep=WHITE)}", file=sys.stderr)
+    sys.exit(1)
+
+
+def ended(trained: training.Trained) -> None:
+    """Exit as a run that was stopped does; return from one that finished."""
+    if trained.stopped is not None:
+        sys.exit(signals.exit_status(trained.stopped))
 
 
 def refuse(message: str) -> NoReturn:
     """Exit with status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message, keep=WHITE)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -170,14 +221,14 @@ def train(arguments: Sequence[str]) -> None:
     given = parse(kind, arguments, "", default=kind(**run_values, **own), description=f"{Run.__doc__}\n\n{EXAMPLES}")
     run = Run(**{name: getattr(given, name) for name in run_values})
     network = networks.Blueprint(chosen.network, getattr(given, chosen.network))
-    training.run_experiment(config.Experiment(run, getattr(given, chosen.agent), network, base.preset))
+    ended(training.run_experiment(config.Experiment(run, getattr(given, chosen.agent), network, base.preset)))
 
 
 def evaluate(arguments: Sequence[str]) -> None:
     from bio_rl.viz import worlds
 
     given: Eval = parse(Eval, arguments, "eval")
-    trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    trained = training.load(given.run, best=given.best, run_dir=given.run_dir, trust=given.trust)
     if given.perturb:
         evaluate_perturbed(given, trained)
         return
@@ -225,18 +276,19 @@ def play(arguments: Sequence[str]) -> None:
     given: Play = parse(Play, arguments, "play")
     if given.raster is None and given.learn == "on":
         raise ValueError("--learn on goes with --raster, as in --raster brain.png")
-    trained = training.load(given.run, best=given.best, run_dir=given.run_dir)
+    trained = training.load(given.run, best=given.best, run_dir=given.run_dir, trust=given.trust)
     if given.raster is not None:
-        print(f"wrote {raster.draw(trained, given.raster, given.seed, given.decisions, given.learn == 'on')}")
+        print(f"wrote {raster.draw(trained, given.raster.expanduser(), given.seed, given.decisions, given.learn == 'on')}")
         if given.video is None:
             return
-    path, total = video.film(trained, given.video or trained.folder / "episode.mp4", given.seed)
+    path, total = video.film(trained, (given.video or trained.folder / "episode.mp4").expanduser(), given.seed)
     print(f"return {total:.1f}; wrote {path}")
 
 
 def resume(arguments: Sequence[str]) -> None:
     given: Resume = parse(Resume, arguments, "resume")
-    training.resume(given.run, steps=given.steps, episodes=given.episodes, run_dir=given.run_dir)
+    where = {"device": given.device, "run_dir": given.run_dir, "trust": given.trust}
+    ended(training.resume(given.run, steps=given.steps, episodes=given.episodes, **where))
 
 
 def show(arguments: Sequence[str]) -> None:
@@ -252,14 +304,16 @@ def plot(arguments: Sequence[str]) -> None:
     from bio_rl.viz import plot
 
     given: Plot = parse(Plot, arguments, "plot")
-    print(f"wrote {plot.draw(given.runs, given.run_dir, given.out, given.key)}")
+    print(
+        f"wrote {plot.draw(tuple(map(os.path.expanduser, given.runs)), given.run_dir.expanduser(), given.out and given.out.expanduser(), given.key)}"
+    )
 
 
 def examine(arguments: Sequence[str]) -> None:
     from bio_rl import doctor
 
     given: Doctor = parse(Doctor, arguments, "doctor")
-    sys.exit(doctor.main(given.run_dir))
+    sys.exit(doctor.main(given.run_dir.expanduser()))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

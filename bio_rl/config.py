@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import json
+import math
 import reprlib
 import tomllib
 import typing
@@ -13,12 +16,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from bio_rl import discovery, networks, runfolder, schema
 from bio_rl.clock import Horizon
 from bio_rl.files import printable
 from bio_rl.networks import Blueprint
 
 DEVICES = ("auto", "cpu", "cuda")
+
+
+RESERVED = (
+    "env",
+    "num_envs",
+    "device",
+    "workers",
+    "perturb",
+    "autoreset_mode",
+    "vectorization_mode",
+    "vector_kwargs",
+    "wrappers",
+)
+"""Names that a run gives to what makes its environments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +56,10 @@ class Run:
     """Episodes to train for, all environments together, where they are over before the steps; 0 for no such bound."""
     perturb: tuple[str, ...] = ()
     """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, … (docs/perturbations.md)."""
+    env_arg: tuple[str, ...] = ()
+    """Arguments of the environment's constructor: continuous=true, map_name=8x8, … Values are JSON, Python, or text."""
     seed: int = 0
-    """Of the weights, the environments and every random draw."""
+    """Seed of the weights, the environments and every random draw."""
     seeds: int = 1
     """Seeds that are trained side by side as one batched program: seed, seed + 1, …, each with a run folder of its own (dqn,
     sac, td3)."""
@@ -52,6 +73,8 @@ class Run:
     """Parent of the run folder."""
     checkpoints: int = 10
     """Checkpoints over the run, evenly spaced; the last three and the best are kept."""
+    save_minutes: float = 10.0
+    """Minutes after which a checkpoint is made in any case, beside the evenly spaced ones; 0 for none by the clock."""
     eval_episodes: int = 10
     """Greedy episodes at each checkpoint, which choose the best; 0 for none but the final evaluation."""
 
@@ -60,8 +83,16 @@ class Run:
         """When it ends."""
         return Horizon(self.steps, self.episodes)
 
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """The arguments of the environment's constructor by name."""
+        return dict(map(_named_value, self.env_arg))
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "run_dir", Path(self.run_dir))
+        object.__setattr__(self, "run_dir", Path(self.run_dir).expanduser())
+        _ = self.env_kwargs  # refuses what is no name=value
+        if not 0 <= self.save_minutes < math.inf:
+            raise ValueError(f"--save-minutes is {self.save_minutes}, expected 0 or more")
         for name in ("steps", "seeds", "num_envs", "checkpoints"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
@@ -73,6 +104,29 @@ class Run:
             raise ValueError("--seeds with --episodes: seeds side by side end together, so bound them by --steps")
         if self.device not in DEVICES:
             raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
+
+
+def _named_value(text: str) -> tuple[str, Any]:
+    """name=value as a pair. Raises ValueError for another form."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"--env-arg is {text!r}, expected name=value, as in --env-arg continuous=true")
+    if name in RESERVED:
+        raise ValueError(f"--env-arg {name}: this is a setting of the run, not of a world's constructor")
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return name, read(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return name, value
+
+
+def env_args(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
+    """Arguments of a constructor as `Run.env_arg` has them. Raises ValueError for values that JSON does not know."""
+    try:
+        return tuple(f"{name}={json.dumps(value, allow_nan=False)}" for name, value in kwargs.items())
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"env_kwargs is {kwargs!r:.80}, expected numbers, texts, lists and dictionaries of these") from error
 
 
 @dataclass(frozen=True)
@@ -123,10 +177,10 @@ class Experiment:
         for name in ("env", "agent", "network"):
             if type(sections["run"].get(name)) is not str:
                 raise ValueError(f"run.{name} is {reprlib.repr(sections['run'].get(name))}, expected a text")
-        run = fill_typed(Run(), sections["run"], "run")
-        agent = fill_typed(agents_module(run.agent).Config(), sections["agent"], run.agent)
+        run = fill(Run(), sections["run"], "run")
+        agent = fill(agents_module(run.agent).Config(), sections["agent"], run.agent)
         network = Blueprint.default(run.network)
-        network = Blueprint(run.network, fill_typed(network.config, sections["network"], run.network))
+        network = Blueprint(run.network, fill(network.config, sections["network"], run.network))
         preset = saved.get("preset", ())
         schema.check(preset, tuple[str, ...], "preset")
         return Experiment(run, agent, network, tuple(preset))
@@ -165,6 +219,11 @@ def replace_run(experiment: Experiment, **values: Any) -> Experiment:
     return dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, **values))
 
 
+def changed_run(experiment: Experiment, **values: Any) -> Experiment:
+    """The same experiment with other run settings, as somebody asks for them. Raises ValueError for what is no setting."""
+    return dataclasses.replace(experiment, run=fill(experiment.run, values, "run"))
+
+
 def agents_module(name: str) -> ModuleType:
     """The module of the agent called `name`. Raises ValueError with the nearest name."""
     from bio_rl import agents
@@ -173,23 +232,30 @@ def agents_module(name: str) -> ModuleType:
 
 
 def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
-    """A copy of the dataclass `config` with these values. Raises ValueError for a field that it does not have."""
+    """A copy of the dataclass `config` with these values.
+
+    Raises ValueError for a field that it does not have, and for a value of another type than its field.
+    """
     fields = {f.name for f in dataclasses.fields(config)}
+    hints = typing.get_type_hints(type(config))
     for name in values:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             guess = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{owner} has no setting called {name!r}{guess}")
-    return dataclasses.replace(config, **{name: _like(getattr(config, name), value) for name, value in values.items()})
+    plain = {name: _plain(value, hints[name]) for name, value in values.items()}
+    for name, value in plain.items():
+        schema.check(value, hints[name], f"{owner}.{name}")
+    return dataclasses.replace(config, **{name: _like(getattr(config, name), value) for name, value in plain.items()})
 
 
-def fill_typed(config: Any, values: Mapping[str, Any], owner: str) -> Any:
-    """`fill` with values that somebody else wrote. Raises ValueError for one of another type than its field."""
-    hints = typing.get_type_hints(type(config))
-    for name, value in values.items():
-        if name in hints:
-            schema.check(value, hints[name], f"{owner}.{name}")
-    return fill(config, values, owner)
+def _plain(value: Any, hint: Any) -> Any:
+    """NumPy's numbers and arrays as Python's, and a whole float as an int where one is expected."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if hint is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
 
 
 def _like(before: Any, value: Any) -> Any:

@@ -15,8 +15,8 @@ from bio_rl.state import index
 from bio_rl.types import Agent, Probe, Steps, Transition
 from bio_rl.vector import Vector
 
-MAX_STEPS = 100_000
-"""A guard: an environment without a time limit must not evaluate for ever."""
+MAX_STEPS = 30_000
+"""A guard: an environment without a time limit must not evaluate for ever. The longest episodes of Atari have 27,000."""
 PATIENCE = 1000
 """Decisions in which the end of an episode is waited for, where one is to be recorded."""
 AFTER = 0.25
@@ -35,9 +35,11 @@ class Evaluation:
     max: float
     returns: list[float]
     lengths: list[int]
+    cut: bool = False
+    """Whether an episode had no end within `MAX_STEPS` and was cut there."""
 
     @staticmethod
-    def of(returns: list[float], lengths: list[int]) -> Evaluation:
+    def of(returns: list[float], lengths: list[int], cut: bool = False) -> Evaluation:
         """Its statistics."""
         r = np.asarray(returns)
         return Evaluation(
@@ -49,6 +51,7 @@ class Evaluation:
             max=float(r.max()),
             returns=[float(x) for x in r],
             lengths=[int(x) for x in lengths],
+            cut=cut,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,12 +60,16 @@ class Evaluation:
     def __str__(self) -> str:
         digits = 1 if abs(self.mean) >= 10 else 2
         mean, std, median, least = (f"{x:.{digits}f}" for x in (self.mean, self.std, self.median, self.min))
-        return f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least})"
+        ends = f"; cut after {max(self.lengths):,} steps, as the environment has no end" if self.cut else ""
+        return f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least}){ends}"
 
 
 def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Evaluation:
-    """One episode in each environment of `env`, row i started from `seed + i`: the first of each row counts, so that
-    short episodes are not counted more often. The agent's weights, normaliser and generators stay as they are."""
+    """One episode in each environment of `env`, whose start states `seed` fixes (`random.world_seeds`).
+
+    The first episode of each row counts, so that short ones are not counted more often; one without end is cut. The
+    agent's weights, normaliser and generators stay as they are.
+    """
     n = env.num_envs
     life = begin(agent, env, seed)
     returns, lengths = np.zeros(n), np.zeros(n, np.int64)
@@ -74,8 +81,25 @@ def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Eva
         lengths[counted] += 1
         running &= ~(transition.terminated | transition.truncated).cpu().numpy()
         if not running.any():
-            return Evaluation.of(returns.tolist(), lengths.tolist())
-    raise ValueError(f"an episode ran for {MAX_STEPS} steps without end; give the environment a max_episode_steps")
+            break
+    return Evaluation.of(returns.tolist(), lengths.tolist(), bool(running.any()))
+
+
+def evaluate_in_rounds(agent: Agent, env: Vector, episodes: int, seed: int) -> Evaluation:
+    """`episodes` of them, played one round after the other in environments that are fewer: a robot, say.
+
+    Round i starts as `evaluate` does with seed + i. The episodes that `env` was playing are gone.
+    """
+    returns: list[float] = []
+    lengths: list[int] = []
+    cut = False
+    while len(returns) < episodes:
+        some = evaluate(agent, env, seed + len(returns) // env.num_envs)
+        returns += some.returns
+        lengths += some.lengths
+        cut = cut or some.cut
+    env.take_episodes()
+    return Evaluation.of(returns[:episodes], lengths[:episodes], cut)
 
 
 def frames(agent: Agent, env: Vector, seed: int) -> tuple[list[np.ndarray], float]:

@@ -32,7 +32,7 @@ class RunNotFoundError(ValueError):
 
 
 def create(parent: Path, env: str, agent: str, network: str, seed: int) -> Path:
-    """A new run folder with an empty `checkpoints/`; `parent/latest` points to it. Unique if many start at once."""
+    """A new run folder with an empty `checkpoints/`. Unique if many start at once."""
     parent.mkdir(parents=True, exist_ok=True)
     stem = "_".join(_sanitised(part) for part in (env, agent, network))
     stem += f"_s{seed}_{time.strftime('%Y%m%d-%H%M%S')}"
@@ -45,7 +45,6 @@ def create(parent: Path, env: str, agent: str, network: str, seed: int) -> Path:
         except FileExistsError:
             copy += 1
     (folder / "checkpoints").mkdir()
-    _point_latest(parent, folder.name)
     return folder
 
 
@@ -54,8 +53,12 @@ def _sanitised(part: str) -> str:
     return re.sub(r'[/\\:*?"<>|\s]+', "-", part).strip("-.") or "none"
 
 
-def _point_latest(parent: Path, name: str) -> None:
-    """Re-point `parent/latest` in one step: a symlink or, where that is not possible, a text file with the name."""
+def point_latest(folder: Path) -> None:
+    """Let `latest` beside a run folder stand for it, in one step.
+
+    It is a symlink or, where that is not possible, a text file with the name.
+    """
+    parent, name = folder.parent, folder.name
     temporary = parent / f"{LATEST}.{os.getpid()}.tmp"
     try:
         try:

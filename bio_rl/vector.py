@@ -103,6 +103,18 @@ def make(
         raise _refusal(error, env, env_id, settings) from error
 
 
+def probe(env: Vector) -> None:
+    """Reset and step once, to find what a world does against its space or Gymnasium before anything is written.
+
+    Our own worlds are tested; others raise FaultyEnvironmentError here rather than after a folder was made.
+    """
+    if env.exact:
+        return
+    env.reset(0)
+    env.step(env.no_action())
+    env.take_episodes()
+
+
 def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any]) -> Exception:
     """What the error that a constructor raised means: refused settings, or a crash in the user's own code."""
     if isinstance(error, FaultyEnvironmentError):
