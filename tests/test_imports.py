@@ -14,9 +14,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "types",
         "state",
+        "checks",
         "clock",
         "discovery",
         "memory",
+        "modes",
         "random",
         "rendering",
         "runfolder",

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.kernels.lsnn import decision
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.state import check_batch, where_reset
@@ -52,12 +53,11 @@ class Config:
     """Length of a neuron's recurrent weights at first."""
 
     def __post_init__(self) -> None:
-        for name in ("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("ticks", "dt", "tau_mem", "tau_adapt", "v_threshold"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected a positive number")
+        check_settings(
+            self,
+            positive=("ticks", "dt", "tau_mem", "tau_adapt", "v_threshold"),
+            non_negative=("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"),
+        )
         if self.lif + self.alif < 1 + self.recurrent:
             raise ValueError(f"lsnn.lif is {self.lif} and lsnn.alif {self.alif}: that is no network")
 

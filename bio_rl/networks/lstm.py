@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
@@ -29,8 +30,7 @@ class Config:
     as many as the task asks to bridge. 0 for a forget bias of 1 in all cells, that is less than 4 steps."""
 
     def __post_init__(self) -> None:
-        if self.hidden < 1:
-            raise ValueError(f"lstm.hidden is {self.hidden}, expected a positive number of cells")
+        check_settings(self, positive=("hidden",))
         if self.span != 0 and self.span < 2:
             raise ValueError(f"lstm.span is {self.span}, expected 0 or at least 2 steps")
 

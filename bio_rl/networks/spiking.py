@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from bio_rl import discovery
+from bio_rl.checks import check_settings
 from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import Population, deterministic
@@ -44,11 +45,11 @@ class Config(Spikes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_settings(self, positive=("reach", "population"), non_negative=("events",))
         self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 64 64")
         depth = len(self.hidden) + (self.out_population > 0)
         self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
-        self._refuse(self.reach <= 0, "reach", "a positive number")
-        impossible = self.events < 0 or (self.events > 0 and self.code != "current")
+        impossible = self.events > 0 and self.code != "current"
         self._refuse(impossible, "events", "0, or a positive threshold with the code current")
         if self.code not in CODES:
             raise ValueError(f"code is {self.code!r}; {discovery.suggestion(self.code, CODES)}")
