@@ -11,14 +11,13 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("checks", "modes"),
     (
         "types",
         "state",
-        "checks",
         "clock",
         "discovery",
         "memory",
-        "modes",
         "random",
         "rendering",
         "runfolder",

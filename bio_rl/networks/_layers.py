@@ -32,12 +32,23 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
         name, _, number = text.partition("=")
         if name not in fields:
             raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
-        try:
-            values[name] = float(number)
-        except ValueError:
-            raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {name}=2.5") from None
+        values[name] = _constant(config.neuron, kind, name, text, number)
     p = kind(**values)
     return p.learning(tau_mem, n) if hasattr(p, "learning") else p
+
+
+def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> float:
+    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or that a network sets."""
+    default = kind._field_defaults[name]
+    if isinstance(default, str):
+        raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
+    if hasattr(kind, "learning") and name == "w":
+        raise ValueError(f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead")
+    try:
+        return int(number) if isinstance(default, int) else float(number)
+    except ValueError:
+        example = f"{name}=2, a whole number" if isinstance(default, int) else f"{name}=2.5"
+        raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {example}") from None
 
 
 class Layer(nn.Module):

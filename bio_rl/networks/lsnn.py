@@ -101,16 +101,20 @@ class Network(nn.Module):
         nn.init.zeros_(self.readout.bias)
         self.jump = 1.0 / (1.0 - math.exp(-config.dt / config.tau_mem))
         """Drive that moves the membrane by one in one tick."""
+        self._alike = ALIF(
+            tau_mem=config.tau_mem,
+            tau_adapt=config.tau_adapt,
+            v_threshold=config.v_threshold,
+            tau_refractory=config.refractory,
+            surrogate="damped_triangle",
+            slope=1.0 / config.v_threshold,
+        )
+        """The constants that all neurons have in common."""
 
     @property
     def neuron(self) -> ALIF:
         """The constants of all N neurons."""
-        c = self.config
-        slope = 1.0 / c.v_threshold
-        return ALIF(
-            tau_mem=c.tau_mem, tau_adapt=c.tau_adapt, beta=self.beta, v_threshold=c.v_threshold,
-            tau_refractory=c.refractory, surrogate="damped_triangle", slope=slope,
-        )  # fmt: skip
+        return self._alike._replace(beta=self.beta)
 
     def initial_state(self, batch: int) -> LSNNState:
         neurons = self.neuron.init(batch, self.n, self.weight.device)
