@@ -175,7 +175,7 @@ class SpikingNetwork(nn.Module):
         if not self.config.memory and spikes.dim() == 4:
             spikes = spikes.transpose(0, 1)
         hold = k if spikes.dim() == 3 else 1
-        spikes = spikes.reshape(-1, reset.shape[1], spikes.shape[-1])
+        spikes = spikes.reshape(reset.shape[0] * (k if hold == 1 else 1), reset.shape[1], spikes.shape[-1])
         if probe is not None:
             probe.record("input", spikes)
         after = []
@@ -195,7 +195,8 @@ class SpikingNetwork(nn.Module):
         if probe is not None:
             one_each = self.config.out_population > 0  # a neuron has one synapse, not one for every output
             probe.synapses("readout", self.readout.weight.view(1, -1) if one_each else self.readout.weight, rates)
-        out = self.readout(rates).view(t, b, -1)
+        out = self.readout(rates)
+        out = out.view(t, b, out.shape[-1])
         return out, SpikingState(tuple(after) if self.config.memory else (), key, code) if state else ()
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
@@ -221,4 +222,4 @@ def _decision_keys(key: Tensor, decisions: int) -> tuple[Tensor, tuple[Tensor]]:
     for _ in range(decisions):
         keys.append(key)
         key = random.advance(key)
-    return torch.stack(keys), (key,)
+    return torch.stack(keys) if keys else key.new_empty(0, len(key)), (key,)

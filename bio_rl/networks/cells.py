@@ -96,6 +96,8 @@ class Network(nn.Module):
         for t in range(len(xs.reset)):
             y, state = self(index(xs, t), state)
             out.append(y)
+        if not out:  # no steps
+            return self.readout(xs.obs.new_zeros(0, xs.obs.shape[1], self.code.n)), state
         return torch.stack(out), state
 
     def rates(self, obs: Tensor, probe: Probe | None) -> tuple[Tensor, Tensor]:

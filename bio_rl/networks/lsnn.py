@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
 from bio_rl.kernels.lsnn import decision
+from bio_rl.modes import transformed
+from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
@@ -117,7 +119,7 @@ class Network(nn.Module):
         return self._alike._replace(beta=self.beta)
 
     def initial_state(self, batch: int) -> LSNNState:
-        neurons = self.neuron.init(batch, self.n, self.weight.device)
+        neurons = like_weights(self.neuron.init(batch, self.n, self.weight.device), self.weight)
         return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
 
     def forward(self, x: Percept, state: LSNNState, probe: Probe | None = None) -> tuple[Tensor, LSNNState]:
@@ -131,13 +133,15 @@ class Network(nn.Module):
         for obs, reset in zip(xs.obs, xs.reset, strict=True):
             state, _ = self.run(obs, reset, state)
             counts.append(state.x)
-        return self.readout(torch.stack(counts)), state
+        x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
+        return self.readout(x), state
 
     def run(self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None) -> tuple[LSNNState, Trail]:
         """The state after one decision about obs [B, n_in], and what its synapses met."""
         check_batch(state, len(reset), "lsnn")
         c, p = self.config, self.neuron
-        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if bool(reset.any()) else state
+        anew = transformed() or bool(reset.any())  # a function transform cannot be asked
+        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if anew else state
         weight, keep = self.weight * self.mask, math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0
         outside, inside = weight[:, : self.n_in], weight[:, self.n_in :] if c.recurrent else None
         current, time = obs @ outside.T, {"ticks": c.ticks, "dt": c.dt}

@@ -19,7 +19,7 @@ from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.rate import poisson
 from bio_rl.connections import dense
-from bio_rl.networks._layers import Layer
+from bio_rl.networks._layers import Layer, like_weights
 from bio_rl.networks._spikes import Spikes, SpikingNetwork
 from bio_rl.types import Percept
 
@@ -78,9 +78,12 @@ class Network(SpikingNetwork):
         self.population = Population(config.population, config.reach)
 
     def rest_of_code(self, batch: int) -> tuple[delta.DeltaState, ...]:
-        return (delta.init(batch, self.n_in, self.readout.weight.device),) if self.config.events else ()
+        weight = self.readout.weight
+        return (like_weights(delta.init(batch, self.n_in, weight.device), weight),) if self.config.events else ()
 
     def changes(self, xs: Percept, code: delta.DeltaState) -> tuple[Tensor, delta.DeltaState]:
+        if not len(xs.obs):  # no steps
+            return xs.obs.new_zeros(0, xs.obs.shape[1], 2 * self.n_in), code
         moved, never = [], torch.zeros_like(xs.reset[0])
         for x, reset in zip(xs.obs, xs.reset, strict=True):
             code = delta.DeltaState(torch.where(reset[:, None], x, code.sent))  # an episode begins without events

@@ -170,4 +170,6 @@ def reset_rows(p: Neuron, mask: Tensor, state: State) -> State:
     fresh = p.init(*state[0].shape, device=state[0].device)
     if hasattr(state, "key"):
         fresh = fresh._replace(key=state.key)
+    if fresh[0].dtype is not state[0].dtype:  # a network in another precision
+        fresh = tree_map(lambda new, old: new.to(old.dtype), fresh, state)
     return tree_map(lambda new, old: torch.where(rows(mask, old), new, old), fresh, state)
