@@ -18,6 +18,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.clock import Horizon
 from bio_rl.networks import Blueprint
 from bio_rl.off_policy import Learner, OffPolicy, actors, copied
@@ -52,10 +53,11 @@ class Config(OffPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("learning_rate", "target_every", "max_grad_norm", "n_step"):
-            self._refuse(not getattr(self, name) > 0, name, "a positive number")
-        for name in ("explore_until", "priority", "priority_beta"):
-            self._refuse(not 0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        check_settings(
+            self,
+            positive=("learning_rate", "target_every", "max_grad_norm", "n_step"),
+            unit=("explore_until", "priority", "priority_beta"),
+        )
         self._refuse(len(self.explore) != 2 or not 0 <= min(self.explore) <= max(self.explore) <= 1, "explore", "two shares")
 
 

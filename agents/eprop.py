@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions, random
+from bio_rl.checks import check_settings
 from bio_rl.clock import Clock, Horizon
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.modulators.dopamine import dopamine_rpe
@@ -98,15 +99,12 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "trace", "anneal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"eprop.{name} is {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("lr", "readout_lr", "critic_weight", "entropy", "rate_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"eprop.{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("interval", "rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"eprop.{name} is {getattr(self, name)}, expected a positive number")
+        check_settings(
+            self,
+            positive=("interval", "rate", "temperature"),
+            non_negative=("lr", "readout_lr", "readout_gain", "critic_weight", "entropy", "rate_weight"),
+            unit=("gamma", "trace", "anneal", "feedback_decay"),
+        )
         for name, known in (("optimiser", OPTIMISERS), ("feedback", KINDS), ("learns", LEARNS), ("dopamine", DOPAMINE)):
             if getattr(self, name) not in known:
                 raise ValueError(f"eprop.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")

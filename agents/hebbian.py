@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions, random
+from bio_rl.checks import check_settings
 from bio_rl.clock import Clock, Horizon
 from bio_rl.discovery import suggestion
 from bio_rl.faults import DivergedError
@@ -78,14 +79,12 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "trace", "anneal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"hebbian.{name} is {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("hidden_lr", "actor_lr", "critic_lr", "readout_gain", "tau_mean"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"hebbian.{name} is {getattr(self, name)}, expected 0 or more")
-        if not self.noise > 0:
-            raise ValueError(f"hebbian.noise is {self.noise}, expected a positive number: without it nothing is tried")
+        check_settings(
+            self,
+            positive=("noise",),  # without it nothing is tried
+            non_negative=("hidden_lr", "actor_lr", "critic_lr", "readout_gain", "tau_mean"),
+            unit=("gamma", "trace", "anneal"),
+        )
         for name, known in (("rule", RULES), ("dopamine", DOPAMINE)):
             if getattr(self, name) not in known:
                 raise ValueError(f"hebbian.{name} is {getattr(self, name)!r}; {suggestion(getattr(self, name), known)}")

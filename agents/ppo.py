@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions, encoders, random
+from bio_rl.checks import check_settings
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.energy import operations
@@ -73,12 +74,12 @@ class Config:
     """Initial log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("rollout", "minibatch", "epochs", "sequence", "learning_rate", "clip", "max_grad_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"ppo.{name} is {getattr(self, name)}, expected a positive number")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"ppo.{name} is {getattr(self, name)}, expected a number from 0 to 1")
+        check_settings(
+            self,
+            positive=("rollout", "minibatch", "epochs", "sequence", "learning_rate", "clip", "max_grad_norm"),
+            non_negative=("clip_value", "entropy", "value_weight", "target_kl"),
+            unit=("gamma", "gae_lambda"),
+        )
 
 
 class PPOState(NamedTuple):

@@ -17,6 +17,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from bio_rl.checks import check_settings
 from bio_rl.clock import Horizon
 from bio_rl.critics import TwinCritic, twin_critic
 from bio_rl.distributions import Categorical, SquashedGaussian, bounded_actions
@@ -46,10 +47,12 @@ class Config(OffPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("learning_rate", "critic_learning_rate", "tau"):
-            self._refuse(not getattr(self, name) > 0, name, "a positive number")
-        self._refuse(self.temperature < 0, "temperature", "0 or more")
-        self._refuse(not 0 <= self.target_entropy_share <= 1, "target_entropy_share", "a number from 0 to 1")
+        check_settings(
+            self,
+            positive=("learning_rate", "critic_learning_rate", "critic_hidden", "tau"),
+            non_negative=("temperature",),
+            unit=("target_entropy_share",),
+        )
 
 
 class Agent(Learner):

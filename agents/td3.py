@@ -18,6 +18,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.clock import Horizon
 from bio_rl.critics import twin_critic
 from bio_rl.distributions import bounded_actions
@@ -55,10 +56,14 @@ class Config(OffPolicy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("learning_rate", "critic_learning_rate", "tau", "delay", "proxy_learning_rate"):
-            self._refuse(not getattr(self, name) > 0, name, "a positive number")
-        for name in ("noise", "target_noise", "target_noise_clip", "proxy"):
-            self._refuse(getattr(self, name) < 0, name, "0 or more")
+        check_settings(
+            self,
+            positive=(
+                *("learning_rate", "critic_learning_rate", "critic_hidden", "tau", "delay"),
+                *("proxy_hidden", "proxy_learning_rate"),
+            ),
+            non_negative=("noise", "target_noise", "target_noise_clip", "proxy"),
+        )
 
 
 class Agent(Learner):

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import distributions, random
+from bio_rl.checks import check_settings
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.conjunctive import Scattered
 from bio_rl.discovery import suggestion
@@ -85,12 +86,11 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "trace", "anneal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected a number from 0 to 1")
-        for name in ("actor_lr", "critic_lr", "cells_lr"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"three_factor.{name} is {getattr(self, name)}, expected 0 or more")
+        check_settings(
+            self,
+            non_negative=("actor_lr", "critic_lr", "cells_lr", "bound"),
+            unit=("gamma", "trace", "anneal", "let_go"),
+        )
         if self.dopamine not in DOPAMINE:
             raise ValueError(f"three_factor.dopamine is {self.dopamine!r}; {suggestion(self.dopamine, DOPAMINE)}")
         if self.brains < 1:

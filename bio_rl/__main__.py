@@ -304,9 +304,9 @@ def plot(arguments: Sequence[str]) -> None:
     from bio_rl.viz import plot
 
     given: Plot = parse(Plot, arguments, "plot")
-    print(
-        f"wrote {plot.draw(tuple(map(os.path.expanduser, given.runs)), given.run_dir.expanduser(), given.out and given.out.expanduser(), given.key)}"
-    )
+    runs = tuple(map(os.path.expanduser, given.runs))
+    out = None if given.out is None else given.out.expanduser()
+    print(f"wrote {plot.draw(runs, given.run_dir.expanduser(), out, given.key)}")
 
 
 def examine(arguments: Sequence[str]) -> None:

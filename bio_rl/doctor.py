@@ -138,7 +138,23 @@ def devices() -> list[Finding]:
 
 def kernels() -> list[Finding]:
     """The time loops of the neurons, each run for a few ticks and compared with the reference."""
-    return [kernel(backend) for backend in ("torch", "numba", "triton")]
+    found = [kernel(backend) for backend in ("torch", "numba", "triton")]
+    return [*found, cache()] if found[1].state == OK else found
+
+
+def cache() -> Finding:
+    """Where Numba keeps the compiled loops: without a place, training works, but starts slowly every time."""
+    from bio_rl.kernels import _compile, fused
+
+    what, place = "kernels: cache", _compile.folder(fused("numba")._forward)
+    if place is None:
+        detail = "no folder for it can be written: every start compiles anew, for up to a minute"
+        return Finding(what, MISSING, detail, _compile.REMEDY)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Finding(what, OK, f"{place} can be written")
+    except OSError as error:
+        return Finding(what, MISSING, f"{place} cannot be written: {said(error)}", _compile.REMEDY)
 
 
 def kernel(backend: str) -> Finding:
@@ -146,6 +162,8 @@ def kernel(backend: str) -> Finding:
     import torch
 
     what, essential = f"kernels: {backend}", backend == "torch"
+    if backend == "numba":
+        essential = importlib.util.find_spec(backend) is not None  # where it is installed, the CPU trains with it
     if importlib.util.find_spec(backend) is None:
         return Finding(what, MISSING, "not installed", f"pip install {backend}", essential)
     if backend == "triton" and not torch.cuda.is_available():
@@ -153,7 +171,9 @@ def kernel(backend: str) -> Finding:
     try:
         wrong = differing(backend, "cuda" if backend == "triton" else "cpu")
     except Exception as error:
-        return Finding(what, BROKEN, said(error), f"pip install --force-reinstall {backend}", essential)
+        get = f"pip install --force-reinstall {backend}"
+        instead = "; or uninstall it: torch serves, slower" if backend == "numba" else ""
+        return Finding(what, BROKEN, said(error), get + instead, essential)
     if wrong:
         return Finding(what, BROKEN, f"{wrong} spikes differ from the reference", "please report this", essential)
     return Finding(what, OK, "the reference" if backend == "torch" else "runs, equal to the reference", essential=essential)

@@ -100,7 +100,7 @@ class Stacked(nn.Module):
 
 def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
     """The tree of each group: its block of the rows, which are at `axis`."""
-    return [tree_map(lambda x, i=i: x.chunk(groups, axis)[i], tree) for i in range(groups)]
+    return [tree_map(lambda x, i=i: x.tensor_split(groups, axis)[i], tree) for i in range(groups)]
 
 
 def stacked(networks: Sequence[nn.Module]) -> Stacked | None:

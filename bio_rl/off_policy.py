@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import encoders, random, replay
+from bio_rl.checks import check_settings, owner
 from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
 from bio_rl.critics import TwinCritic
@@ -58,17 +59,17 @@ class OffPolicy:
     """Running mean and deviation of Box observations."""
 
     def __post_init__(self) -> None:
-        for name in ("replay", "batch", "ratio", "every", "sequence"):
-            self._refuse(not getattr(self, name) > 0, name, "a positive number")
-        self._refuse(self.start < 0, "start", "0 or more")
-        for name in ("gamma", "anneal"):
-            self._refuse(not 0 <= getattr(self, name) <= 1, name, "a number from 0 to 1")
+        check_settings(
+            self,
+            positive=("replay", "batch", "ratio", "every", "sequence"),
+            non_negative=("start",),
+            unit=("gamma", "anneal"),
+        )
         self._refuse(self.burn_in < 0 or self.burn_in % self.sequence > 0, "burn_in", f"a multiple of {self.sequence}")
 
     def _refuse(self, wrong: bool, name: str, expected: str) -> None:
         if wrong:
-            owner = type(self).__module__.rpartition(".")[2]
-            raise ValueError(f"{owner}.{name} is {getattr(self, name)}, expected {expected}")
+            raise ValueError(f"{owner(self)}.{name} is {getattr(self, name)}, expected {expected}")
 
 
 class OffPolicyState(NamedTuple):

@@ -21,6 +21,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bio_rl.modes import transformed
+
 
 def atan(x: Tensor, slope: float) -> Tensor:
     """(α/2) / (1 + (π α x / 2)²), elementwise."""
@@ -75,6 +77,24 @@ class _Spike(torch.autograd.Function):
         return grad * SURROGATES[ctx.surrogate](x, ctx.slope), None, None
 
 
+class _TransformedSpike(torch.autograd.Function):
+    """`_Spike` in the form that function transforms need, and that costs every call twice as much."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, surrogate: str, slope: float) -> Tensor:  # type: ignore[override]
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:  # type: ignore[override]
+        x, ctx.surrogate, ctx.slope = inputs
+        ctx.save_for_backward(x)
+
+    backward = _Spike.backward
+
+
 def spike(x: Tensor, surrogate: str, slope: float) -> Tensor:
     """1 where x >= 0, else 0, with the surrogate's derivative in the backward pass."""
-    return _Spike.apply(x, surrogate, slope)  # type: ignore[return-value]
+    kind = _TransformedSpike if transformed() else _Spike
+    return kind.apply(x, surrogate, slope)  # type: ignore[return-value]

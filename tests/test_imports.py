@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("files",),
+    ("files", "checks", "modes"),
     ("lock",),
     (
         "types",

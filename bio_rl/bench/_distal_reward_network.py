@@ -18,9 +18,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from bio_rl.kernels._compile import compiled
 from bio_rl.modulators.dopamine import Dopamine
 from bio_rl.neurons.izhikevich import PRESETS
 from bio_rl.plasticity.rstdp import RSTDP
@@ -33,7 +33,7 @@ NEVER = -(1 << 40)
 N1, N2, EARNS = 1, 2, 4
 """Bits of Trace.spikes."""
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = compiled(nogil=True, error_model="numpy")
 _f = np.float32
 
 

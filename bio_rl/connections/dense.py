@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bio_rl.connections._check import check_sizes, check_spikes
 from bio_rl.connections._init import orthogonal
+from bio_rl.modes import autocast, transformed
 
 SMALL = 2**20
 """Elements below which packing costs time (up to a tenth of the product's) and saves little (3 MiB)."""
@@ -23,10 +24,13 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     """drive [..., post] = spikes weightᵀ + bias, with the values and gradients of F.linear, keeping the spikes as int8.
 
     spikes [..., pre]: 0 or 1 (any integer in -128..127 is exact; the weight gradient would cut off a fraction, so graded input
-    belongs to F.linear). weight [post, pre], bias [post]. Fewer than SMALL elements, or spikes before a weight that needs no
-    gradient, are not packed. Gradients of gradients through packed spikes raise RuntimeError.
+    belongs to F.linear). weight [post, pre], bias [post]. Fewer than SMALL elements, spikes before a weight that needs no
+    gradient, and those under autocast or in a function transform are not packed. Gradients of gradients through packed spikes
+    raise RuntimeError.
     """
     if spikes.numel() < SMALL or not weight.requires_grad or not torch.is_grad_enabled():
+        return F.linear(spikes, weight, bias)
+    if transformed() or autocast():
         return F.linear(spikes, weight, bias)
     return _SpikeLinear.apply(spikes, weight, bias)
 

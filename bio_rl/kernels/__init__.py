@@ -8,7 +8,14 @@ import importlib.util
 import sys
 from types import ModuleType
 
+import torch
+from torch import Tensor
+
+from bio_rl.modes import transformed
+
 BACKENDS = ("torch", "numba", "triton")
+DTYPES = {"numba": (torch.float32,), "triton": (torch.float32, torch.bfloat16, torch.float16)}
+"""What the fused loops run on; the reference runs on every dtype."""
 
 
 @functools.cache
@@ -22,6 +29,17 @@ def default_backend(device_type: str) -> str:
     why = "" if backend == wanted else f", the slower reference: `pip install {wanted}` for the fused kernels"
     print(f"neuron kernels on {device_type}: {backend}{why}", file=sys.stderr)
     return backend
+
+
+def suited(x: Tensor) -> str:
+    """The default backend of x's device; torch, the reference, where that one does not run on x.
+
+    That is for a dtype of no fused loop (double precision, half of it under autocast on the CPU), for no numbers at all, and
+    inside a function transform (torch.func), whose tensors have no memory of their own.
+    """
+    backend = default_backend("cpu" if x.is_cpu else x.device.type)
+    runs = backend != "torch" and x.dtype in DTYPES[backend] and x.numel() > 0 and not transformed()
+    return backend if runs else "torch"
 
 
 @functools.cache

@@ -24,6 +24,8 @@ from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
+from bio_rl.kernels._compile import compiled
+from bio_rl.kernels.unroll import PER_NEURON
 from bio_rl.neurons import Core
 from bio_rl.types import State
 
@@ -32,10 +34,10 @@ _BLOCK = 4096
 """Neurons per block: 16 KiB of membranes."""
 _SHARE = 1 << 20
 """Neuron-ticks that are worth a second thread."""
-_FIELDS = ("v", "i", "a", "refractory")
+_FIELDS = PER_NEURON
 """Of a state, in the order in which the loops take them."""
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_jit = compiled(nogil=True, error_model="numpy")
 
 
 class _Numbers(NamedTuple):
@@ -386,11 +388,12 @@ def run(
 def _run(
     core: Core, state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, span: int, keep: float, dt: float
 ) -> tuple[Tensor, Any]:
-    if drive.dtype != torch.float32 or drive.device.type != "cpu":
-        raise ValueError(f"backend 'numba' got a drive of {drive.dtype} on {drive.device}; known: torch.float32 on cpu")
     fields = {name: x for name in _FIELDS if isinstance(x := getattr(state, name, None), Tensor)}
     present = tuple([name in fields for name in _FIELDS])
-    given = [x.float() for x in fields.values()]
+    given = [*fields.values()]
+    for x in (drive, *given):
+        if x.dtype is not torch.float32 or not x.is_cpu:
+            raise ValueError(f"backend 'numba' got a drive or a state of {x.dtype} on {x.device}; known: torch.float32 on cpu")
     decay = core.decay if isinstance(core.decay, Tensor) else None
     plan = _plan(core if decay is None else core._replace(decay=0.0), present, ticks, hold, span, keep, dt)
     reset = reset.contiguous()

@@ -87,6 +87,9 @@ def run(code: Callable[[Tensor], Tensor], core: Core, features: Tensor, gain: fl
         raise ValueError(f"backend 'numba' got features of {features.dtype} on {features.device}; known: torch.float32 on cpu")
     lead = features.shape[:-1]
     parts, corner = _fields(code, features, lead) if isinstance(code, Grid) else (code(features).contiguous(), _NOWHERE)
+    if parts.shape[:-1] != lead or parts.dtype is not torch.float32 or not parts.is_cpu:
+        given = f"{tuple(parts.shape)} of {parts.dtype} on {parts.device}"
+        raise ValueError(f"the code gave activities {given}, expected {(*lead, 'N')} of torch.float32 on cpu")
     m = parts.shape[-1]
     n = corner.shape[1] or m
     plan = _plan(core, _MEMBRANE, ticks, ticks, ticks, 1.0, 1.0)
@@ -99,6 +102,8 @@ def run(code: Callable[[Tensor], Tensor], core: Core, features: Tensor, gain: fl
 def _fields(grid: Grid, features: Tensor, lead: torch.Size) -> tuple[Tensor, np.ndarray]:
     """([..., F · most] fields along each dimension, [F, N] those that each cell multiplies)."""
     grid.check(features)
+    if grid.reach.dtype is not torch.float32 or not grid.reach.is_cpu:
+        raise ValueError(f"the grid is of {grid.reach.dtype} on {grid.reach.device}, the features of torch.float32 on cpu")
     *constants, corner = _constants(grid)
     features, fields = features.contiguous(), torch.empty(*lead, constants[1].size)
     _exponents(lead.numel(), features.data_ptr(), *constants, fields.data_ptr())

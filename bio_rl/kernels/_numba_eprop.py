@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from bio_rl.kernels._compile import compiled
 from bio_rl.neurons.alif import ALIF, ALIFState
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_jit = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @_jit

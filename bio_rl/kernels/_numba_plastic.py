@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from bio_rl.kernels._compile import compiled
 from bio_rl.kernels._numba import _SHARE, _address, _part, _share
 
 _PARTS = 16
 """At most, of a sum over rows: they are memory that is added up again."""
 
-_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+_jit = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 """Sums in any order and a fused multiply-add, without which a product is no vector loop; NaN and ∞ stay what they are."""
 
 

@@ -13,11 +13,11 @@ Equal to K calls of the rule's `trace`, and sums over the rows of its `delta`, u
 from __future__ import annotations
 
 import importlib
-import importlib.util
 
 import torch
 from torch import Tensor
 
+from bio_rl.kernels import suited
 from bio_rl.plasticity import decay
 from bio_rl.plasticity.eprop import EProp, EPropState
 
@@ -31,17 +31,25 @@ def eprop_decision(
 
     pre [K, B, pre], psi [K, B, post]; signal L [B, post], that of the last tick; keep [B]: 0 for rows that start afresh.
     asked [post, pre] is changed in place: before δ [B] gates f as it was, after δ' [B] as it is, pull p [B, post] ē.
-    backend: torch (the reference) or numba; None takes numba on the CPU where it is installed.
+    backend: torch (the reference) or numba; None takes numba where it runs (`kernels.suited`). Raises ValueError for shapes
+    that do not fit, and for what a backend does not run.
     """
+    given = _check(p, s, pre, psi, signal, keep, before, after, pull, asked, out)
     kappa, gamma, ticks = decay(p.tau_out, dt), decay(p.tau_gamma, dt), len(psi)
     eps_v, eps = _low_passed(decay(p.tau_mem, dt), keep.unsqueeze(-1) * s.eps_v, pre)
     of_a, of_e, c, u = _coefficients(p, psi, dt)
     keep_a, cross = keep.unsqueeze(-1) * c, keep.unsqueeze(-1) * u
     keep_e, keep_f = kappa**ticks * keep, gamma**ticks * keep
     fresh = out if out is not None else EPropState(eps_v, *(torch.empty_like(x) for x in s[1:3]), _like(s.eps_a))
+    alike = all([x.dtype is torch.float32 and x.is_cpu for x in given])
     if backend is None:
-        backend = "numba" if signal.is_cpu and importlib.util.find_spec("numba") else "torch"
+        backend = "numba" if alike and suited(signal) == "numba" else "torch"
+    if backend not in ("torch", "numba"):
+        raise ValueError(f"no kernel backend called {backend!r} for e-prop; known: torch, numba")
     if backend == "numba":
+        if not alike:
+            kinds = sorted({f"{x.dtype} on {x.device}" for x in given})
+            raise ValueError(f"backend 'numba' got traces of {', '.join(kinds)}; known: torch.float32 on cpu")
         beta = torch.as_tensor(p.beta, dtype=psi.dtype).expand(psi.shape[-1])
         old, new = ((x.e_bar if isinstance(x.eps_a, tuple) else x.eps_a, x.e_bar, x.f) for x in (s, fresh))
         importlib.import_module("bio_rl.kernels._numba_eprop").traces(
@@ -57,6 +65,36 @@ def eprop_decision(
     asked += torch.einsum("b,bji->ji", before, s.f) + torch.einsum("b,bji->ji", after, fresh.f)
     asked += torch.einsum("bj,bji->ji", pull, fresh.e_bar)
     return fresh._replace(eps_v=eps_v)
+
+
+def _check(
+    p: EProp, s: EPropState, pre: Tensor, psi: Tensor, signal: Tensor, keep: Tensor, before: Tensor, after: Tensor,
+    pull: Tensor, asked: Tensor, out: EPropState | None,
+) -> list[Tensor]:  # fmt: skip
+    """All tensors of a call. Raises ValueError for shapes that do not fit."""
+    if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
+        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
+        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
+    ticks, batch, n_pre = pre.shape
+    n_post = psi.shape[2]
+    row, neurons, synapses = (batch,), (batch, n_post), (batch, n_post, n_pre)
+    given = [("psi", psi, (ticks, batch, n_post)), ("signal", signal, neurons), ("pull", pull, neurons)]
+    given += [("keep", keep, row), ("before", before, row), ("after", after, row), ("asked", asked, (n_post, n_pre))]
+    if isinstance(p.beta, Tensor):
+        given.append(("beta", p.beta, (n_post,) if p.beta.dim() else ()))
+    for name, state in (("state", s), ("out", out)):
+        if state is None:
+            continue
+        given += [(f"{name}.eps_v", state.eps_v, (batch, n_pre)), (f"{name}.e_bar", state.e_bar, synapses)]
+        given.append((f"{name}.f", state.f, synapses))
+        if isinstance(state.eps_a, Tensor):
+            given.append((f"{name}.eps_a", state.eps_a, synapses))
+        elif p.adapts:
+            raise ValueError(f"{name} has no eps_a, but the neurons adapt; begin with p.init")
+    for name, tensor, shape in given:
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}: pre is {(ticks, batch, n_pre)}")
+    return [pre, *(tensor for _, tensor, _ in given)]
 
 
 def _like(x: Tensor | tuple[()]) -> Tensor | tuple[()]:

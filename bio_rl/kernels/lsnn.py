@@ -8,12 +8,14 @@ A product at every tick, of a matrix with few spikes: the Numba loop adds the we
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bio_rl.kernels import suited
+from bio_rl.modes import transformed
+from bio_rl.neurons import some
 from bio_rl.neurons.alif import ALIF, ALIFState
 
 
@@ -35,13 +37,20 @@ def decision(
 ) -> Ticks:  # fmt: skip
     """z [B, N], spikes of the tick before; x [B, N]; current [B, N]; inside [post, pre], None where neurons do not meet.
 
-    The torch reference runs where gradients are wanted, on a device other than the CPU, and without Numba; backend: to insist.
+    The torch reference runs where gradients are wanted, where Numba does not run (`kernels.suited`), and for neurons that are
+    not the network's own; backend: to insist. Raises ValueError for shapes that do not fit, and for what a backend
+    does not run.
     """
+    given = _check(p, s, z, x, current, inside, ticks)
     if backend is None:
-        wanted = torch.is_grad_enabled() and (current.requires_grad or (inside is not None and inside.requires_grad))
-        fused = current.is_cpu and not wanted and p.tau_refractory > 0 and p.v_reset is None
-        backend = "numba" if fused and importlib.util.find_spec("numba") else "torch"
+        wanted = torch.is_grad_enabled() and any([t.requires_grad for t in given])
+        fused = not wanted and not obstacle(p, given)
+        backend = "numba" if fused and suited(current) == "numba" else "torch"
+    elif backend not in ("torch", "numba"):
+        raise ValueError(f"no kernel backend called {backend!r} for these ticks; known: torch, numba")
     if backend == "numba":
+        if why := obstacle(p, given):
+            raise ValueError(f"backend 'numba' does not run these ticks: {why}")
         module = importlib.import_module("bio_rl.kernels._numba_eprop")
         return Ticks(*module.decision(p, s, z, x, current, inside, jump, keep, ticks, dt))
     spikes, over, membranes = [], [], []
@@ -54,3 +63,36 @@ def decision(
         over.append(distance)
         membranes.append(s.v)
     return Ticks(s, x, torch.stack(spikes), torch.stack(over), torch.stack(membranes))
+
+
+def obstacle(p: ALIF, given: list[Tensor]) -> str:
+    """Why the compiled loop does not run these neurons and tensors, nothing where it does."""
+    if transformed():
+        return "a function transform, torch.func, is active"
+    if isinstance(p.tau_refractory, Tensor) or not p.tau_refractory > 0 or p.v_reset is not None:
+        return "it is for neurons with a refractory period whose reset subtracts the threshold"
+    if any([isinstance(x, Tensor) for name, x in zip(p._fields, p, strict=True) if name != "beta"]):
+        return "no constant but beta may differ between neurons or learn"
+    if any([t.dtype is not torch.float32 or not t.is_cpu for t in given]):
+        return f"it is for torch.float32 on cpu, got {sorted({f'{t.dtype} on {t.device}' for t in given})}"
+    return ""
+
+
+def _check(p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None, ticks: int) -> list[Tensor]:
+    """All tensors of a call. Raises ValueError for shapes that do not fit."""
+    shape = current.shape
+    if ticks < 1 or len(shape) != 2:
+        raise ValueError(f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1")
+    given = [("current", current, shape), ("z", z, shape), ("x", x, shape), ("v", s.v, shape), ("a", s.a, shape)]
+    if isinstance(s.refractory, Tensor):
+        given.append(("refractory", s.refractory, shape))
+    elif some(p.tau_refractory):
+        raise ValueError("the state has no refractory, but the neurons have a refractory period; begin with p.init(B, N)")
+    if inside is not None:
+        given.append(("inside", inside, shape[1:] * 2))
+    if isinstance(p.beta, Tensor):
+        given.append(("beta", p.beta, shape[1:] if p.beta.dim() else ()))
+    for name, tensor, expected in given:
+        if tensor.shape != expected:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected)}: current is {tuple(shape)}")
+    return [tensor for _, tensor, _ in given]

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bio_rl.modes import autocast, transformed
+
 aten = torch.ops.aten
 FUSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
     "relu": (torch.relu_, lambda grad, y: aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)),
@@ -24,15 +26,24 @@ def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], a
     """x [..., n_in] through every layer, the last without activation: [..., n_out].
 
     weights [post, pre] and biases [post]; or, with a group axis, [G, post, pre] and [G, post] for x [G·B, n_in], whose rows are
-    a block for each member. activation: of FUSED. Gradients of gradients raise RuntimeError.
+    a block for each member. activation: of FUSED. Gradients of gradients raise RuntimeError, except
+    in function transforms: there and under autocast torch differentiates every operation.
     """
     grouped = weights[0].dim() == 3
-    rows = x.view(len(weights[0]), -1, x.shape[-1]) if grouped else x.flatten(0, -2)
-    if torch.is_grad_enabled():
+    rows = _blocks(x, len(weights[0])) if grouped else x.flatten(0, -2)
+    if torch.is_grad_enabled() and not (transformed() or autocast()):
         out = _Perceptron.apply(rows, activation, *weights, *biases)
     else:
         out = _layers(rows, activation, weights, biases)[-1]
-    return out.view(*x.shape[:-1], -1)
+    return out.view(*x.shape[:-1], out.shape[-1])
+
+
+def _blocks(x: Tensor, groups: int) -> Tensor:
+    """x [G·B, n_in], or with leading axes of one, as [G, B, n_in]. Raises ValueError for rows that are not a block for each."""
+    count = x.shape[-2] if x.dim() > 1 else 0
+    if x.dim() < 2 or count % groups or x.shape[:-2].numel() != 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}, expected [G·B, n_in] with G = {groups} groups")
+    return x.reshape(groups, count // groups, x.shape[-1])
 
 
 def _layers(x: Tensor, activation: str, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:

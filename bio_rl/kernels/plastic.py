@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, default_backend
+from bio_rl.kernels import BACKENDS, suited
 from bio_rl.plasticity import gate, outer
 
 
@@ -50,7 +50,7 @@ def plastic_step(
     """
     _check(w, e, x, signal, modulator, x_next, lr, decay, out)
     if backend is None:
-        backend = default_backend(e.device.type)
+        backend = suited(e)
     y = e.new_empty(e.shape[:2]) if out is None else out
     return _step(backend)(w, e, x, signal, modulator, x_next, lr, decay, w_min, w_max, y)
 
@@ -62,7 +62,7 @@ def reference(
 ) -> Tensor:  # fmt: skip
     """The equations, an operation at a time; arguments as `plastic_step` takes them."""
     w = w.view(-1, *e.shape[1:])
-    each = (lr * modulator.view(len(e), -1)).expand_as(signal)
+    each = (lr * (modulator.unsqueeze(-1) if modulator.dim() == 1 else modulator)).expand_as(signal)
     e *= decay.view(-1, 1, 1) if isinstance(decay, Tensor) else decay
     e += outer(signal, x)
     return settle(w, gate(each, e).view(-1, *w.shape).sum(0), w_min, w_max, x_next, out)
@@ -115,3 +115,5 @@ def _check(
     for name, tensor in (("w", w), ("e", e), ("out", out)):
         if tensor is not None and not tensor.is_contiguous():
             raise ValueError(f"{name} is not contiguous, and written in place; give a tensor of its own")
+    if e.numel() and (w.data_ptr() == e.data_ptr() or (out is not None and out.data_ptr() in (w.data_ptr(), e.data_ptr()))):
+        raise ValueError("w, e and out share memory, and are written in place; give each a tensor of its own")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, default_backend, fused
+from bio_rl.kernels import BACKENDS, fused, suited
 from bio_rl.modulators.dopamine import dopamine_rpe
 
 
@@ -52,13 +52,16 @@ def judge(
 
     next_value: of the state before any reset; cut: terminated or truncated; reset: the decision was the first of its episode.
     backend: torch (the reference), numba, or triton, for which it is the reference; None takes the device's default. Raises
-    ValueError for other shapes or an unknown backend.
+    ValueError for other shapes, flags that are not bool, or an unknown backend.
     """
     given = reward, value, next_value, terminated, cut, reset, valid
-    if any([x.shape != reward.shape for x in given]):
+    if reward.dim() != 1 or any([x.shape != reward.shape for x in given]):
         raise ValueError(f"judge: all arguments are [B], got {[tuple(x.shape) for x in given]}")
+    for name, x in (("terminated", terminated), ("cut", cut), ("reset", reset), ("valid", valid)):
+        if x.dtype is not torch.bool:
+            raise ValueError(f"judge: {name} is of {x.dtype}, expected torch.bool")
     if backend is None:
-        backend = default_backend(reward.device.type)
+        backend = suited(reward) if value.dtype == next_value.dtype == reward.dtype else "torch"
     if backend not in BACKENDS:
         raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
     if backend != "numba":

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, default_backend, fused
-from bio_rl.neurons import Neuron, reset_rows
+from bio_rl.kernels import BACKENDS, fused, suited
+from bio_rl.modes import transformed
+from bio_rl.neurons import Core, Neuron, reset_rows
 from bio_rl.types import State
+
+PER_NEURON = ("v", "i", "a", "refractory")
+"""Fields of a state that the fused loops read, [B, N] each."""
 
 
 def unroll(
@@ -31,30 +35,64 @@ def unroll(
     """Spikes [T·ticks, B, N], or with a `readout` the leaky average of each decision's [T, B, N]; and the state after them.
 
     p: any neuron; state: its own, [B, N] a field; drive [T·ticks / hold, B, N], each row held for `hold` ticks; reset [T, B]
-    bool: that row starts decision t at rest. backend: torch (the reference), numba or triton; None takes the device's default.
-    Raises ValueError for shapes that do not fit, an unknown backend, or one that has no fused loop for this neuron.
+    bool: that row starts decision t at rest. backend: torch (the reference), numba or triton; None takes the device's default,
+    and the reference for what that one does not run: see `kernels.suited` and `obstacle`. Raises ValueError for shapes that do
+    not fit, an unknown backend, or one that has no fused loop for this neuron.
     """
     _check(state, drive, reset, ticks, hold, backend)
+    core = None
     if backend is None:
-        backend = default_backend(drive.device.type) if hasattr(p, "core") else "torch"
-    if backend == "torch":
+        backend = suited(drive) if hasattr(p, "core") else "torch"
+        if backend != "torch":
+            core, why = _core(p, state, drive, dt)
+            backend = "torch" if why else backend
+    elif backend != "torch" and drive.numel():
+        core, why = _core(p, state, drive, dt)
+        if core is None or why:
+            why = f" ({why})" if why else ""
+            raise ValueError(f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}")
+    if core is None or backend == "torch":
         spikes, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
         return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
-    if not hasattr(p, "core"):
-        raise ValueError(f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch")
-    core = p.core(dt)
-    if isinstance(core.decay, Tensor) and len([x for x in state if isinstance(x, Tensor)]) > 1:
-        known = "a decay is learned of a membrane alone in the fused loops, beside other state in torch"
-        raise ValueError(f"{type(p).__name__} with the state {state._fields} and backend {backend!r}: {known}")
     span, keep = (1, 0.0) if readout is None else (ticks, readout)
     out, state = fused(backend).run(core, state, drive, reset, ticks, hold, span, keep, dt)
     return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
+
+
+def _core(p: Any, state: State, drive: Tensor, dt: float) -> tuple[Core | None, str]:
+    """(What the fused loops run, None for a neuron that has no such loop; in words, why they cannot, else nothing)."""
+    if not hasattr(p, "core"):
+        return None, ""
+    try:
+        core = p.core(dt)
+    except ValueError as error:
+        return None, str(error)
+    return core, obstacle(core, state, drive)
+
+
+def obstacle(core: Core, state: State, drive: Tensor) -> str:
+    """Why the fused loops do not run these constants and this state, nothing where they do."""
+    learned = [name for name, x in zip(core._fields, core, strict=True) if isinstance(x, Tensor)]
+    if transformed():
+        return "a function transform, torch.func, is active"
+    if not learned:
+        return ""
+    if learned != ["decay"]:
+        return f"{', '.join(learned)} differ between neurons or learn"
+    if len([x for x in state if isinstance(x, Tensor)]) > 1:
+        return f"a decay is learned of a membrane alone, not beside other state {state._fields}"
+    decay: Any = core.decay
+    if decay.dtype != torch.float32 or decay.device != drive.device or decay.shape not in ((), drive.shape[2:]):
+        return f"a decay is of {decay.dtype} on {decay.device} with shape {tuple(decay.shape)}, not [] or [N] of float32"
+    return ""
 
 
 def trace(
     p: Neuron, state: State, drive: Tensor, reset: Tensor, *, ticks: int, hold: int = 1, dt: float = 1.0
 ) -> tuple[Tensor, Tensor, Any]:
     """The reference, the readable loop over `p.step`: (spikes, membranes after each tick [T·ticks, B, N], final state)."""
+    if not len(drive):  # no time: what is empty stays as empty
+        return drive, drive, state
     spikes, membranes = [], []
     for s in range(drive.shape[0] * hold):
         if s % ticks == 0:
@@ -71,7 +109,7 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
     κ = `keep`: 1 gives the firing rate; below it, late spikes weigh more, so that K ticks can say up to 2^K values, not K+1.
     """
     y = torch.zeros_like(spikes[::ticks])
-    for z in spikes.unflatten(0, (-1, ticks)).unbind(1):
+    for z in spikes.unflatten(0, (len(spikes) // ticks, ticks)).unbind(1):
         y = keep * y + z
     return y * (1.0 / _weight(ticks, keep))
 
@@ -81,13 +119,23 @@ def _weight(ticks: int, keep: float) -> float:
 
 
 def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, backend: str | None) -> None:
+    if drive.dim() != 3 or reset.dim() != 2:
+        shapes = f"drive has shape {tuple(drive.shape)} and reset {tuple(reset.shape)}"
+        raise ValueError(f"{shapes}, expected [T·K / hold, B, N] and [T, B]")
+    if ticks < 1 or hold < 1:
+        raise ValueError(f"ticks is {ticks} and hold is {hold}, expected at least 1")
+    if reset.dtype is not torch.bool or reset.device != drive.device:
+        raise ValueError(f"reset is of {reset.dtype} on {reset.device}, expected torch.bool on the drive's {drive.device}")
     decisions, batch = reset.shape
     if drive.shape[0] * hold != decisions * ticks or drive.shape[1] != batch:
         raise ValueError(
             f"drive has shape {tuple(drive.shape)} held for {hold}, expected [T·K / hold, B, N] with T={decisions}, "
             f"K={ticks}, B={batch}"
         )
-    if state.v.shape != drive.shape[1:]:
-        raise ValueError(f"state.v has shape {tuple(state.v.shape)}, expected [B, N] = {tuple(drive.shape[1:])}")
+    shape, device = drive.shape[1:], drive.device
+    for name, x in zip(state._fields, state, strict=True):
+        if name in PER_NEURON and isinstance(x, Tensor) and (x.shape != shape or x.device != device):
+            place = "" if x.device == device else f"; it is on {x.device}, the drive on {device}"
+            raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(shape)}{place}")
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")

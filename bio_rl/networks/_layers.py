@@ -11,6 +11,7 @@ from bio_rl import discovery, neurons
 from bio_rl.connections import recurrent
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
 from bio_rl.neurons import reset_rows
+from bio_rl.state import Tree, tree_map
 from bio_rl.types import Probe, State
 
 if TYPE_CHECKING:
@@ -32,12 +33,30 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
         name, _, number = text.partition("=")
         if name not in fields:
             raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
-        try:
-            values[name] = float(number)
-        except ValueError:
-            raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {name}=2.5") from None
+        values[name] = _constant(config.neuron, kind, name, text, number)
     p = kind(**values)
     return p.learning(tau_mem, n) if hasattr(p, "learning") else p
+
+
+def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> float:
+    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or that a network sets."""
+    default = kind._field_defaults[name]
+    if isinstance(default, str):
+        raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
+    if hasattr(kind, "learning") and name == "w":
+        raise ValueError(f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead")
+    try:
+        return int(number) if isinstance(default, int) else float(number)
+    except ValueError:
+        example = f"{name}=2, a whole number" if isinstance(default, int) else f"{name}=2.5"
+        raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {example}") from None
+
+
+def like_weights(state: Tree, weight: Tensor) -> Tree:
+    """A state whose floats have the precision of the weights, as in a network in double precision."""
+    if weight.dtype is torch.float32:
+        return state
+    return tree_map(lambda x: x.to(weight.dtype) if x.is_floating_point() else x, state)
 
 
 class Layer(nn.Module):
@@ -61,7 +80,7 @@ class Layer(nn.Module):
 
     def rest(self, key: Tensor) -> State:
         """The neurons at rest, one row for each key [B]."""
-        state = self.p.init(len(key), self.n, key.device)
+        state = like_weights(self.p.init(len(key), self.n, key.device), self.connection.bias)
         return state._replace(key=key) if self.noisy else state
 
     def drive(self, spikes: Tensor) -> Tensor:
@@ -97,7 +116,7 @@ class RecurrentLayer(Layer):
         self.recurrent = recurrent
 
     def rest(self, key: Tensor) -> RecurrentState:
-        return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))
+        return RecurrentState(super().rest(key), self.recurrent.weight.new_zeros(len(key), self.n))
 
     def run(
         self,
@@ -120,7 +139,7 @@ class RecurrentLayer(Layer):
             z, neurons = p.step(neurons, torch.addmm(drive[s // hold], z, weight.t()))
             spikes.append(z)
             membranes.append(neurons.v)
-        train = torch.stack(spikes)
+        train = torch.stack(spikes) if spikes else drive  # no time: what is empty stays as empty
         if probe is not None:
             before = torch.cat([state.spikes.unsqueeze(0), train[:-1]])
             probe.synapses("recurrent", weight, before)

@@ -15,6 +15,7 @@ import tyro
 from torch import Tensor, nn
 
 from bio_rl import discovery, random
+from bio_rl.checks import check_settings, owner
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
@@ -65,14 +66,14 @@ class Spikes:
     """Let the neurons of an output's population drive each other and themselves (Chen et al. 2024, ILC-SAN)."""
 
     def __post_init__(self) -> None:
-        self._refuse(self.ticks < 1, "ticks", "at least one")
-        self._refuse(self.gain <= 0, "gain", "a positive number")
-        for name in ("tau_mem", "slope"):
-            self._refuse(min(getattr(self, name), default=0.0) <= 0, name, "positive numbers")
-        self._refuse(len(self.slope) > 2, "slope", "one number, or two: from, to")
-        self._refuse(self.tau_out < 0, "tau_out", "0 or more ms")
-        self._refuse(not 0 <= self.target_rate <= 1, "target_rate", "a number from 0 to 1")
-        self._refuse(self.out_population < 0, "out_population", "0 or more neurons")
+        check_settings(
+            self,
+            positive=("ticks", "gain", "tau_mem", "slope"),
+            non_negative=("tau_out", "out_population"),
+            unit=("target_rate",),
+        )
+        self._refuse(not self.tau_mem, "tau_mem", "positive numbers")
+        self._refuse(len(self.slope) not in (1, 2), "slope", "one number, or two: from, to")
         self._refuse(self.lateral and not self.out_population, "lateral", "False without an out_population, such as 10")
         if self.surrogate not in SURROGATES:
             raise ValueError(f"surrogate is {self.surrogate!r}; {discovery.suggestion(self.surrogate, SURROGATES)}")
@@ -80,8 +81,7 @@ class Spikes:
 
     def _refuse(self, wrong: bool, name: str, expected: str) -> None:
         if wrong:
-            owner = type(self).__module__.rpartition(".")[2]
-            raise ValueError(f"{owner}.{name} is {getattr(self, name)}, expected {expected}")
+            raise ValueError(f"{owner(self)}.{name} is {getattr(self, name)}, expected {expected}")
 
 
 class SpikingState(NamedTuple):
@@ -175,7 +175,7 @@ class SpikingNetwork(nn.Module):
         if not self.config.memory and spikes.dim() == 4:
             spikes = spikes.transpose(0, 1)
         hold = k if spikes.dim() == 3 else 1
-        spikes = spikes.reshape(-1, reset.shape[1], spikes.shape[-1])
+        spikes = spikes.reshape(reset.shape[0] * (k if hold == 1 else 1), reset.shape[1], spikes.shape[-1])
         if probe is not None:
             probe.record("input", spikes)
         after = []
@@ -195,7 +195,8 @@ class SpikingNetwork(nn.Module):
         if probe is not None:
             one_each = self.config.out_population > 0  # a neuron has one synapse, not one for every output
             probe.synapses("readout", self.readout.weight.view(1, -1) if one_each else self.readout.weight, rates)
-        out = self.readout(rates).view(t, b, -1)
+        out = self.readout(rates)
+        out = out.view(t, b, out.shape[-1])
         return out, SpikingState(tuple(after) if self.config.memory else (), key, code) if state else ()
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
@@ -221,4 +222,4 @@ def _decision_keys(key: Tensor, decisions: int) -> tuple[Tensor, tuple[Tensor]]:
     for _ in range(decisions):
         keys.append(key)
         key = random.advance(key)
-    return torch.stack(keys), (key,)
+    return torch.stack(keys) if keys else key.new_empty(0, len(key)), (key,)

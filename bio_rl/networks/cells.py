@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.kernels.cells import power, respond
 from bio_rl.kernels.unroll import trace
@@ -48,16 +49,13 @@ class Config:
     """Decisions for which activity lingers in the synapses, as a trace that fades to 1/e in that time: a memory; 0 for none."""
 
     def __post_init__(self) -> None:
-        if min(self.cells, default=1) < 1:
-            raise ValueError(f"cells.cells is {self.cells}, expected positive numbers, or none")
-        if min(self.reach, default=0) <= 0:
+        check_settings(
+            self,
+            positive=("cells", "reach", "width", "gain", "ticks", "tau_mem", "columns"),
+            non_negative=("order", "linger"),
+        )
+        if not self.reach:
             raise ValueError(f"cells.reach is {self.reach}, expected positive numbers")
-        for name in ("width", "gain", "ticks", "tau_mem", "columns"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"cells.{name} is {getattr(self, name)}, expected a positive number")
-        for name in ("order", "linger"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"cells.{name} is {getattr(self, name)}, expected 0 or more")
 
 
 class Network(nn.Module):
@@ -98,6 +96,8 @@ class Network(nn.Module):
         for t in range(len(xs.reset)):
             y, state = self(index(xs, t), state)
             out.append(y)
+        if not out:  # no steps
+            return self.readout(xs.obs.new_zeros(0, xs.obs.shape[1], self.code.n)), state
         return torch.stack(out), state
 
     def rates(self, obs: Tensor, probe: Probe | None) -> tuple[Tensor, Tensor]:

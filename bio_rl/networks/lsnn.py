@@ -17,7 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl.checks import check_settings
 from bio_rl.kernels.lsnn import decision
+from bio_rl.modes import transformed
+from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
@@ -52,12 +55,11 @@ class Config:
     """Length of a neuron's recurrent weights at first."""
 
     def __post_init__(self) -> None:
-        for name in ("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("ticks", "dt", "tau_mem", "tau_adapt", "v_threshold"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"lsnn.{name} is {getattr(self, name)}, expected a positive number")
+        check_settings(
+            self,
+            positive=("ticks", "dt", "tau_mem", "tau_adapt", "v_threshold"),
+            non_negative=("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"),
+        )
         if self.lif + self.alif < 1 + self.recurrent:
             raise ValueError(f"lsnn.lif is {self.lif} and lsnn.alif {self.alif}: that is no network")
 
@@ -101,19 +103,23 @@ class Network(nn.Module):
         nn.init.zeros_(self.readout.bias)
         self.jump = 1.0 / (1.0 - math.exp(-config.dt / config.tau_mem))
         """Drive that moves the membrane by one in one tick."""
+        self._alike = ALIF(
+            tau_mem=config.tau_mem,
+            tau_adapt=config.tau_adapt,
+            v_threshold=config.v_threshold,
+            tau_refractory=config.refractory,
+            surrogate="damped_triangle",
+            slope=1.0 / config.v_threshold,
+        )
+        """The constants that all neurons have in common."""
 
     @property
     def neuron(self) -> ALIF:
         """The constants of all N neurons."""
-        c = self.config
-        slope = 1.0 / c.v_threshold
-        return ALIF(
-            tau_mem=c.tau_mem, tau_adapt=c.tau_adapt, beta=self.beta, v_threshold=c.v_threshold,
-            tau_refractory=c.refractory, surrogate="damped_triangle", slope=slope,
-        )  # fmt: skip
+        return self._alike._replace(beta=self.beta)
 
     def initial_state(self, batch: int) -> LSNNState:
-        neurons = self.neuron.init(batch, self.n, self.weight.device)
+        neurons = like_weights(self.neuron.init(batch, self.n, self.weight.device), self.weight)
         return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
 
     def forward(self, x: Percept, state: LSNNState, probe: Probe | None = None) -> tuple[Tensor, LSNNState]:
@@ -127,13 +133,15 @@ class Network(nn.Module):
         for obs, reset in zip(xs.obs, xs.reset, strict=True):
             state, _ = self.run(obs, reset, state)
             counts.append(state.x)
-        return self.readout(torch.stack(counts)), state
+        x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
+        return self.readout(x), state
 
     def run(self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None) -> tuple[LSNNState, Trail]:
         """The state after one decision about obs [B, n_in], and what its synapses met."""
         check_batch(state, len(reset), "lsnn")
         c, p = self.config, self.neuron
-        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if bool(reset.any()) else state
+        anew = transformed() or bool(reset.any())  # a function transform cannot be asked
+        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if anew else state
         weight, keep = self.weight * self.mask, math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0
         outside, inside = weight[:, : self.n_in], weight[:, self.n_in :] if c.recurrent else None
         current, time = obs @ outside.T, {"ticks": c.ticks, "dt": c.dt}

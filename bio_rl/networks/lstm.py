@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from bio_rl.checks import check_settings
+from bio_rl.modes import transformed
 from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
 from bio_rl.types import Percept, Probe
@@ -29,8 +32,7 @@ class Config:
     as many as the task asks to bridge. 0 for a forget bias of 1 in all cells, that is less than 4 steps."""
 
     def __post_init__(self) -> None:
-        if self.hidden < 1:
-            raise ValueError(f"lstm.hidden is {self.hidden}, expected a positive number of cells")
+        check_settings(self, positive=("hidden",))
         if self.span != 0 and self.span < 2:
             raise ValueError(f"lstm.span is {self.span}, expected 0 or at least 2 steps")
 
@@ -78,12 +80,21 @@ class Network(nn.Module):
 
     def unroll(self, xs: Percept, state: LSTMState) -> tuple[Tensor, LSTMState]:
         check_batch(state, xs.reset.shape[1], "lstm")
-        outputs = []
-        for features, reset in zip(self.encode(xs.obs), xs.reset, strict=True):
+        seen, outputs = self.encode(xs.obs), []
+        for features, reset in zip(seen, xs.reset, strict=True):
             state = self._step(features, reset, state)
             outputs.append(state.h)
-        return self.readout(torch.stack(outputs)), state
+        return self.readout(torch.stack(outputs) if outputs else seen), state  # no steps: as empty as the units before it
 
     def _step(self, features: Tensor, reset: Tensor, state: LSTMState) -> LSTMState:
         fresh = LSTMState(*(torch.zeros_like(x) for x in state))
-        return LSTMState(*self.cell(features, where_reset(reset, fresh, state)))
+        before = where_reset(reset, fresh, state)
+        return self._transformed(features, before) if transformed() else LSTMState(*self.cell(features, before))
+
+    def _transformed(self, x: Tensor, before: LSTMState) -> LSTMState:
+        """The equations of the cell, for function transforms: torch cannot vmap its own."""
+        cell = self.cell
+        gates = linear(x, cell.weight_ih, cell.bias_ih) + linear(before.h, cell.weight_hh, cell.bias_hh)
+        i, f, g, o = gates.chunk(4, -1)
+        c = f.sigmoid() * before.c + i.sigmoid() * g.tanh()
+        return LSTMState(o.sigmoid() * c.tanh(), c)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from bio_rl import discovery
+from bio_rl.checks import check_settings
 from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.rate import poisson
 from bio_rl.connections import dense
-from bio_rl.networks._layers import Layer
+from bio_rl.networks._layers import Layer, like_weights
 from bio_rl.networks._spikes import Spikes, SpikingNetwork
 from bio_rl.types import Percept
 
@@ -44,11 +45,11 @@ class Config(Spikes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_settings(self, positive=("reach", "population"), non_negative=("events",))
         self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 64 64")
         depth = len(self.hidden) + (self.out_population > 0)
         self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
-        self._refuse(self.reach <= 0, "reach", "a positive number")
-        impossible = self.events < 0 or (self.events > 0 and self.code != "current")
+        impossible = self.events > 0 and self.code != "current"
         self._refuse(impossible, "events", "0, or a positive threshold with the code current")
         if self.code not in CODES:
             raise ValueError(f"code is {self.code!r}; {discovery.suggestion(self.code, CODES)}")
@@ -77,9 +78,12 @@ class Network(SpikingNetwork):
         self.population = Population(config.population, config.reach)
 
     def rest_of_code(self, batch: int) -> tuple[delta.DeltaState, ...]:
-        return (delta.init(batch, self.n_in, self.readout.weight.device),) if self.config.events else ()
+        weight = self.readout.weight
+        return (like_weights(delta.init(batch, self.n_in, weight.device), weight),) if self.config.events else ()
 
     def changes(self, xs: Percept, code: delta.DeltaState) -> tuple[Tensor, delta.DeltaState]:
+        if not len(xs.obs):  # no steps
+            return xs.obs.new_zeros(0, xs.obs.shape[1], 2 * self.n_in), code
         moved, never = [], torch.zeros_like(xs.reset[0])
         for x, reset in zip(xs.obs, xs.reset, strict=True):
             code = delta.DeltaState(torch.where(reset[:, None], x, code.sent))  # an episode begins without events

@@ -9,13 +9,12 @@ is integrated exactly over a tick, the exponential and w as they are at its star
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import capped
+from bio_rl.neurons import capped, checked, exp, resting
 from bio_rl.surrogates import spike
 
 
@@ -26,6 +25,7 @@ class AdExState(NamedTuple):
     """[B, N] pA, adaptation current."""
 
 
+@checked(above="v_reset", capacitance="positive", g_leak="positive", delta_t="positive", tau_w="positive", slope="positive")
 class AdEx(NamedTuple):
     """Constants."""
 
@@ -60,16 +60,16 @@ class AdEx(NamedTuple):
     """mV, from rest to the threshold: what is one unit elsewhere."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> AdExState:
-        v = torch.full((batch, n), self.v_leak, device=device)
+        v = resting(self.v_leak, batch, n, device)
         return AdExState(v, torch.zeros_like(v))
 
     def step(self, s: AdExState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, AdExState]:
         """The reset of v is detached from the gradient."""
-        decay = math.exp(-dt * self.g_leak / self.capacitance)
+        decay = exp(-dt * self.g_leak / self.capacitance)
         onset = self.delta_t * ((s.v - self.v_t) / self.delta_t).clamp(max=10.0).exp()  # 10: beyond it, v spikes within a tick
         target = self.v_leak + onset + (drive - s.w) / self.g_leak
         v = capped(target + decay * (s.v - target), self.v_threshold + 1.0)  # a spike has no height
-        w = s.w + (1.0 - math.exp(-dt / self.tau_w)) * (self.a * (s.v - self.v_leak) - s.w)
+        w = s.w + (1.0 - exp(-dt / self.tau_w)) * (self.a * (s.v - self.v_leak) - s.w)
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         fired = z.detach()
         return z, AdExState(torch.where(fired.bool(), self.v_reset, v), w + fired * self.b)

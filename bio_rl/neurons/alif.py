@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike
+from bio_rl.neurons import Core, after_spike, checked, exp, resting, some
 from bio_rl.surrogates import SURROGATES, spike
 
 
@@ -29,6 +29,7 @@ class ALIFState(NamedTuple):
     """[B, N] ms for which the neuron cannot spike yet; empty without a refractory period."""
 
 
+@checked(tau_mem="positive", tau_adapt="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive")
 class ALIF(NamedTuple):
     """Constants."""
 
@@ -49,8 +50,8 @@ class ALIF(NamedTuple):
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
-        v = torch.full((batch, n), self.v_leak, device=device)
-        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if self.tau_refractory > 0 else ())
+        v = resting(self.v_leak, batch, n, device)
+        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if some(self.tau_refractory) else ())
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
         z, s, _ = self.observed(s, drive, dt)
@@ -58,16 +59,16 @@ class ALIF(NamedTuple):
 
     def observed(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState, Tensor]:
         """(spikes, state, x [B, N]): x is by how much the membrane exceeded the threshold A; -∞ where it could not spike."""
-        decay = math.exp(-dt / self.tau_mem)
+        decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         x, refractory = v - self.v_threshold - self.beta * s.a, ()
-        if self.tau_refractory > 0:
+        if some(self.tau_refractory):
             x = torch.where(s.refractory > 0.5 * dt, -math.inf, x)
         z = spike(x, self.surrogate, self.slope)
-        if self.tau_refractory > 0:
+        if some(self.tau_refractory):
             refractory = torch.where(z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0))
         v = after_spike(v, z, self.v_threshold, self.v_reset)
-        return z, ALIFState(v, math.exp(-dt / self.tau_adapt) * s.a + z, refractory), x
+        return z, ALIFState(v, exp(-dt / self.tau_adapt) * s.a + z, refractory), x
 
     def psi(self, x: Tensor) -> Tensor:
         """The pseudo-derivative dz/dv [B, N] at x."""
@@ -75,13 +76,13 @@ class ALIF(NamedTuple):
 
     def core(self, dt: float) -> Core:
         """Raises ValueError with a refractory period: the fused loops would hold the membrane."""
-        if self.tau_refractory > 0:
+        if some(self.tau_refractory):
             raise ValueError(f"alif.tau_refractory is {self.tau_refractory}, but the fused loops hold refractory membranes")
-        decay = math.exp(-dt / self.tau_mem)
+        decay = exp(-dt / self.tau_mem)
         return Core(
             decay=decay,
             gain=1.0 - decay,
-            decay_adaptation=math.exp(-dt / self.tau_adapt),
+            decay_adaptation=exp(-dt / self.tau_adapt),
             adaptation=self.beta,
             v_threshold=self.v_threshold,
             v_leak=self.v_leak,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike
+from bio_rl.neurons import Core, after_spike, checked, exp, resting
 from bio_rl.surrogates import spike
 
 
@@ -26,6 +26,7 @@ class CubaLIFState(NamedTuple):
     """[B, N] synaptic current."""
 
 
+@checked(tau_mem="positive", tau_syn="positive", v_threshold="positive", slope="positive")
 class CubaLIF(NamedTuple):
     """Constants; names as in NIR."""
 
@@ -42,22 +43,22 @@ class CubaLIF(NamedTuple):
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> CubaLIFState:
-        v = torch.full((batch, n), self.v_leak, device=device)
+        v = resting(self.v_leak, batch, n, device)
         return CubaLIFState(v, torch.zeros_like(v))
 
     def step(self, s: CubaLIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, CubaLIFState]:
         """The reset is detached from the gradient."""
-        i = math.exp(-dt / self.tau_syn) * s.i + drive
-        v = self.v_leak + math.exp(-dt / self.tau_mem) * (s.v - self.v_leak) + dt * i
+        i = exp(-dt / self.tau_syn) * s.i + drive
+        v = self.v_leak + exp(-dt / self.tau_mem) * (s.v - self.v_leak) + dt * i
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         v = after_spike(v, z, self.v_threshold, self.v_reset)
         return z, CubaLIFState(v, i)
 
     def core(self, dt: float) -> Core:
         return Core(
-            decay=math.exp(-dt / self.tau_mem),
+            decay=exp(-dt / self.tau_mem),
             gain=dt,
-            decay_synapse=math.exp(-dt / self.tau_syn),
+            decay_synapse=exp(-dt / self.tau_syn),
             v_threshold=self.v_threshold,
             v_leak=self.v_leak,
             v_reset=self.v_reset,

@@ -9,14 +9,13 @@ that of the spike probability.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bio_rl import random
-from bio_rl.neurons import after_spike
+from bio_rl.neurons import after_spike, checked, exp, resting
 
 
 class EscapeState(NamedTuple):
@@ -26,6 +25,7 @@ class EscapeState(NamedTuple):
     """[B] noise key of the next tick; a reset does not touch it."""
 
 
+@checked(tau_mem="positive", v_threshold="positive", rate_threshold="positive", delta="positive")
 class EscapeNoise(NamedTuple):
     """Constants."""
 
@@ -43,7 +43,7 @@ class EscapeNoise(NamedTuple):
     """Of the noise keys; a layer of its own takes a seed of its own."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> EscapeState:
-        return EscapeState(torch.full((batch, n), self.v_leak, device=device), random.keys(self.seed, batch, device))
+        return EscapeState(resting(self.v_leak, batch, n, device), random.keys(self.seed, batch, device))
 
     def probability(self, v: Tensor, dt: float = 1.0) -> Tensor:
         """Of a spike within dt at the potential v; an expm1 keeps it exact where it is small."""
@@ -52,7 +52,7 @@ class EscapeNoise(NamedTuple):
 
     def step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, EscapeState]:
         """The reset is detached from the gradient."""
-        decay = math.exp(-dt / self.tau_mem)
+        decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         p = self.probability(v, dt)
         drawn = (random.uniform(s.key, v.shape[-1]) < p).to(v.dtype)

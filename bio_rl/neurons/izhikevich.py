@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import capped
+from bio_rl.neurons import capped, checked, resting
 from bio_rl.surrogates import spike
 
 
@@ -25,6 +25,7 @@ class IzhikevichState(NamedTuple):
     """[B, N] mV/ms, recovery."""
 
 
+@checked(above="c", slope="positive")
 class Izhikevich(NamedTuple):
     """Constants; by default a regular spiking neuron. See `PRESETS`."""
 
@@ -48,15 +49,18 @@ class Izhikevich(NamedTuple):
     SPAN = 100.0
     """mV, from rest to the threshold: what is one unit elsewhere."""
 
-    def rest(self) -> tuple[float, float]:
+    def rest(self) -> tuple[float | Tensor, float | Tensor]:
         """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c) where there is none."""
         root = (5.0 - self.b) ** 2 - 4 * 0.04 * 140.0
+        if isinstance(root, Tensor):
+            v = torch.where(root >= 0, (self.b - 5.0 - root.clamp(min=0.0).sqrt()) / 0.08, self.c)
+            return v, self.b * v
         v = (-(5.0 - self.b) - math.sqrt(root)) / 0.08 if root >= 0 else self.c
         return v, self.b * v
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> IzhikevichState:
         v, u = self.rest()
-        return IzhikevichState(torch.full((batch, n), v, device=device), torch.full((batch, n), u, device=device))
+        return IzhikevichState(resting(v, batch, n, device), resting(u, batch, n, device))
 
     def step(self, s: IzhikevichState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, IzhikevichState]:
         """The reset of v is detached from the gradient."""

@@ -7,11 +7,12 @@ Bellec et al. 2020, methods, "output": τ_out 20 ms, 2 ms on Atari. The output o
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from bio_rl.neurons import checked, exp
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -19,6 +20,7 @@ class LeakyIntegratorState(NamedTuple):
     """[B, N] membrane potential."""
 
 
+@checked(tau_out="positive")
 class LeakyIntegrator(NamedTuple):
     """Constants."""
 
@@ -30,7 +32,7 @@ class LeakyIntegrator(NamedTuple):
 
     def step(self, s: LeakyIntegratorState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LeakyIntegratorState]:
         """(membrane [B, N], state): no spikes."""
-        keep = math.exp(-dt / self.tau_out)
+        keep = exp(-dt / self.tau_out)
         v = keep * s.v + (1.0 - keep) * drive
         return v, LeakyIntegratorState(v)
 

@@ -7,13 +7,12 @@ The decay is exact for a drive that is constant over one tick. Gerstner et al., 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike
+from bio_rl.neurons import Core, after_spike, checked, exp, resting, some
 from bio_rl.surrogates import spike
 
 
@@ -24,6 +23,7 @@ class LIFState(NamedTuple):
     """[B, N] ms for which the neuron is still held; empty without a refractory period."""
 
 
+@checked(tau_mem="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive")
 class LIF(NamedTuple):
     """Constants; names as in NIR."""
 
@@ -41,14 +41,14 @@ class LIF(NamedTuple):
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
-        v = torch.full((batch, n), self.v_leak, device=device)
-        return LIFState(v, torch.zeros_like(v) if self.tau_refractory > 0 else ())
+        v = resting(self.v_leak, batch, n, device)
+        return LIFState(v, torch.zeros_like(v) if some(self.tau_refractory) else ())
 
     def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
         """The reset is detached from the gradient (Zenke & Vogels 2021)."""
-        decay = math.exp(-dt / self.tau_mem)
+        decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
-        if self.tau_refractory > 0:
+        if some(self.tau_refractory):
             held = s.refractory > 0.5 * dt
             v = torch.where(held, s.v, v)
             z = torch.where(held, 0.0, spike(v - self.v_threshold, self.surrogate, self.slope))
@@ -59,7 +59,7 @@ class LIF(NamedTuple):
         return z, LIFState(v, refractory)
 
     def core(self, dt: float) -> Core:
-        decay = math.exp(-dt / self.tau_mem)
+        decay = exp(-dt / self.tau_mem)
         return Core(
             decay=decay,
             gain=1.0 - decay,

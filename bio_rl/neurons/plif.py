@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from bio_rl.neurons import Core, after_spike
+from bio_rl.neurons import Core, after_spike, checked, resting
 from bio_rl.neurons.lif import LIFState
 from bio_rl.surrogates import spike
 
@@ -23,6 +23,7 @@ TAU_MIN = 0.2
 """ms: a membrane that keeps less than 1 % per tick of 1 ms has no memory left to learn."""
 
 
+@checked(v_threshold="positive", slope="positive")
 class PLIF(NamedTuple):
     """Constants, one of which is a parameter."""
 
@@ -37,7 +38,7 @@ class PLIF(NamedTuple):
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
-        return LIFState(torch.full((batch, n), self.v_leak, device=device))
+        return LIFState(resting(self.v_leak, batch, n, device))
 
     def tau_mem(self) -> Tensor:
         """ms, [] or [N]."""
@@ -45,7 +46,7 @@ class PLIF(NamedTuple):
 
     def learning(self, tau_mem: float, n: int) -> PLIF:
         """The same with a fresh parameter per neuron, [n], that starts at `tau_mem` ms."""
-        if tau_mem <= TAU_MIN:
+        if not tau_mem > TAU_MIN:
             raise ValueError(f"tau_mem is {tau_mem} ms, expected more than {TAU_MIN}")
         return self._replace(w=torch.full((n,), math.log(math.expm1(tau_mem - TAU_MIN))))
 

@@ -1,0 +1,63 @@
+"""Range checks of settings: one sentence says which setting, the value met, and the values accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+EXPECTED = {
+    "positive": ("a positive number", "positive numbers"),
+    "non-negative": ("0 or more", "numbers of 0 or more"),
+    "unit": ("a number from 0 to 1", "numbers from 0 to 1"),
+    "finite": ("a finite number", "finite numbers"),
+}
+"""What each range is called, of one number and of several. NaN and infinity are in none of them."""
+
+
+def check(owner: str, name: str, value: Any, kind: str) -> None:
+    """Raise ValueError unless `value`, or each of a tuple of values, is within the range `kind` of `EXPECTED`."""
+    several = isinstance(value, tuple | list)
+    if not all(within(x, kind) for x in (value if several else (value,))):
+        raise ValueError(f"{owner}.{name} is {_shown(value)}, expected {EXPECTED[kind][several]}")
+
+
+def within(x: Any, kind: str) -> bool:
+    """Whether x is a number of that range."""
+    if not isinstance(x, Real) or not -math.inf < x < math.inf:
+        return False
+    return kind == "finite" or (x > 0 if kind == "positive" else 0 <= x <= (1 if kind == "unit" else x))
+
+
+def check_settings(
+    config: Any,
+    *,
+    positive: Iterable[str] = (),
+    non_negative: Iterable[str] = (),
+    unit: Iterable[str] = (),
+) -> None:
+    """Raise ValueError unless the named fields of a dataclass are within their ranges and its other floats are finite.
+
+    A setting that may be None is not looked at where it is. The message names the module of the class, which is also
+    what its flags begin with.
+    """
+    types = {field.name: str(field.type) for field in dataclasses.fields(config)}
+    kinds = {name: "finite" for name, kind in types.items() if "float" in kind}
+    kinds |= dict.fromkeys(positive, "positive")
+    kinds |= dict.fromkeys(non_negative, "non-negative")
+    kinds |= dict.fromkeys(unit, "unit")
+    for name, kind in kinds.items():
+        value = getattr(config, name)
+        if value is not None or "None" not in types[name]:
+            check(owner(config), name, value, kind)
+
+
+def owner(config: Any) -> str:
+    """The name of the file that a configuration's class is in, with which its flags begin."""
+    return type(config).__module__.rpartition(".")[2]
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
