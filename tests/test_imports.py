@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "discovery",
         "memory",
         "random",
+        "reel",
         "rendering",
         "runfolder",
         "statistics",
