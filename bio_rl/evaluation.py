@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bio_rl.metrics import to_floats
+from bio_rl.reel import Reel
 from bio_rl.runner import begin, collect, decide
 from bio_rl.state import index
 from bio_rl.types import Agent, Probe, Steps, Transition
@@ -17,6 +18,8 @@ from bio_rl.vector import Vector
 
 MAX_STEPS = 30_000
 """A guard: an environment without a time limit must not evaluate for ever. The longest episodes of Atari have 27,000."""
+FILMED = 10_000
+"""Decisions that a film shows at most: five and a half minutes at 30 a second."""
 PATIENCE = 1000
 """Decisions in which the end of an episode is waited for, where one is to be recorded."""
 AFTER = 0.25
@@ -102,17 +105,39 @@ def evaluate_in_rounds(agent: Agent, env: Vector, episodes: int, seed: int) -> E
     return Evaluation.of(returns[:episodes], lengths[:episodes], cut)
 
 
-def frames(agent: Agent, env: Vector, seed: int) -> tuple[list[np.ndarray], float]:
-    """The pictures [H, W, 3] of one greedy episode in the first environment of `env`, and its return."""
-    life, pictures, total = begin(agent, env, seed), [], 0.0
-    for _ in range(MAX_STEPS):
+class Played(NamedTuple):
+    """How a filmed episode went."""
+
+    total: float
+    """Return of the decisions that were filmed."""
+    decisions: int
+    ended: bool
+    """Whether the episode ended; else it was cut after `FILMED` decisions."""
+
+
+def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], object]) -> Played:
+    """How one greedy episode went in the first environment of `env`, each of whose pictures [H, W, 3] was given to `show`.
+
+    No picture is kept here. An episode without end is cut after `FILMED` decisions.
+    """
+    life, total = begin(agent, env, seed), 0.0
+    for t in range(FILMED):
         picture: Any = env.env.render()
-        pictures.append(np.asarray(picture[0]))
+        show(np.asarray(picture[0]))
         transition, life = decide(agent, env, life, explore=False)
         total += float(transition.reward[0])
         if bool(transition.terminated[0] | transition.truncated[0]):
-            break
-    return pictures, total
+            return Played(total, t + 1, True)
+    return Played(total, FILMED, False)
+
+
+def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
+    """The pictures [H, W, 3] of one greedy episode in the first environment of `env`, and its return.
+
+    The pictures lie on disk, packed: memory does not grow with them. See `filmed` for one picture at a time.
+    """
+    pictures = Reel()
+    return pictures, filmed(agent, env, seed, pictures.append).total
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class TrialVectorEnv(NativeVectorEnv):
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
     memory_fields: ClassVar[tuple[str, ...]] = ()
+    carried = (*NativeVectorEnv.carried, "_past")
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class TrialVectorEnv(NativeVectorEnv):
     def _observe(self, rows: Rows) -> np.ndarray:
         obs = self._sense()
         if self.render_mode is not None and isinstance(rows, slice):
-            self._past = [*self._past[-SHOWN + 1 :], obs.reshape(self.num_envs, -1)]
+            self._past = [*self._past[-SHOWN + 1 :], obs.reshape(self.num_envs, -1).copy()]
         return obs[rows] if not isinstance(rows, slice) else obs
 
     def _world_state(self) -> dict[str, np.ndarray]:

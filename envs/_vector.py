@@ -4,8 +4,9 @@ A world, or a family of worlds, derives from `NativeVectorEnv` and gives its hoo
 Gymnasium environment. Results are bit-identical with Gymnasium's SyncVectorEnv over the single environments.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -29,6 +30,20 @@ class NativeVectorEnv(VectorEnv):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    carried: ClassVar[tuple[str, ...]] = (
+        "spec",
+        "single_observation_space",
+        "single_action_space",
+        "observation_space",
+        "action_space",
+    )
+    """Attributes that a copy takes over beside `state_dict`: those that no step depends on, and what pictures show."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """A new environment that remembers what it was made with, so that it can be copied (see `__reduce__`)."""
+        env = super().__new__(cls)
+        env._made_with = args, kwargs
+        return env
 
     def __init__(
         self,
@@ -176,6 +191,23 @@ class NativeVectorEnv(VectorEnv):
         self._obs, self._elapsed, self._done = (np.array(state[name]) for name in ("obs", "elapsed", "done"))
         self._rngs = rngs_from_arrays(np.asarray(state["rng"], np.uint64))
 
+    # copies
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How copy.deepcopy and pickle copy a world: made anew with the same arguments, then brought to the same state.
+
+        Simulations, threads and renderers cannot be copied, so attributes that were changed from outside are not either,
+        but for `carried`.
+        """
+        args, kwargs = self._made_with
+        carried = {name: vars(self)[name] for name in self.carried if name in vars(self)}
+        return _made, (type(self), args, kwargs), (carried, self.state_dict())
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
+        carried, now = state
+        vars(self).update(carried)
+        self.load_state_dict(now)
+
     # internals
 
     def _set_spaces(self, observation: gym.Space, action: gym.Space) -> None:
@@ -188,11 +220,9 @@ class NativeVectorEnv(VectorEnv):
         actions = np.ascontiguousarray(actions)  # sums over a row then run in the order of a single environment's
         if actions.shape != self.action_space.shape:
             raise ValueError(f"actions have shape {actions.shape}, expected [num_envs, *action] = {self.action_space.shape}")
+        check_actions(actions, self.single_action_space)
         if isinstance(self.single_action_space, gym.spaces.Discrete):
-            known = (actions >= 0) & (actions < self.single_action_space.n)
-            if not known.all():
-                rows, n = np.flatnonzero(~known).tolist(), self.single_action_space.n
-                raise ValueError(f"actions are {actions[~known].tolist()} in rows {rows}, expected integers from 0 to {n - 1}")
+            actions = actions.astype(np.int64, copy=False)  # worlds compute with them: 0 - 1 of unsigned ones is no -1
         if self._elapsed.min() < 0:
             raise gym.error.ResetNeeded("step() was called before reset()")
         if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
@@ -264,6 +294,67 @@ class SingleEnv(gym.Env):
 
     def close(self) -> None:
         self.batch.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: all but the generator, where it is the batch's own, which the batch's copy brings."""
+        state = vars(self).copy()
+        if self.batch._rngs[0] is self._np_random:
+            state.pop("_np_random", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if "_np_random" not in state:
+            self._np_random = self.batch._rngs[0]
+
+
+def check_actions(actions: np.ndarray, space: gym.Space) -> None:
+    """Raise ValueError where actions [N, *action] hold what is none: fractions of a choice, NaN, infinity, other types.
+
+    space: that of one environment. Numbers beyond the bounds of a Box are the world's to clip, as Gymnasium's do.
+    """
+    kind = actions.dtype.kind
+    if isinstance(space, gym.spaces.Discrete):
+        _check_choices(actions, int(space.n))
+    elif kind == "f":
+        if not math.isfinite(np.vdot(actions, actions)):  # one pass; it overflows for finite numbers too, which then pass
+            _check_finite(actions)
+    elif kind not in "iub":
+        raise ValueError(f"actions have dtype {actions.dtype}, expected numbers, {space.dtype} as the action space has it")
+
+
+def _check_choices(actions: np.ndarray, n: int) -> None:
+    if actions.dtype.kind not in "iu":
+        raise ValueError(
+            f"actions are {_shown(actions)} of dtype {actions.dtype}, expected integers from 0 to {n - 1}: "
+            "round, or take the argmax, before the step"
+        )
+    known = (actions >= 0) & (actions < n)
+    if not known.all():
+        rows = np.flatnonzero(~known).tolist()
+        raise ValueError(f"actions are {actions[~known].tolist()} in rows {rows}, expected integers from 0 to {n - 1}")
+
+
+def _check_finite(actions: np.ndarray) -> None:
+    bad = ~np.isfinite(actions).reshape(len(actions), -1).all(1)
+    if bad.any():
+        row = int(bad.argmax())
+        what = "NaN" if np.isnan(actions[row]).any() else "infinite"
+        raise ValueError(
+            f"action of environment {row} is {what} ({_shown(actions[row])}; {int(bad.sum())} of {len(actions)} "
+            "environments), expected finite numbers; the policy that chose it has probably diverged"
+        )
+
+
+def _shown(values: np.ndarray) -> str:
+    """The first few values."""
+    flat = values.ravel().tolist()
+    return f"[{', '.join(map(str, flat[:4]))}{', …' if len(flat) > 4 else ''}]"
+
+
+def _made(env_class: type[NativeVectorEnv], args: tuple[Any, ...], kwargs: dict[str, Any]) -> NativeVectorEnv:
+    """A new environment; what `NativeVectorEnv.__reduce__` names."""
+    return env_class(*args, **kwargs)
 
 
 def seed_list(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
@@ -356,5 +447,6 @@ def final_infos(obs: np.ndarray, step_info: Info, done: np.ndarray) -> Info:
 
 
 def _first(info: Info) -> Info:
-    """Infos of the only row of a batch, without masks."""
-    return {key: value[0] for key, value in info.items() if not key.startswith("_")}
+    """Infos of the only row of a batch, without masks. Truths are Python's: of NumPy's, SyncVectorEnv makes objects."""
+    first = {key: value[0] for key, value in info.items() if not key.startswith("_")}
+    return {key: bool(value) if isinstance(value, np.bool_) else value for key, value in first.items()}

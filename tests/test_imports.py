@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "discovery",
         "memory",
         "random",
+        "reel",
         "rendering",
         "runfolder",
         "schema",

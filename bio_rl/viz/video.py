@@ -2,35 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from bio_rl import vector
-from bio_rl.evaluation import frames
+from bio_rl.evaluation import FILMED, filmed
 from bio_rl.rendering import choose_gl
+
+PALETTES = "split[a][b]; [a]palettegen=stats_mode=single[p]; [b][p]paletteuse=new=1"  # a palette for each picture
+ENDINGS: dict[str, dict[str, Any]] = {
+    ".mp4": {"macro_block_size": 2},
+    ".gif": {
+        "codec": "gif",
+        "pix_fmt_out": "pal8",
+        "macro_block_size": 1,
+        "quality": None,
+        "output_params": ["-filter_complex", PALETTES],
+    },
+}
+"""Settings of the encoder, by the film's ending."""
 
 
 def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
     """Write one greedy episode of a `training.Trained` to `path` (.mp4 or .gif); returns the path and the return.
 
-    Raises ValueError where the environment cannot draw itself or the extra `video` is missing.
+    Each picture goes to the encoder as soon as it is drawn. `path` is there, or changes, only when the film is complete. An
+    episode without end is cut after `evaluation.FILMED` decisions, which is said. Raises ValueError where the environment
+    cannot draw itself or the extra `video` is missing.
     """
-    try:
-        import imageio.v3 as imageio
-    except ImportError as error:
-        raise ValueError("films need the extra `video`: pip install 'bio-rl[video]'") from error
-    if path.suffix not in (".mp4", ".gif"):
+    encoder = _encoder()
+    if path.suffix not in ENDINGS:
         raise ValueError(f"--video is {path}, expected a file that ends in .mp4 or .gif")
     env_id = trained.experiment.run.env
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         choose_gl()
         env = vector.make(env_id, 1, render_mode="rgb_array", perturb=trained.experiment.run.perturb)
-        pictures, total = frames(trained.agent, env, seed)
+        fps = env.env.metadata.get("render_fps", 30)
+        with closing(env), _whole(path) as unfinished, closing(_Film(encoder, unfinished, fps)) as pictures:
+            played = filmed(trained.agent, env, seed, pictures.append)
+    except (vector.FaultyEnvironmentError, vector.EnvironmentCrashedError):
+        raise
+    except OSError as error:
+        raise ValueError(f"the film {path} cannot be written: {error}") from error
     except Exception as error:
         raise ValueError(f"{env_id} cannot draw itself here: {error}") from error
-    fps = env.env.metadata.get("render_fps", 30)
-    env.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"fps": fps, "macro_block_size": 2} if path.suffix == ".mp4" else {"duration": 1000 / fps, "loop": 0}
-    imageio.imwrite(path, pictures, **options)
-    return path, total
+    if not played.ended:
+        print(f"the film shows the first {FILMED:,} decisions: the episode had not ended by then")
+    return path, played.total
+
+
+def _encoder() -> ModuleType:
+    """The package that writes films. Raises ValueError where it is missing."""
+    try:
+        import imageio_ffmpeg
+    except ImportError as error:
+        raise ValueError("films need the extra `video`: pip install 'bio-rl[video]'") from error
+    return imageio_ffmpeg
+
+
+class _Film:
+    """A film that grows by a picture at a time: ffmpeg runs beside, and holds no more than a few of them."""
+
+    def __init__(self, encoder: ModuleType, path: Path, fps: float) -> None:
+        self._encoder, self._path, self._fps = encoder, path, fps
+        self._writer: Any = None
+
+    def append(self, picture: np.ndarray) -> None:
+        """Add a picture, uint8 [H, W, 3]; all have the size of the first."""
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(f"it drew {picture.dtype} {list(picture.shape)}, expected a picture, uint8 [height, width, 3]")
+        if self._writer is None:
+            height, width, _ = picture.shape
+            settings = {"fps": self._fps, **ENDINGS[self._path.suffix]}
+            self._writer = self._encoder.write_frames(str(self._path), (width, height), **settings)
+            self._writer.send(None)  # starts ffmpeg
+        self._writer.send(np.ascontiguousarray(picture))
+
+    def close(self) -> None:
+        """Write the end."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place when all went well and is removed when not."""
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            unfinished.unlink()

@@ -35,6 +35,7 @@ class Pendulum(NativeVectorEnv):
         "render_fps": 30,
         "reference": {"random": -1224.0, "expert": -150.0},
     }
+    carried = (*NativeVectorEnv.carried, "_torque")
 
     def __init__(
         self,

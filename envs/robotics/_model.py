@@ -2,13 +2,15 @@
 
 import os
 import warnings
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import mujoco
+import numpy as np
 from mujoco.batch import Batch
 
-from bio_rl.envs._vector import NativeVectorEnv, SingleEnv
+from bio_rl.envs._vector import NativeVectorEnv, SingleEnv, check_actions
 from bio_rl.rendering import INSTALL_HINT, choose_gl
 
 ENVS_PER_THREAD = 4  # below this a thread costs more to wake than it saves
@@ -25,9 +27,49 @@ def single_env(env_class: type[gym.Env], native: type[NativeVectorEnv], **kwargs
         choose_gl()
     no_log_file()
     with quiet_compiler():
-        env = env_class(**kwargs)
+        env = _checked_and_copied(env_class)(**kwargs)
     env.metadata = {**env.metadata, "reference": native.metadata["reference"]}
     return env
+
+
+@cache
+def _checked_and_copied(env_class: type[gym.Env]) -> type[gym.Env]:
+    """Gymnasium's class with what `_CheckedAndCopied` adds, under its own name."""
+    return type(env_class.__name__, (_CheckedAndCopied, env_class), {"__module__": env_class.__module__, "_base": env_class})
+
+
+class _CheckedAndCopied:
+    """A MujocoEnv that refuses actions which are not finite, and whose copies continue where it is.
+
+    Gymnasium's own copies are made anew from the constructor's arguments and forget the episode.
+    """
+
+    _base: ClassVar[type[gym.Env]]
+    _OPENGL: ClassVar = ("model", "data", "_viewers", "viewer")  # of the renderer: a copy makes its own
+
+    def step(self, action: Any) -> Any:
+        """As in Gymnasium; raises ValueError for NaN and infinity."""
+        check_actions(np.asarray(action)[None], self.action_space)
+        return super().step(action)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = vars(self).copy()
+        renderer = vars(state.pop("mujoco_renderer"))
+        return _blank, (self._base,), (state, {k: x for k, x in renderer.items() if k not in self._OPENGL})
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        own, renderer = state
+        vars(self).update(own)
+        self.mujoco_renderer = MujocoRenderer(self.model, self.data)
+        vars(self.mujoco_renderer).update(renderer)
+
+
+def _blank(env_class: type[gym.Env]) -> gym.Env:
+    """An environment without a state yet; what `_CheckedAndCopied.__reduce__` names."""
+    checked = _checked_and_copied(env_class)
+    return checked.__new__(checked)
 
 
 def load_model(path: str, width: int, height: int) -> mujoco.MjModel:
