@@ -35,6 +35,11 @@ ENDLESS = 400
 MEMORY = 6 * 2**30
 """Bytes that a line may take beyond what this process has."""
 NOBODY = 65534
+MODULES = (
+    "checkpoint", "codes", "config", "connections", "discovery", "evaluation", "kernels", "memory", "metrics", "networks",
+    "neurons", "observations", "plasticity", "replay", "resilience", "runfolder", "testing", "training", "trust", "vector",
+)  # fmt: skip
+"""What an expression finds under its name, beside bio_rl, np, torch, gym, Path and users_worlds."""
 TRAINED = {
     "ppo": "TINY --eval-episodes 2",
     "dqn": "DQN",
@@ -177,10 +182,7 @@ def call(folder: Path, expression: str, seconds: float) -> Outcome:
     """Evaluate a Python expression in this process; `raised` is what it raised."""
     names: dict[str, Any] = {"np": np, "torch": torch, "gym": gym, "Path": Path, "bio_rl": bio_rl}
     names["users_worlds"] = _hostile_worlds
-    for module in (
-        "checkpoint config discovery evaluation memory metrics networks observations replay resilience "
-        "runfolder testing training trust vector connections codes kernels neurons plasticity".split()
-    ):
+    for module in MODULES:
         names[module] = pkgutil.resolve_name(f"bio_rl.{module}")
     raised: list[BaseException] = []
 
@@ -283,7 +285,7 @@ def _little_memory() -> Iterator[None]:
 def process(folder: Path, command: str, seconds: float, nobody: bool = False) -> Outcome:
     """Play a line of shell in a real process; `bio` is the command line. With `nobody` it is not root's."""
     shell = f'set -o pipefail\nbio() {{ "{sys.executable}" -m bio_rl "$@"; }}\n{command}'
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     root = nobody and os.geteuid() == 0
     user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if root else {}
     if root:
