@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pkgutil
 import random
+import re
 import resource
 import shutil
 import signal
@@ -30,6 +31,8 @@ from bio_rl import checkpoint, evaluation
 from bio_rl.bench import _hostile_worlds
 
 ROOT = Path(bio_rl.__file__).parents[1]
+ENVIRONMENT = dict(os.environ)
+"""Before any line was played in this process."""
 ENDLESS = 400
 """Steps after which an evaluation gives up; as a user has it, 100,000 of them would take half a minute a line."""
 MEMORY = 6 * 2**30
@@ -149,11 +152,15 @@ def _find(whole: Any, keys: Sequence[str]) -> tuple[Any, Any]:
     return whole, keys[-1]
 
 
-def train_runs(stage: Path, words: Callable[[str], str]) -> None:
-    """Write the user's module and the trained runs into `stage`, from which every line's folder is copied."""
+def train_runs(stage: Path, words: Callable[[str], str], needed: str) -> None:
+    """Write the user's module and the trained runs into `stage`, from which every line's folder is copied.
+
+    needed: a text in which the runs are named that somebody asks for; ppo is always there.
+    """
     stage.mkdir(parents=True)
     shutil.copy(str(_hostile_worlds.__file__), stage / "users_worlds.py")
-    for name, flags in TRAINED.items():
+    for name in [name for name in TRAINED if name == "ppo" or re.search(rf"\b{name}\b", needed)]:
+        flags = TRAINED[name]
         done = in_process(stage, f"{words(flags)} --run-dir training".split(), seconds=120)
         if done.code != 0:
             raise RuntimeError(f"the run {name} could not be trained for the lines:\n{done.said}")
@@ -200,9 +207,10 @@ def _played(folder: Path, play: Callable[[], None], seconds: float) -> Outcome:
     """Run `play` in `folder` with its output caught, its time bounded and its traces removed."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True)
     code: int | None = 0
-    with _as_it_was(folder), redirect_stdout(stream), redirect_stderr(stream), _timed(seconds):
+    with _as_it_was(folder), redirect_stdout(stream), redirect_stderr(stream):
         try:
-            play()
+            with _timed(seconds):
+                play()
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except TooLongError:
@@ -245,6 +253,7 @@ def _as_it_was(folder: Path) -> Iterator[None]:
     try:
         with warnings.catch_warnings(), _little_memory():
             warnings.simplefilter("default")
+            warnings.showwarning = _print_warning  # whatever the caller does with warnings
             yield
     finally:
         evaluation.MAX_STEPS = longest
@@ -268,6 +277,11 @@ def _as_it_was(folder: Path) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def _print_warning(message: Any, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
+    """Print a warning as Python does."""
+    print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
+
+
 @contextmanager
 def _little_memory() -> Iterator[None]:
     """A line that asks for more memory than a desktop has gets a MemoryError, not this machine's last page."""
@@ -285,13 +299,13 @@ def _little_memory() -> Iterator[None]:
 def process(folder: Path, command: str, seconds: float, nobody: bool = False) -> Outcome:
     """Play a line of shell in a real process; `bio` is the command line. With `nobody` it is not root's."""
     shell = f'set -o pipefail\nbio() {{ "{sys.executable}" -m bio_rl "$@"; }}\n{command}'
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
+    own = {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
     root = nobody and os.geteuid() == 0
     user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if root else {}
     if root:
         os.chown(folder, NOBODY, NOBODY)
     running = subprocess.Popen(
-        ["bash", "-c", shell], cwd=folder, env=environment, start_new_session=True, **user,
+        ["bash", "-c", shell], cwd=folder, env={**ENVIRONMENT, **own}, start_new_session=True, **user,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

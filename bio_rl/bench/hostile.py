@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from bio_rl import checkpoint
 from bio_rl.bench import _hostile_stage as stage
-from bio_rl.bench._report import Shared
+from bio_rl.bench._report import Shared, cores
 
 DATA = Path(__file__).with_suffix(".toml")
 FORMS = ("commands", "processes", "calls")
@@ -71,6 +71,8 @@ class Line:
     form: str
     run: str
     """The command's arguments, a line of shell (`bio` is the command), or an expression."""
+    typed: str
+    """The same with the short words of the data, for the report."""
     exit: tuple[int, ...] = (2,)
     """The statuses that are right."""
     raises: tuple[str, ...] = ()
@@ -106,7 +108,7 @@ def _lines(form: str, groups: dict[str, Any], fill: Callable[[str], str]) -> Ite
         for name, fields in lines.items():
             values = {key: _many(value) if key in ("exit", "raises") else value for key, value in fields.items()}
             try:
-                yield Line(name=f"{group}: {name}", form=form, **{**values, "run": fill(values["run"])})
+                yield Line(name=f"{group}: {name}", form=form, **{**values, "run": fill(values["run"]), "typed": values["run"]})
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{DATA.name}, {form}.{group}, {name!r}: {error}") from error
 
@@ -126,11 +128,13 @@ def run(settings: Settings) -> dict[str, Any]:
     lines = [line for line in read() if line.form in settings.form and _named(line, settings.only)]
     if not lines:
         raise ValueError(f"--only {' '.join(settings.only)}: no line has such a name")
-    found = list(play(lines, settings.seconds))
+    found = []
+    for verdict in play(lines, settings.seconds):
+        found.append(verdict)
+        if verdict.kind:
+            _tell(verdict, settings.verbose)
     results = {form: _counts([v for v in found if v.line.form == form]) for form in FORMS}
-    results = {form: counts for form, counts in results.items() if counts["lines"]}
-    _tell([verdict for verdict in found if verdict.kind], settings.verbose)
-    return results
+    return {form: counts for form, counts in results.items() if counts["lines"]}
 
 
 def _named(line: Line, only: Sequence[str]) -> bool:
@@ -140,10 +144,10 @@ def _named(line: Line, only: Sequence[str]) -> bool:
 def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
     """The verdict on each line, in their order; processes run beside what is played in this process."""
     fill = words(tomllib.loads(DATA.read_text(encoding="utf-8"))["words"])
-    with tempfile.TemporaryDirectory(prefix="hostile-") as parent, ThreadPoolExecutor(1) as pool:
+    with tempfile.TemporaryDirectory(prefix="hostile-") as parent, ThreadPoolExecutor(cores()) as pool:
         Path(parent).chmod(0o755)  # a process that is not root's must get in
         origin = Path(parent) / "stage"
-        stage.train_runs(origin, fill)
+        stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
         folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
         beside: dict[str, Future[Verdict]] = {
             line.name: pool.submit(verdict, line, origin, folders[line.name], 2 * seconds)
@@ -249,16 +253,18 @@ def resumable(run: Path) -> bool:
 
 
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    kinds = [verdict.kind for verdict in verdicts if verdict.kind]
-    return {"lines": len(verdicts), "failed": len(kinds), **{kind: kinds.count(kind) for kind in KINDS}}
+    faults = {verdict.line.name: verdict.kind for verdict in verdicts if verdict.kind}
+    kinds = list(faults.values())
+    counts = {kind: kinds.count(kind) for kind in KINDS}
+    return {"lines": len(verdicts), "failed": len(kinds), **counts, "faults": faults}
 
 
-def _tell(faults: Sequence[Verdict], verbose: bool) -> None:
-    """Print each line that failed, and what it said last."""
-    for line, kind, said in faults:
-        text = said if verbose else " | ".join(STYLES.sub("", said).strip().splitlines()[-2:])[-300:]
-        text = CONTROL.sub("?", text) if not verbose else text
-        print(f"{kind}: {line.name}\n    {line.run}\n    expected {_expected(line)}; {KINDS[kind]}:\n    {text}")
+def _tell(verdict: Verdict, verbose: bool) -> None:
+    """Print a line that failed, and what it said last."""
+    line, kind, said = verdict
+    last = " | ".join(STYLES.sub("", said).strip().splitlines()[-2:])[-300:]
+    text = said if verbose else CONTROL.sub("?", last)
+    print(f"{kind}: {line.name}\n    {line.typed}\n    expected {_expected(line)}, but {KINDS[kind]}:\n    {text}", flush=True)
 
 
 def _expected(line: Line) -> str:
