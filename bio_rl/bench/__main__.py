@@ -1,7 +1,8 @@
 """`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one object as the last line.
 
 A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`. Where this machine has
-nothing for it to measure it says so and returns {}: no table then, and `--out` keeps what it had.
+nothing for it to measure it says so and returns {}: no table then, and `--out` keeps what it had. A case whose figure `failed`
+is not zero makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"wrote {settings.out}")
     if settings.json:
         print(_report.as_json(values))
+    if any(figures.get("failed") for figures in results.values()):
+        sys.exit(1)
 
 
 def usage() -> None:

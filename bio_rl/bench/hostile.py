@@ -1,0 +1,273 @@
+"""What hostile input does to the command line and to the calls from Python: no traceback of ours, no hang, no silent yes.
+
+The lines are data, `hostile.toml` beside this file. A line passes when it ends in time with the status that a user would
+expect, when a refusal is one sentence that names what was wrong, and when no traceback is shown but one of the user's own code.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bio_rl import checkpoint
+from bio_rl.bench import _hostile_stage as stage
+from bio_rl.bench._report import Shared, cores
+
+DATA = Path(__file__).with_suffix(".toml")
+FORMS = ("commands", "processes", "calls")
+"""Command lines in this process, lines of shell in processes of their own, and expressions in Python."""
+KINDS = {
+    "traceback": "a traceback of ours was shown",
+    "hang": "it did not end in time",
+    "accepted": "what should be refused was accepted",
+    "refused": "what should work was refused",
+    "status": "it ended with another exit status",
+    "unclear": "the message does not say what was wrong in one sentence",
+    "debris": "a run folder without a readable checkpoint was left behind",
+    "damage": "a file was changed that should not be",
+}
+LONGEST = 800
+"""Characters of a sentence that refuses something."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
+STYLES = re.compile(r"\x1b\[[0-9;?]*[mKHJhlAG]")
+"""What a progress bar and a table send to the terminal; everything else of the kind came from a file."""
+FRAMES = re.compile(r"Traceback \(most recent call last\):\n((?:[ |].*\n)+)")
+USERS = ("users_worlds.py", "_hostile_worlds.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Shared):
+    """Play hostile lines, and exit 1 where one of them does not end as it should."""
+
+    only: tuple[str, ...] = ()
+    """Lines whose name contains one of these texts; by default all."""
+    form: tuple[str, ...] = FORMS
+    """Forms of lines: commands, processes, calls."""
+    seconds: float = 30.0
+    """Time for one line; a process has twice as much."""
+    verbose: bool = False
+    """Print all that the failing lines said."""
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0:
+            raise ValueError(f"--seconds is {self.seconds}, expected a positive number")
+        for form in self.form:
+            if form not in FORMS:
+                raise ValueError(f"--form is {form!r}; known: {', '.join(FORMS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line of the data."""
+
+    name: str
+    form: str
+    run: str
+    """The command's arguments, a line of shell (`bio` is the command), or an expression."""
+    typed: str
+    """The same with the short words of the data, for the report."""
+    exit: tuple[int, ...] = (2,)
+    """The statuses that are right."""
+    raises: tuple[str, ...] = ()
+    """Of a call: the errors that are right; none for one that must work."""
+    says: str = ""
+    """A regular expression that its output, or the error's text, must match."""
+    before: str = ""
+    """Statements that change the folder first, with the functions of `_hostile_stage.Edit`."""
+    then: str = ""
+    """An expression that must be true afterwards, about `folder` and `said`."""
+    nobody: bool = False
+    """Of a process: whether it must not be root's."""
+
+
+class Verdict(NamedTuple):
+    """A line and how it went."""
+
+    line: Line
+    kind: str
+    """One of `KINDS`, or empty where all was well."""
+    said: str
+
+
+def read(path: Path = DATA) -> list[Line]:
+    """The lines of a data file, with its words put in. Raises ValueError for a field that a line does not have."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    fill = words(table.pop("words"))
+    return [line for form, groups in table.items() for line in _lines(form, groups, fill)]
+
+
+def _lines(form: str, groups: dict[str, Any], fill: Callable[[str], str]) -> Iterator[Line]:
+    for group, lines in groups.items():
+        for name, fields in lines.items():
+            values = {key: _many(value) if key in ("exit", "raises") else value for key, value in fields.items()}
+            try:
+                yield Line(name=f"{group}: {name}", form=form, **{**values, "run": fill(values["run"]), "typed": values["run"]})
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"{DATA.name}, {form}.{group}, {name!r}: {error}") from error
+
+
+def _many(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def words(known: dict[str, str]) -> Callable[[str], str]:
+    """A function that puts the long flags in place of the short words that stand for them."""
+    pattern = re.compile("|".join(rf"\b{word}\b" for word in known))
+    return lambda text: pattern.sub(lambda match: known[match[0]], text)
+
+
+def run(settings: Settings) -> dict[str, Any]:
+    """{form: how many lines, and how many of each kind of fault}."""
+    lines = [line for line in read() if line.form in settings.form and _named(line, settings.only)]
+    if not lines:
+        raise ValueError(f"--only {' '.join(settings.only)}: no line has such a name")
+    found = []
+    for verdict in play(lines, settings.seconds):
+        found.append(verdict)
+        if verdict.kind:
+            _tell(verdict, settings.verbose)
+    results = {form: _counts([v for v in found if v.line.form == form]) for form in FORMS}
+    return {form: counts for form, counts in results.items() if counts["lines"]}
+
+
+def _named(line: Line, only: Sequence[str]) -> bool:
+    return not only or any(text in line.name for text in only)
+
+
+def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
+    """The verdict on each line, in their order; processes run beside what is played in this process."""
+    fill = words(tomllib.loads(DATA.read_text(encoding="utf-8"))["words"])
+    with tempfile.TemporaryDirectory(prefix="hostile-") as parent, ThreadPoolExecutor(cores()) as pool:
+        Path(parent).chmod(0o755)  # a process that is not root's must get in
+        origin = Path(parent) / "stage"
+        stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
+        folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
+        beside: dict[str, Future[Verdict]] = {
+            line.name: pool.submit(verdict, line, origin, folders[line.name], 2 * seconds)
+            for line in lines
+            if line.form == "processes"
+        }
+        for line in lines:
+            if line.name not in beside:
+                yield verdict(line, origin, folders[line.name], seconds)
+        for future in beside.values():
+            yield future.result()
+
+
+def verdict(line: Line, origin: Path, folder: Path, seconds: float) -> Verdict:
+    """Play a line in `folder`, a copy of `origin`, and judge how it ended."""
+    stage.copy(origin, folder, line.before)
+    before = runs(folder)
+    match line.form:
+        case "commands":
+            outcome = stage.in_process(folder, shlex.split(line.run), seconds)
+        case "processes":
+            outcome = stage.process(folder, line.run, seconds, line.nobody)
+        case _:
+            outcome = stage.call(folder, line.run, seconds)
+    kind = judge(line, outcome) or after(line, outcome, folder, before)
+    said = outcome.said if outcome.raised is None else f"{type(outcome.raised).__name__}: {outcome.raised}"
+    stage.remove(folder)
+    return Verdict(line, kind, said if outcome.code is not None else f"{said}\n[it did not end]")
+
+
+def judge(line: Line, outcome: stage.Outcome) -> str:
+    """The kind of fault in how a line ended; empty where it ended well."""
+    if outcome.code is None:
+        return "hang"
+    if ours(outcome.said):
+        return "traceback"
+    if line.form == "calls":
+        return judge_call(line, outcome.raised)
+    if outcome.code not in line.exit:
+        named = {0: "accepted", 2: "refused" if 0 in line.exit else "status"}
+        return named.get(outcome.code, "status")
+    return "" if clear(line, outcome.said, refused=outcome.code == 2) else "unclear"
+
+
+def judge_call(line: Line, raised: BaseException | None) -> str:
+    """The same of a call: an error of another kind is a traceback of ours."""
+    if raised is None:
+        return "accepted" if line.raises and "nothing" not in line.raises else ""
+    if not line.raises:
+        return "refused" if isinstance(raised, ValueError | checkpoint.CheckpointError) else "traceback"
+    if not {kind.__name__ for kind in type(raised).__mro__} & set(line.raises):
+        return "traceback"
+    text = str(raised)
+    good = 0 < len(text) <= LONGEST and not CONTROL.search(text) and matches(line.says, text)
+    return "" if good else "unclear"
+
+
+def ours(said: str) -> bool:
+    """Whether a traceback was shown that does not lead to a line of the user's own code."""
+    tracebacks = FRAMES.findall(said)
+    cut = said.count("Traceback (most recent call last)") > len(tracebacks)
+    return cut or any(not any(name in frames for name in USERS) for frames in tracebacks)
+
+
+def clear(line: Line, said: str, refused: bool) -> bool:
+    """Whether what was said matches the line's pattern, and is one sentence at the end where something was refused."""
+    plain = STYLES.sub("", said)
+    if not matches(line.says, plain) or CONTROL.search(plain.replace("\r", "")):
+        return False
+    if not refused or "╭─" in plain:  # the parser of the flags draws a box of its own
+        return True
+    last = plain.strip().splitlines()[-1] if plain.strip() else ""
+    return bool(re.match(r"(.*: )?error: ", last)) and len(last) <= LONGEST
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is found in the text, its lines joined and its boxes left out."""
+    return re.search(pattern, " ".join(re.sub("[│╭╰─╮╯]", " ", text).split())) is not None
+
+
+def after(line: Line, outcome: stage.Outcome, folder: Path, before: set[Path]) -> str:
+    """The kind of fault in what a line left behind."""
+    if line.then and not eval(line.then, {"folder": folder, "said": outcome.said, "Path": Path}):
+        return "damage"
+    new = runs(folder) - before
+    return "" if all(resumable(run) for run in new) else "debris"
+
+
+def runs(folder: Path) -> set[Path]:
+    """The run folders below `folder`."""
+    return {path.parent for path in folder.rglob("checkpoints") if not path.is_symlink()}
+
+
+def resumable(run: Path) -> bool:
+    """Whether a run has checkpoints, all of which can be read."""
+    paths = list((run / "checkpoints").glob("*.pt"))
+    try:
+        for path in paths:
+            checkpoint.load(path)
+    except checkpoint.CheckpointError:
+        return False
+    return bool(paths)
+
+
+def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    faults = {verdict.line.name: verdict.kind for verdict in verdicts if verdict.kind}
+    kinds = list(faults.values())
+    counts = {kind: kinds.count(kind) for kind in KINDS}
+    return {"lines": len(verdicts), "failed": len(kinds), **counts, "faults": faults}
+
+
+def _tell(verdict: Verdict, verbose: bool) -> None:
+    """Print a line that failed, and what it said last."""
+    line, kind, said = verdict
+    last = " | ".join(STYLES.sub("", said).strip().splitlines()[-2:])[-300:]
+    text = said if verbose else CONTROL.sub("?", last)
+    print(f"{kind}: {line.name}\n    {line.typed}\n    expected {_expected(line)}, but {KINDS[kind]}:\n    {text}", flush=True)
+
+
+def _expected(line: Line) -> str:
+    """What should have come out, in words."""
+    end = f"{' or '.join(line.raises) or 'no error'}" if line.form == "calls" else f"status {' or '.join(map(str, line.exit))}"
+    return f"{end}, saying {line.says!r}" if line.says else end
