@@ -22,7 +22,7 @@ from bio_rl.clock import Horizon
 from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, record
-from bio_rl.files import printable
+from bio_rl.files import one_line, printable
 from bio_rl.fitting import check_tree, fit_agent, fit_runner
 from bio_rl.groups import blocks
 from bio_rl.metrics import EpisodeStats, Means, MetricsLog
@@ -113,6 +113,16 @@ def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
         raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
 
 
+def rebuilt(experiment: Experiment, env: Vector, folder: Path) -> Any:
+    """The agent that the config.json in `folder` describes, untrained. Raises ValueError where it describes none."""
+    try:
+        return make_agent(experiment, env)
+    except Exception as error:  # torch and numpy raise what they like over sizes that nothing has
+        raise ValueError(
+            f"{printable(folder / runfolder.CONFIG)} describes no agent that can be built: {one_line(error)}"
+        ) from error
+
+
 def claimed(agent: Any, run: Run) -> Any:
     """The agent, if the memory and the disk that it will take are there; else a ValueError, before anything is written."""
     if hasattr(agent, "claim"):
@@ -173,7 +183,7 @@ def resume(
         experiment = config.replace_run(experiment, steps=steps or experiment.run.steps, episodes=episodes or 0)
     planned = experiment.run
     env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
-    session = Session(experiment, make_agent(experiment, env), env, folder)
+    session = Session(experiment, rebuilt(experiment, env, folder), env, folder)
     tree = read_last(folder, rows=True)
     if steps is not None and steps < tree["runner"]["seen"]:
         raise ValueError(f"--steps is {steps:,}, but the run is at step {tree['runner']['seen']:,} already")
@@ -188,7 +198,7 @@ def load(run: str | Path = "latest", *, best: bool = False, run_dir: Path = conf
     folder = runfolder.resolve(str(run), run_dir)
     experiment = config.read(folder)
     env = make_env(experiment.run, 1)
-    agent = make_agent(experiment, env)
+    agent = rebuilt(experiment, env, folder)
     env.close()
     tree = read_best(folder) if best else read_last(folder)
     fit_agent(agent, tree["agent"], folder / "checkpoints")
