@@ -14,6 +14,7 @@ import tyro
 
 from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, trust, vector
 from bio_rl.config import Run
+from bio_rl.files import printable
 
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def refuse(message: str) -> NoReturn:
     """Exit with status 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print("error:", printable(message, keep="\n"), file=sys.stderr)
     sys.exit(2)
 
 
