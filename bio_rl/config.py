@@ -20,7 +20,7 @@ import numpy as np
 
 from bio_rl import discovery, networks, runfolder, schema
 from bio_rl.clock import Horizon
-from bio_rl.files import printable
+from bio_rl.files import one_line, printable
 from bio_rl.networks import Blueprint
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -204,7 +204,7 @@ def read(folder: Path) -> Experiment:
         if found.run.seeds != 1:
             raise ValueError(f"run.seeds is {found.run.seeds}, expected 1: every seed has a run folder of its own")
     except ValueError as error:
-        raise ValueError(f"{printable(path)}: {printable(str(error))}") from error
+        raise ValueError(f"{printable(path)}: {one_line(error)}") from error
     return found
 
 

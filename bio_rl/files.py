@@ -34,6 +34,17 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+def one_line(error: BaseException, most: int = 400) -> str:
+    """What an error says, for the end of another message: its first line, printable and not endless.
+
+    The kind of the error is named where it is none that was raised on purpose.
+    """
+    first = printable(str(error).partition("\n")[0])
+    if not isinstance(error, ValueError):
+        first = f"{type(error).__name__}: {first}"
+    return first if len(first) <= most else f"{first[: most - 3]}..."
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of `path` when the block ends: readers see the old file or the new, whole one.

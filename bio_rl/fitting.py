@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bio_rl.checkpoint import CheckpointError
-from bio_rl.files import printable
+from bio_rl.files import one_line, printable
 from bio_rl.off_policy import Learner
 from bio_rl.replay import Replay
 from bio_rl.replay_files import state_without_rows
@@ -69,7 +69,7 @@ def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
         for name, optimiser in optimisers(agent):
             _check_moments(name, optimiser)
     except Exception as error:  # an agent of one's own raises what it likes over a state that does not fit
-        raise CheckpointError(f"{printable(path)} does not fit the agent in its config.json: {_line(error)}") from error
+        raise CheckpointError(f"{printable(path)} does not fit the agent in its config.json: {one_line(error)}") from error
 
 
 def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
@@ -89,7 +89,7 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
         if isinstance(runner.agent, Learner):
             _check_rows(runner.agent.replay, runner)
     except Exception as error:  # a simulator, or an environment of one's own, raises what it likes over a junk state
-        raise CheckpointError(f"{printable(path)} does not fit the run in its config.json: {_line(error)}") from error
+        raise CheckpointError(f"{printable(path)} does not fit the run in its config.json: {one_line(error)}") from error
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,8 +200,3 @@ def _shown(value: Any) -> str:
         return printable(value)[:120]
     except RecursionError:
         return f"a {type(value).__name__}"
-
-
-def _line(error: Exception) -> str:
-    first = str(error).partition("\n")[0]
-    return printable(first if isinstance(error, ValueError) else f"{type(error).__name__}: {first}")

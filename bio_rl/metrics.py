@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.runfolder import replacing
+from bio_rl.files import parse_json, refuse_link, replacing
 
 Scalar = float | int | Tensor
 Lazy = Callable[[], Scalar]
@@ -42,14 +42,25 @@ def to_floats(values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`, a torn one (a crash, a full disk) left out; empty when there is no file."""
+    """The rows of a `metrics.jsonl`, a torn one (a crash, a full disk) left out; empty when there is no file.
+
+    A row that no training writes, without a step or with values that are no numbers, counts as torn.
+    """
     rows: list[dict[str, Any]] = []
     for line in path.read_bytes().splitlines() if path.is_file() else ():
         with suppress(ValueError):
-            row = json.loads(line)
-            if isinstance(row, dict) and "step" in row:
+            row = parse_json(line)
+            if isinstance(row, dict) and _is_step(row.get("step")) and all(map(_is_logged, row.values())):
                 rows.append(row)
     return rows
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) in (int, float) and value >= 0
+
+
+def _is_logged(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 class MetricsLog:
@@ -67,6 +78,7 @@ class MetricsLog:
         if folder is None or self._path is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
+        refuse_link(self._path)  # it would be appended to elsewhere
         if resume_step is not None:
             _truncate(self._path, resume_step)
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed in close)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bio_rl import checkpoint
 from bio_rl.checkpoint import CheckpointError
-from bio_rl.files import free_space, printable
+from bio_rl.files import free_space, one_line, printable
 from bio_rl.memory import size_text
 from bio_rl.off_policy import Learner
 from bio_rl.replay import Kept, Replay
@@ -91,7 +91,7 @@ class ReplayFiles:
         try:
             kept, states = (_joined([part[i] for part in parts]) for i in range(2))
         except (ValueError, RuntimeError, TypeError, KeyError) as cause:
-            raise CheckpointError(f"the rows in {printable(self.folder)} do not fit each other ({_line(cause)})") from cause
+            raise CheckpointError(f"the rows in {printable(self.folder)} do not fit each other ({one_line(cause)})") from cause
         return state | {"kept": kept, "states": states}
 
     def prune(self, steps: Collection[int]) -> None:
@@ -145,7 +145,7 @@ class ReplayFiles:
             states = saved["states"]
             lengths = {len(x) for x in leaves(kept)} | {len(x) * stride for x in leaves(states)}
         except (KeyError, TypeError, AttributeError) as cause:
-            raise CheckpointError(f"{printable(path)} does not hold rows of a replay ({_line(cause)})") from cause
+            raise CheckpointError(f"{printable(path)} does not hold rows of a replay ({one_line(cause)})") from cause
         if lengths != {last - first} or skipped % stride:
             raise CheckpointError(f"{printable(path)} holds {sorted(lengths)} rows, expected {last - first} of each kind")
         return tuple(index(kept, slice(skipped, None))), index(states, slice(skipped // stride, None))
@@ -245,7 +245,3 @@ def _fresh_id() -> str:
 def _delete(path: Path) -> None:
     with suppress(OSError):  # somebody reads it on a system that locks: it goes next time
         path.unlink()
-
-
-def _line(error: Exception) -> str:
-    return printable(str(error).partition("\n")[0])

@@ -99,6 +99,7 @@ def _follow(path: Path) -> Path:
         name = os.readlink(path) if path.is_symlink() else _text_of(path)
         target = (path.parent / name).resolve()
         beside = bool(name) and target.parent == path.parent.resolve() and target.name != LATEST
+        beside &= target.name.isprintable()  # it is printed as the name of the run
     except (OSError, RuntimeError, ValueError):  # a circle of links, bytes that are no text, a NUL
         beside = False
     if not beside:

@@ -28,7 +28,7 @@ from bio_rl.build import (
 from bio_rl.checkpoint import CheckpointError, Checkpoints
 from bio_rl.config import Experiment
 from bio_rl.evaluation import Evaluation
-from bio_rl.files import printable
+from bio_rl.files import one_line, printable
 from bio_rl.fitting import check_tree, fit_agent
 from bio_rl.groups import blocks
 from bio_rl.panel import Panel
@@ -138,7 +138,7 @@ def resume(
     with runfolder.lock(folder), StopRequest() as stop, ExitStack() as stack:
         env = make_env(planned, planned.num_envs, pick_device(planned.device), workers=planned.workers)
         stack.enter_context(open_env(env))
-        session = Session(experiment, make_agent(experiment, env), env, folder, stop)
+        session = Session(experiment, _rebuilt(experiment, env, folder), env, folder, stop)
         session.checkpoints.prepare()
         tree = read_last(folder, rows=True)
         if steps is not None and planned.steps < tree["runner"]["seen"]:
@@ -162,7 +162,7 @@ def load(
     """
     folder, experiment = _read(run, run_dir, trust)
     with open_env(make_env(experiment.run, 1)) as env:
-        agent = make_agent(experiment, env)
+        agent = _rebuilt(experiment, env, folder)
     tree = read_best(folder) if best else read_last(folder)
     fit_agent(agent, tree["agent"], folder / "checkpoints")
     return Trained(experiment, agent, folder, tree["runner"]["seen"], rows=tree.get("replay"))
@@ -174,6 +174,16 @@ def _read(run: str | Path, run_dir: str | Path, trusted: tuple[str, ...]) -> tup
     for module in trusted:
         trust.import_named(module, run_folder=folder)
     return folder, config.read(folder)
+
+
+def _rebuilt(experiment: Experiment, env: Any, folder: Path) -> Any:
+    """The agent that the config.json in `folder` describes, untrained. Raises ValueError where it describes none."""
+    try:
+        return make_agent(experiment, env)
+    except Exception as error:  # torch and numpy raise what they like over sizes that nothing has
+        raise ValueError(
+            f"{printable(folder / runfolder.CONFIG)} describes no agent that can be built: {one_line(error)}"
+        ) from error
 
 
 def evaluate_run(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bio_rl import statistics
+from bio_rl.files import replacing
 from bio_rl.metrics import read_rows
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -78,8 +79,11 @@ def draw(panels: Mapping[str, Mapping[str, Sequence[Path]]], path: Path, name: s
     for row in axes:
         row[0].set_ylabel("return of training episodes" if name == RETURN else name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    try:
+        with replacing(path) as file:
+            figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=130)
+    finally:
+        plt.close(figure)
     return path
 
 

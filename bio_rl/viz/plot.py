@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bio_rl import config, discovery, runfolder
+from bio_rl.files import printable
 from bio_rl.metrics import read_rows
 from bio_rl.viz import curves
 
@@ -55,14 +56,14 @@ def logged(folders: Sequence[Path], key: str) -> list[Path]:
     """The runs that have logged `key`; says which have not. Raises ValueError with the nearest keys where none has."""
     kept = [folder for folder in folders if len(curves.read(folder, key)[0])]
     if not kept:
-        known = {name for folder in folders for row in read_rows(folder / "metrics.jsonl") for name in row}
+        known = {printable(name) for folder in folders for row in read_rows(folder / "metrics.jsonl") for name in row}
         known -= {"step", "time"}
         if not known:
-            raise ValueError(f"nothing is logged yet in {', '.join(map(str, folders))}")
+            raise ValueError(f"nothing is logged yet in {', '.join(map(printable, folders))}")
         raise ValueError(f"no run has logged {key!r}; {discovery.suggestion(key, known)}")
     for folder in folders:
         if folder not in kept:
-            print(f"{folder.name} is left out: it has not logged {key}")
+            print(f"{printable(folder.name)} is left out: it has not logged {key}")
     return kept
 
 
@@ -77,8 +78,8 @@ def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
     for folder in folders:
         try:
             kinds.setdefault(kind(folder), []).append(folder)
-        except (ValueError, KeyError) as error:
-            faults.append(f"{folder.name} is left out: {error}")
+        except ValueError as error:
+            faults.append(f"{printable(folder.name)} is left out: {error}")
     if not kinds:
         raise ValueError("; ".join(faults))
     for fault in faults:
@@ -91,7 +92,7 @@ def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
 
 
 def kind(folder: Path) -> Kind:
-    """Of a run, from its config.json. Raises ValueError or KeyError where that cannot be read."""
+    """Of a run, from its config.json. Raises ValueError where that cannot be read."""
     experiment = config.read(folder)
     run = experiment.run
     settings = tuple((name, str(value)) for name, value in experiment.settings().items() if name not in SEEDLIKE)
