@@ -168,7 +168,8 @@ def _check_rows(replay: Replay, runner: Runner) -> None:
     if replay.kept is None:
         return
     percept, kept = runner.life.percept, replay.kept
-    for name, rows, now in (("obs", kept.obs, percept.obs), ("final_obs", kept.final_obs, percept.obs)):
+    seen = runner.agent.narrowed(percept.obs)
+    for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
         compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
     compare(kept.action[0], percept.action, "replay.action")
     compare(kept.reward[0], percept.reward, "replay.reward")

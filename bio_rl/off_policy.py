@@ -198,9 +198,8 @@ class Learner(nn.Module):
         if self.stateful and hasattr(self, "critic"):
             critics, last = self._advance(steps.percept, state.critic)
             states, state = states._replace(critic=critics), state._replace(critic=last)
-        narrowed = self.features.each[0].narrowed
-        percept = steps.percept._replace(obs=narrowed(steps.percept.obs))
-        kept = steps._replace(percept=percept, final_obs=narrowed(steps.final_obs))
+        percept = steps.percept._replace(obs=self.narrowed(steps.percept.obs))
+        kept = steps._replace(percept=percept, final_obs=self.narrowed(steps.final_obs))
         self.replay.add(kept, states if self.stateful else ())
         metrics: Metrics = {}
         if int(self.clock.steps) > self.config.start and self.replay.starts:
@@ -214,6 +213,10 @@ class Learner(nn.Module):
         look = Look(self, rollout.next, state.actor)
         self.spoken = self.spoken or tuple(look())
         return state, {name: x.squeeze() for name, x in metrics.items()} | {n: partial(look, n) for n in self.spoken}
+
+    def narrowed(self, obs: Any) -> Any:
+        """Observations as the replay keeps them."""
+        return self.features.each[0].narrowed(obs)
 
     @torch.no_grad()
     def _advance(self, seen: Percept, state: State) -> tuple[State, State]:

@@ -113,6 +113,7 @@ def probe(env: Vector) -> None:
     env.reset(0)
     env.step(env.no_action())
     env.take_episodes()
+    env.steps = 0
 
 
 def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any]) -> Exception:

@@ -10,20 +10,27 @@ import pytest
 from bio_rl import runfolder
 
 
+def started(*arguments):
+    """A new run folder that `latest` points to."""
+    folder = runfolder.create(*arguments)
+    runfolder.point_latest(folder)
+    return folder
+
+
 def test_a_run_folder_is_named_after_what_runs(tmp_path):
-    folder = runfolder.create(tmp_path / "runs", "my_module:bio_rl/Maze-v0", "ppo", "mlp", 3)
+    folder = started(tmp_path / "runs", "my_module:bio_rl/Maze-v0", "ppo", "mlp", 3)
     assert folder.name.startswith("my_module-bio_rl-Maze-v0_ppo_mlp_s3_2")
     assert folder.parent == tmp_path / "runs" and (folder / "checkpoints").is_dir()
 
 
 def test_runs_started_in_the_same_second_get_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(runfolder.time, "strftime", lambda form: "20260101-120000")
-    assert len({runfolder.create(tmp_path, "e", "a", "n", 0) for _ in range(3)}) == 3
+    assert len({started(tmp_path, "e", "a", "n", 0) for _ in range(3)}) == 3
 
 
 def test_latest_follows_the_newest_run_and_survives_moving_the_folder(tmp_path):
-    runfolder.create(tmp_path / "runs", "e", "a", "n", 0)
-    newest = runfolder.create(tmp_path / "runs", "e", "a", "n", 1)
+    started(tmp_path / "runs", "e", "a", "n", 0)
+    newest = started(tmp_path / "runs", "e", "a", "n", 1)
     assert runfolder.resolve("latest", tmp_path / "runs") == newest
     assert not list((tmp_path / "runs").glob("*.tmp"))
     (tmp_path / "runs").rename(tmp_path / "moved")
@@ -34,26 +41,26 @@ def test_latest_is_a_text_file_where_symlinks_are_not_possible(tmp_path, monkeyp
     def refused(*arguments, **options):
         raise OSError("A required privilege is not held by the client")
 
-    runfolder.create(tmp_path, "e", "a", "n", 0)
+    started(tmp_path, "e", "a", "n", 0)
     monkeypatch.setattr(Path, "symlink_to", refused)
-    folder = runfolder.create(tmp_path, "e", "a", "n", 1)
+    folder = started(tmp_path, "e", "a", "n", 1)
     assert not (tmp_path / "latest").is_symlink() and (tmp_path / "latest").read_text() == folder.name
     assert runfolder.resolve("latest", tmp_path) == folder == runfolder.resolve(str(tmp_path / "latest"), Path("elsewhere"))
     monkeypatch.undo()
     assert runfolder.resolve("latest", tmp_path) == folder
-    newest = runfolder.create(tmp_path, "e", "a", "n", 2)
+    newest = started(tmp_path, "e", "a", "n", 2)
     assert (tmp_path / "latest").is_symlink() and runfolder.resolve("latest", tmp_path) == newest
 
 
 def test_a_real_folder_called_latest_does_not_stop_a_run(tmp_path):
     (tmp_path / "latest" / "mine").mkdir(parents=True)
     with pytest.warns(RuntimeWarning, match="latest"):
-        assert runfolder.create(tmp_path, "e", "a", "n", 0).is_dir()
+        assert started(tmp_path, "e", "a", "n", 0).is_dir()
     assert (tmp_path / "latest" / "mine").is_dir()
 
 
 def test_a_run_is_found_by_path_and_by_name(tmp_path, monkeypatch):
-    folder = runfolder.create(tmp_path / "runs", "e", "a", "n", 0)
+    folder = started(tmp_path / "runs", "e", "a", "n", 0)
     assert runfolder.resolve(str(folder), Path("elsewhere")) == folder
     assert runfolder.resolve(folder.name, tmp_path / "runs") == folder
     monkeypatch.chdir(tmp_path)
@@ -63,7 +70,7 @@ def test_a_run_is_found_by_path_and_by_name(tmp_path, monkeypatch):
 def test_a_missing_run_names_the_nearest_the_newest_and_how_to_make_one(tmp_path):
     with pytest.raises(ValueError, match=r"no runs yet.*python train\.py"):
         runfolder.resolve("latest", tmp_path / "nowhere")
-    folder = runfolder.create(tmp_path, "CartPole-v1", "ppo", "mlp", 0)
+    folder = started(tmp_path, "CartPole-v1", "ppo", "mlp", 0)
     with pytest.raises(ValueError, match=f"did you mean '{folder.name}'.*newest runs: {folder.name};.*python train.py"):
         runfolder.resolve(folder.name[:-2], tmp_path)
     with pytest.raises(ValueError, match="did you mean 'latest'"):
@@ -80,7 +87,7 @@ def test_a_missing_run_names_the_nearest_the_newest_and_how_to_make_one(tmp_path
 
 
 def test_runs_are_listed_newest_first_without_latest(tmp_path):
-    folders = [runfolder.create(tmp_path, "e", "a", "n", seed) for seed in range(3)]
+    folders = [started(tmp_path, "e", "a", "n", seed) for seed in range(3)]
     for age, folder in enumerate(folders):
         os.utime(folder, (1000 - age, 1000 - age))
     assert runfolder.runs(tmp_path) == folders

@@ -95,7 +95,7 @@ def run(request, tmp_path_factory) -> Path:
     settings = {name: AGENTS[name], "steps": 96, "num_envs": 2, "checkpoints": 1, "eval_episodes": 0}
     folder = tmp_path_factory.mktemp(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Session, "_finish", lambda self, seconds: None)
+        patch.setattr(training.Session, "_report", lambda self, trained: trained)
         env = WORLDS.get(name, "bio_rl/BanditReversal-v0")
         return training.train(env, agent=name, run_dir=folder, **settings).folder
 

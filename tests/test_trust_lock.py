@@ -114,6 +114,7 @@ def test_a_latest_that_leads_anywhere_but_beside_it_is_refused(tmp_path, target)
 
 def test_a_chain_of_links_that_ends_beside_latest_is_followed(tmp_path):
     folder = runfolder.create(tmp_path, "e", "a", "n", 0)
+    runfolder.point_latest(folder)
     (tmp_path / "good").symlink_to(folder.name)
     (tmp_path / "latest").unlink()
     (tmp_path / "latest").symlink_to(tmp_path / "good")
