@@ -249,7 +249,7 @@ def _as_it_was(folder: Path) -> Iterator[None]:
     _hostile_worlds.OneInstance.open_ones = 0
     try:
         with warnings.catch_warnings(), _little_memory():
-            warnings.simplefilter("default")
+            _usual_warnings()
             warnings.showwarning = _print_warning  # whatever the caller does with warnings
             yield
     finally:
@@ -272,6 +272,13 @@ def _as_it_was(folder: Path) -> Iterator[None]:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _usual_warnings() -> None:
+    """Show the warnings that Python shows where nobody has changed its filters."""
+    warnings.simplefilter("default")
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)
 
 
 def _print_warning(message: Any, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
