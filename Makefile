@@ -1,5 +1,6 @@
 # make demo   train the default agent in a fresh .venv       make test   lint, then every test that CI runs
 # make lint   style only                                     make clean  remove what these made, .venv included
+# make hostile   hostile input, and faults of the machine in real processes: minutes, both cores
 # make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ export PYTHONNOUSERSITE = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test hostile lint clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -24,6 +25,11 @@ demo: $(venv)/installed
 
 test: $(venv)/installed-dev lint
 	$(python) -m pytest
+
+hostile: $(venv)/installed-dev
+	@$(python) -m pytest -m faults & faults=$$!; \
+	$(python) -m bio_rl.bench hostile; lines=$$?; \
+	wait $$faults && exit $$lines
 
 lint: $(venv)/installed-dev
 	$(python) -m ruff check .

@@ -53,7 +53,10 @@ class Faulty:
     def play(self, action: str, phase: str, *arguments: str, after: int = AFTER) -> tuple[int, str]:
         """The exit status and the output of a run in which the fault happens."""
         process = self.start(action, phase, after, *(arguments or RUN))
-        said, _ = process.communicate(timeout=120)
+        try:
+            said, _ = process.communicate(timeout=120)
+        finally:
+            process.kill()
         assert self.fired.exists(), f"the fault did not happen:\n{said}"
         return process.returncode, said
 

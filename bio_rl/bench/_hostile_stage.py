@@ -37,7 +37,6 @@ ENDLESS = 400
 """Steps after which an evaluation gives up; as a user has it, 100,000 of them would take half a minute a line."""
 MEMORY = 6 * 2**30
 """Bytes that a line may take beyond what this process has."""
-NOBODY = 65534
 MODULES = (
     "checkpoint", "codes", "config", "connections", "discovery", "evaluation", "kernels", "memory", "metrics", "networks",
     "neurons", "observations", "plasticity", "replay", "resilience", "runfolder", "testing", "training", "trust", "vector",
@@ -109,9 +108,7 @@ class Edit:
         (self.folder / path).symlink_to(target)
 
     def mode(self, path: str, bits: int) -> None:
-        """Change the permissions, and let nobody own it where this process is root."""
-        if os.geteuid() == 0:
-            os.chown(self.folder / path, NOBODY, NOBODY)
+        """Change the permissions."""
         (self.folder / path).chmod(bits)
 
     def config(self, where: str, value: Any, run: str = "ppo") -> None:
@@ -252,7 +249,7 @@ def _as_it_was(folder: Path) -> Iterator[None]:
     _hostile_worlds.OneInstance.open_ones = 0
     try:
         with warnings.catch_warnings(), _little_memory():
-            warnings.simplefilter("default")
+            _usual_warnings()
             warnings.showwarning = _print_warning  # whatever the caller does with warnings
             yield
     finally:
@@ -277,6 +274,13 @@ def _as_it_was(folder: Path) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def _usual_warnings() -> None:
+    """Show the warnings that Python shows where nobody has changed its filters."""
+    warnings.simplefilter("default")
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)
+
+
 def _print_warning(message: Any, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
     """Print a warning as Python does."""
     print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
@@ -296,16 +300,13 @@ def _little_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def process(folder: Path, command: str, seconds: float, nobody: bool = False) -> Outcome:
-    """Play a line of shell in a real process; `bio` is the command line. With `nobody` it is not root's."""
+def process(folder: Path, command: str, seconds: float, ordinary: bool = False) -> Outcome:
+    """Play a line of shell in a real process; `bio` is the command line. With `ordinary` permissions bind root too."""
     shell = f'set -o pipefail\nbio() {{ "{sys.executable}" -m bio_rl "$@"; }}\n{command}'
     own = {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
-    root = nobody and os.geteuid() == 0
-    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if root else {}
-    if root:
-        os.chown(folder, NOBODY, NOBODY)
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if ordinary and os.geteuid() == 0 else []
     running = subprocess.Popen(
-        ["bash", "-c", shell], cwd=folder, env={**ENVIRONMENT, **own}, start_new_session=True, **user,
+        [*bound, "bash", "-c", shell], cwd=folder, env={**ENVIRONMENT, **own}, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:

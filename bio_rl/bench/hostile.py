@@ -83,8 +83,8 @@ class Line:
     """Statements that change the folder first, with the functions of `_hostile_stage.Edit`."""
     then: str = ""
     """An expression that must be true afterwards, about `folder` and `said`."""
-    nobody: bool = False
-    """Of a process: whether it must not be root's."""
+    ordinary: bool = False
+    """Of a process: whether root must go without its privileges, as permissions bind an ordinary user."""
 
 
 class Verdict(NamedTuple):
@@ -145,7 +145,6 @@ def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
     """The verdict on each line, in their order; processes run beside what is played in this process."""
     fill = words(tomllib.loads(DATA.read_text(encoding="utf-8"))["words"])
     with tempfile.TemporaryDirectory(prefix="hostile-") as parent, ThreadPoolExecutor(cores()) as pool:
-        Path(parent).chmod(0o755)  # a process that is not root's must get in
         origin = Path(parent) / "stage"
         stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
         folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
@@ -169,7 +168,7 @@ def verdict(line: Line, origin: Path, folder: Path, seconds: float) -> Verdict:
         case "commands":
             outcome = stage.in_process(folder, shlex.split(line.run), seconds)
         case "processes":
-            outcome = stage.process(folder, line.run, seconds, line.nobody)
+            outcome = stage.process(folder, line.run, seconds, line.ordinary)
         case _:
             outcome = stage.call(folder, line.run, seconds)
     kind = judge(line, outcome) or after(line, outcome, folder, before)
