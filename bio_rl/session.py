@@ -333,7 +333,7 @@ class Session:
         """What is kept, and how to go on from it."""
         if self.saved is None:
             return "nothing was saved yet"
-        return f"the last checkpoint is of step {self.saved:,}; go on with: {self.command('resume')}"
+        return f"last checkpoint: step {self.saved:,}; go on with: {self.command('resume')}"
 
     def finish(self, seconds: float) -> Trained:
         """The trained agent; where the training is over with its evaluation, which is printed and written down."""

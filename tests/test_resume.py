@@ -126,7 +126,7 @@ def test_ctrl_c_saves_and_the_printed_command_resumes_to_the_same_end(tmp_path):
     wait_for(tmp_path / "cut" / "latest" / "metrics.jsonl", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == 130, err
     folder = (tmp_path / "cut" / "latest").resolve()
     assert f"resume {folder}" in out and "Traceback" not in err
     assert last_tree(folder)["runner"]["seen"] < 4 * STEPS
