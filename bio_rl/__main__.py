@@ -14,7 +14,7 @@ import tyro
 
 from bio_rl import checkpoint, config, discovery, energy, memory, networks, resilience, statistics, training, trust, vector
 from bio_rl.config import Run
-from bio_rl.files import printable
+from bio_rl.files import printable, refuse_link
 
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
@@ -209,6 +209,7 @@ def evaluate_perturbed(given: Eval, trained: training.Trained) -> None:
     else:
         print(f"{trained.experiment.run.env} after {trained.steps:,} steps; {result}")
     path = trained.folder / "resilience.png"
+    refuse_link(path)
     try:
         from bio_rl.viz import resilience as picture
 
@@ -231,6 +232,7 @@ def play(arguments: Sequence[str]) -> None:
         print(f"wrote {raster.draw(trained, given.raster, given.seed, given.decisions, given.learn == 'on')}")
         if given.video is None:
             return
+    refuse_link(trained.folder / "episode.mp4")
     path, total = video.film(trained, given.video or trained.folder / "episode.mp4", given.seed)
     print(f"return {total:.1f}; wrote {path}")
 

@@ -67,7 +67,8 @@ class Trained:
                 f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
             )
         agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra), env)
-        if self.rows is None or self.agent.replay.size:
+        replay = saved_apart(self.agent)
+        if self.rows is None or replay is None or replay.size:
             agent.load_state_dict(self.agent.state_dict())
         else:  # they were not read to evaluate, but learning goes on from them
             tree = {"agent": state_without_rows(self.agent), "runner": {"seen": self.steps}, "replay": self.rows}
@@ -285,8 +286,7 @@ class Session:
         run = self.experiment.run
         fit_agent(self.runner.agent, tree["agent"], self.checkpoints.folder)
         fit_runner(self.runner, tree["runner"], self.checkpoints.folder)
-        if (replay := saved_apart(self.runner.agent)) is not None:
-            self.replay_files.go_on(self.runner.seen, replay)
+        self.replay_files.take_up(self.runner.agent, tree)
         self.stats.load_state_dict(tree["stats"])
         self.best, self.saved, self.elapsed = tree["best"], self.runner.seen, tree["elapsed"]
         print(f"resuming {self.folder} at step {self.saved:,} of {run.steps:,}")
