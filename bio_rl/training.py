@@ -253,7 +253,7 @@ def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:
             fault = error
             warnings.warn(f"skipping {path.name}: {error}", RuntimeWarning, stacklevel=2)
     if fault is not None:
-        raise CheckpointError(f"{printable(folder)} has no checkpoint that can be read: {fault}")
+        raise CheckpointError(f"{printable(folder)} has no readable checkpoint: {fault}")
     raise CheckpointError(f"{printable(folder)} has no readable checkpoint yet; train it anew with train.py")
 
 

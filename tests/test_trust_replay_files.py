@@ -191,7 +191,7 @@ def test_where_no_rows_can_be_read_at_all_the_message_says_which_file_and_a_remo
     places = copy / "checkpoints" / "replay"
     for path in places.glob("rows_*.pt"):
         path.write_bytes(b"")
-    with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match=r"no checkpoint that can be read.*rows_") as error:
+    with pytest.warns(RuntimeWarning), pytest.raises(CheckpointError, match=r"no readable checkpoint.*rows_") as error:
         training.read_last(copy, rows=True)
     assert str(error.value).isprintable()
     shutil.rmtree(places)
