@@ -31,7 +31,7 @@ from bio_rl import (
     vector,
 )  # fmt: skip
 from bio_rl.config import Run
-from bio_rl.files import printable
+from bio_rl.files import printable, refuse_link
 
 WHITE = " \n\t"
 """What separates words and lines; other control characters of a file's text do not reach the terminal as they are."""
@@ -259,6 +259,7 @@ def evaluate_perturbed(given: Eval, trained: training.Trained) -> None:
     else:
         print(f"{trained.experiment.run.env} after {trained.steps:,} steps; {result}")
     path = trained.folder / "resilience.png"
+    refuse_link(path)
     try:
         from bio_rl.viz import resilience as picture
 
@@ -281,6 +282,7 @@ def play(arguments: Sequence[str]) -> None:
         print(f"wrote {raster.draw(trained, given.raster.expanduser(), given.seed, given.decisions, given.learn == 'on')}")
         if given.video is None:
             return
+    refuse_link(trained.folder / "episode.mp4")
     path, total = video.film(trained, (given.video or trained.folder / "episode.mp4").expanduser(), given.seed)
     print(f"return {total:.1f}; wrote {path}")
 

@@ -15,7 +15,7 @@ from bio_rl.config import Experiment, Run
 from bio_rl.energy import Operations, operations
 from bio_rl.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
 from bio_rl.networks import Blueprint
-from bio_rl.replay_files import add_rows, claim_disk, state_without_rows
+from bio_rl.replay_files import add_rows, claim_disk, saved_apart, state_without_rows
 from bio_rl.types import Steps
 from bio_rl.vector import EnvironmentCrashedError, SideBySide, Vector
 
@@ -49,7 +49,8 @@ class Trained:
                 f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
             )
         agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra), env)
-        if self.rows is None or self.agent.replay.size:
+        replay = saved_apart(self.agent)
+        if self.rows is None or replay is None or replay.size:
             agent.load_state_dict(self.agent.state_dict())
         else:  # they were not read to evaluate, but learning goes on from them
             tree = {"agent": state_without_rows(self.agent), "runner": {"seen": self.steps}, "replay": self.rows}

@@ -66,6 +66,19 @@ class ReplayFiles:
         self.names[step] = set(files)
         return found["id"]
 
+    def take_up(self, agent: Any, tree: Mapping[str, Any]) -> None:
+        """Go on from where the restored `agent` of a checkpoint's tree stands; nothing for one without a replay.
+
+        Warns where the checkpoint has none: it may have been made by hand from `best.pt`.
+        """
+        replay = saved_apart(agent)
+        if replay is None:
+            return
+        if tree.get("replay") is None and "replay" not in tree["agent"]:
+            text = "the checkpoint has no replay: the agent goes on without the experience that it had kept"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        self.go_on(tree["runner"]["seen"], replay)
+
     def go_on(self, step: int, replay: Replay) -> None:
         """Go on from the index of `step`, which `replay` was loaded from.
 

@@ -73,8 +73,7 @@ class Session:
         run = self.experiment.run
         fit_agent(self.runner.agent, tree["agent"], self.checkpoints.folder)
         fit_runner(self.runner, tree["runner"], self.checkpoints.folder)
-        if (replay := saved_apart(self.runner.agent)) is not None:
-            self.replay_files.go_on(self.runner.seen, replay)
+        self.replay_files.take_up(self.runner.agent, tree)
         self.stats.load_state_dict(tree["stats"])
         self.saved, self.elapsed = self.runner.seen, tree["elapsed"]
         self.best = self._best_so_far(tree["best"])

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
+import subprocess
+import sys
+import time
+import warnings
 from collections import namedtuple
 from pathlib import Path
 
@@ -193,6 +198,47 @@ def test_where_no_rows_can_be_read_at_all_the_message_says_which_file_and_a_remo
     with pytest.warns(RuntimeWarning, match="goes on without the experience"):
         resumed = training.resume(copy, steps=480)
     assert resumed.steps == 480 and len(list(places.glob("rows_*.pt"))) >= 1
+
+
+def test_a_best_checkpoint_that_was_put_in_the_place_of_the_last_one_resumes_without_experience_and_says_so(copy):
+    best = copy / "checkpoints" / "best.pt"
+    step = checkpoint.load(best)["runner"]["seen"]
+    for path in (copy / "checkpoints").glob("step_*.pt"):
+        path.unlink()
+    shutil.copy(best, copy / "checkpoints" / f"step_{step:012d}.pt")
+    with pytest.warns(RuntimeWarning, match="has no replay: the agent goes on without the experience"):
+        assert training.resume(copy).steps == RUN["steps"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kill -9")
+def test_kill_9_at_any_moment_leaves_a_checkpoint_with_its_rows(tmp_path):
+    """Each later process resumes what the kill before has left; the newest checkpoint is never one without its rows."""
+    steps, saves = 200_000, 2_000
+    flags = ["--env", "bio_rl/Hopper-v5", "--agent", "sac", "--network", "mlp", "--steps", str(steps)]
+    flags += ["--checkpoints", str(saves), "--eval-episodes", "0", "--run-dir", str(tmp_path), "--sac.start", "10000000"]
+    flags += ["--sac.replay", "3000", "--sac.every", "4", "--num-envs", "4"]
+    rng, before = random.Random(0), -1
+    for i in range(6):
+        arguments = flags if i == 0 else ["resume", "latest", "--run-dir", str(tmp_path)]
+        process = subprocess.Popen([sys.executable, "-m", "bio_rl", *arguments], stdout=-3, stderr=-3)
+        while newest(tmp_path) <= before:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.8))
+        process.kill()
+        process.wait()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # none is passed, none is without its rows
+            tree = training.read_last(tmp_path / "latest", rows=True)
+        before = tree["runner"]["seen"]
+        assert before == newest(tmp_path) and tree["agent"]["replay"]["added"] * 4 == before
+
+
+def newest(folder: Path) -> int:
+    """The step of the newest checkpoint, -1 without one."""
+    found = (folder / "latest" / "checkpoints").glob("step_*.pt")
+    return max((int(path.stem[5:]) for path in found), default=-1)
 
 
 def test_a_checkpoint_of_the_version_before_with_its_replay_inside_still_resumes(copy, run):
