@@ -52,8 +52,8 @@ class Eval(Place):
     at: int | None = None
     """Step of the perturbation, if not half way; with --learn on after 5 episodes' limits."""
     steps: int | None = None
-    """Length of a perturbed life, if not one episode; with --learn on until 80 episodes' limits after the perturbation: in
-    CartPole with its motor inverted the slowest of 20 brains needed 74 episodes."""
+    """Length of a perturbed life, if not one episode; with --learn on until 40 episodes' limits after the perturbation: in
+    CartPole with its motor inverted the slowest of 10 brains needed 20 of them."""
     learn: Literal["on", "off"] = "off"
     """With --perturb: whether brains go on learning. Each life is then a copy of the agent, alone in its environment, one life
     after the other. off: the agent is frozen, and all lives run at once."""

@@ -199,9 +199,9 @@ def _differs(tree, then) -> list[int]:
     [
         (500, None, None, False, (250, 500)),
         (None, None, None, False, (500, 1000)),
-        (500, None, None, True, (2500, 42_500)),
-        (None, None, None, True, (5000, 85_000)),
-        (500, 100, None, True, (100, 40_100)),
+        (500, None, None, True, (2500, 22_500)),
+        (None, None, None, True, (5000, 45_000)),
+        (500, 100, None, True, (100, 20_100)),
         (500, None, 80, True, (40, 80)),
         (500, 7, 80, True, (7, 80)),
         (500, 7, None, False, (7, 500)),
