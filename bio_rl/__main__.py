@@ -58,8 +58,9 @@ class Place:
 class Eval(Place):
     """Evaluate a run greedily over fixed start states."""
 
-    episodes: int = training.FINAL_EPISODES
-    """How many episodes are played, one from each start state."""
+    episodes: int | None = None
+    """How many episodes are played, one from each start state; by default 20. With --perturb the number of lives: by default
+    20, or 10 with --learn on."""
     seed: int = training.FINAL_SEED
     """Seed from which all start states are drawn: the same seed gives the same ones."""
     best: bool = False
@@ -72,11 +73,13 @@ class Eval(Place):
     """Break the world half way through each episode and report drop and recovery: gear:bthigh=-1, gravity=2, … (see
     docs/perturbations.md)."""
     at: int | None = None
-    """Step of the perturbation, if not half way."""
+    """Step of the perturbation, if not half way; with --learn on after 5 episodes' limits."""
     steps: int | None = None
-    """Length of a perturbed life, if not one episode."""
+    """Length of a perturbed life, if not one episode; with --learn on until 40 episodes' limits after the perturbation: in
+    CartPole with its motor inverted the slowest of 10 brains needed 20 of them."""
     learn: Literal["on", "off"] = "off"
-    """With --perturb: whether the agent, a copy of it, goes on learning."""
+    """With --perturb: whether brains go on learning. Each life is then a copy of the agent, alone in its environment, one life
+    after the other. off: the agent is frozen, and all lives run at once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -235,7 +238,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     for name, value in {"at": given.at, "steps": given.steps, "learn on": given.learn == "on" or None}.items():
         if value is not None:
             raise ValueError(f"--{name} goes with --perturb, as in --perturb gravity=2")
-    result = training.evaluate_run(trained, given.episodes, given.seed)
+    episodes = training.FINAL_EPISODES if given.episodes is None else given.episodes
+    result = training.evaluate_run(trained, episodes, given.seed)
     counts = training.operations_per_decision(trained)
     normal = statistics.normalised(result.mean, worlds.reference(trained.experiment.run.env))
     if given.json:
@@ -252,7 +256,7 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def evaluate_perturbed(given: Eval, trained: training.Trained) -> None:
     """Report what the perturbation costs, and draw it into the run folder."""
-    settings = {"episodes": given.episodes, "seed": given.seed, "at": given.at, "steps": given.steps}
+    settings = {"episodes": given.episodes, "seed": given.seed, "at": given.at, "steps": given.steps, "best": given.best}
     result = resilience.evaluate_run(trained, given.perturb, learn=given.learn == "on", **settings)
     if given.json:
         print(json.dumps(result.as_dict()))

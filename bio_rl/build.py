@@ -48,7 +48,7 @@ class Trained:
             raise ValueError(
                 f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
             )
-        agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra), env)
+        agent = make_agent(config.replace_run(self.experiment, steps=self.steps + extra, episodes=0), env)
         replay = saved_apart(self.agent)
         if self.rows is None or replay is None or replay.size:
             agent.load_state_dict(self.agent.state_dict())

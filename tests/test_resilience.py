@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import bio_rl
 from bio_rl import build, resilience, training, vector
 from bio_rl.__main__ import main
 from bio_rl.resilience import score, summarise
+from bio_rl.state import leaves, tree_map
 from bio_rl.types import Episodes
 
 SMALL = {"steps": 512, "num_envs": 4, "eval_episodes": 0, "ppo": {"rollout": 16, "minibatch": 64}}
@@ -149,3 +152,87 @@ def test_train_takes_the_flag(capsys, tmp_path) -> None:
 def test_a_perturbation_just_before_the_end_still_has_figures():
     found = summarise(np.ones((3, 1000)), 999, ["x"], learn=False, slot=1000)
     assert found.drop == 0.0 and found.lowest == 1.0
+
+
+# brains that learn
+
+
+def test_a_life_of_a_learning_brain_is_the_same_however_many_others_there_are(run) -> None:
+    trained = bio_rl.load(run)
+    arguments = {"perturb": ("force=-1@life:20",), "seed": 7, "steps": 70}
+    alone = resilience._learning_lives(trained, lives=1, **arguments)
+    among = resilience._learning_lives(trained, lives=3, **arguments)
+    for one, three in zip(alone, among, strict=True):
+        np.testing.assert_array_equal(one[0], three[0])
+    assert (among[1][0] != among[1][1]).any() and (among[1][1] != among[1][2]).any()
+
+
+@pytest.mark.parametrize(
+    ("env_id", "agent"),
+    [("CartPole-v1", "ppo"), ("CartPole-v1", "three_factor"), ("CartPole-v1", "dqn"), ("Pendulum-v1", "sac")],
+)
+def test_what_one_brain_learns_changes_no_other(env_id, agent, tmp_path) -> None:
+    small = {**SMALL, "steps": 160} if agent == "ppo" else {"steps": 160, "num_envs": 4, "eval_episodes": 0}
+    trained = bio_rl.load(bio_rl.train(env_id, agent=agent, run_dir=tmp_path, **small).folder)
+    env = training.make_env(trained.experiment.run, resilience.bodies_of(trained))
+    one, other = (resilience.own_brain(trained, env, 400, seed) for seed in (3, 4))
+    before = [_copied(x.state_dict()) for x in (trained.agent, other)]
+    assert not np.array_equal(*(np.asarray(x.state_dict()["generator"]) for x in (one, other)))
+    resilience._live(one, env, 3, 400, learn=True)
+    for agent_now, then in zip((trained.agent, other), before, strict=True):
+        assert _differs(agent_now.state_dict(), then) == []
+    assert _differs(one.state_dict()["modules"], trained.agent.state_dict()["modules"])
+
+
+def _copied(tree):
+    return tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, tree)
+
+
+def _differs(tree, then) -> list[int]:
+    """Which leaves of a state are not the same."""
+    pairs = zip(leaves(tree), leaves(then), strict=True)
+    return [i for i, (a, b) in enumerate(pairs) if isinstance(a, torch.Tensor) and not torch.equal(a, b)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "at", "steps", "learn", "expected"),
+    [
+        (500, None, None, False, (250, 500)),
+        (None, None, None, False, (500, 1000)),
+        (500, None, None, True, (2500, 22_500)),
+        (None, None, None, True, (5000, 45_000)),
+        (500, 100, None, True, (100, 20_100)),
+        (500, None, 80, True, (40, 80)),
+        (500, 7, 80, True, (7, 80)),
+        (500, 7, None, False, (7, 500)),
+    ],
+)
+def test_a_brain_that_learns_lives_long_enough_to_learn_anew(limit, at, steps, learn, expected) -> None:
+    assert resilience.life_of(limit, at, steps, learn) == expected
+
+
+def test_each_life_of_a_learning_brain_is_said_to_have_one_with_the_exact_command(capsys, run) -> None:
+    main(["eval", str(run), "--episodes", "2", "--steps", "60", "--at", "12", "--perturb", "force=1|0", "--learn", "on"])
+    said = capsys.readouterr()
+    command = f"eval {run} --perturb 'force=1|0' --learn on --episodes 2 --at 12 --steps 60 --seed {training.FINAL_SEED}"
+    assert command in said.out and "a brain each, learning goes on" in said.out
+    assert "--perturb gravity=0.9..1.1" in said.out and "--ppo.rollout 16" in said.out
+    assert "life 2 of 2" in said.err
+    line = next(line for line in said.out.splitlines() if "train.py eval" in line)
+    arguments = shlex.split(line.partition("train.py ")[2])
+    main([*arguments, "--json"])
+    assert json.loads(capsys.readouterr().out)["lives"] == 2
+
+
+def test_a_frozen_brain_that_falls_in_its_one_episode_is_not_said_to_be_lost(run) -> None:
+    trained = bio_rl.load(run)
+    short = resilience.evaluate_run(trained, ["force=0"], episodes=3, at=3)
+    assert short.recovery is None and short.one_fall and "--steps gives more" in str(short)
+    long = resilience.evaluate_run(trained, ["force=0"], episodes=3, at=3, steps=1200)
+    assert not long.one_fall and "--steps gives more" not in str(long)
+
+
+def test_lives_that_come_back_are_counted_one_by_one() -> None:
+    back, gone = np.repeat([1.0, 0.2, 1.0], [100, 40, 60]), np.repeat([1.0, 0.2], [100, 100])
+    x = summarise(np.stack([back, gone, np.ones(200)]), 100, ["gravity=2"], learn=True)
+    assert x.lives_back == 2 and "2 of 3 lives by themselves" in str(x)

@@ -3,6 +3,7 @@
 bandit      BanditReversal-v0: what 200 pulls of one life earn, from the first on.
 water maze  WaterMaze-v0: moves to the platform, trial by trial, before and after it is moved.
 inverted    CartPole-v1: a life in which the motor is inverted; episodes until the mean of ten is back at 90 % of before.
+            Beyond the preset: --three-factor.let-go 1 --three-factor.anneal 0.5, without which they do not come back.
 
 Every life is a brain of its own, which explores and learns throughout. The controls are shuffled dopamine and, after the
 inversion, the same brains without learning.
@@ -33,6 +34,8 @@ INVERTED_AT, HORIZON = 60_000, 150_000
 """Steps of the CartPole life: until the motor turns round, after 120 episodes at least, and in all."""
 AFTER = 100
 """Episodes within which it has to come back."""
+RELEARNING = {"let_go": 1.0, "anneal": 0.5}
+"""The agent's settings of that life beyond the preset: weights are given up after a surprise, and rates stay high enough."""
 WINDOW = 10
 """Episodes of the mean that has to come back."""
 
@@ -134,7 +137,7 @@ def latencies(experiment: Experiment) -> np.ndarray:
 def inverted(settings: Settings) -> dict[str, Any]:
     """Episodes to recover, of brains that go on learning; and what they earn in that world without learning."""
     n = settings.lives
-    experiment = brains("CartPole-v1", settings, n, let_go=1.0, anneal=0.5)
+    experiment = brains("CartPole-v1", settings, n, **RELEARNING)
     turned = config.replace_run(experiment, perturb=(f"force=-1@life:{INVERTED_AT}",), steps=n * HORIZON)
     ends: list[list[float]] = [[] for _ in range(n)]
     with closing(training.make_env(turned.run, n)) as env:
@@ -154,6 +157,7 @@ def inverted(settings: Settings) -> dict[str, Any]:
     return {
         "inverted motor": {
             "lives": n,
+            "settings": {name: value for name, value in turned.changed().items() if name != "run-dir"},
             "before": spread(before),
             "frozen_share": spread(frozen / before),
             "recovered": len(known),
