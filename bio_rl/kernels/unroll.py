@@ -44,10 +44,10 @@ def unroll(
     if backend is None:
         backend = suited(drive) if hasattr(p, "core") else "torch"
         if backend != "torch":
-            core, why = _core(p, state, drive, dt)
+            core, why = _core(p, state, drive, dt, backend)
             backend = "torch" if why else backend
     elif backend != "torch" and drive.numel():
-        core, why = _core(p, state, drive, dt)
+        core, why = _core(p, state, drive, dt, backend)
         if core is None or why:
             why = f" ({why})" if why else ""
             raise ValueError(f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}")
@@ -59,7 +59,7 @@ def unroll(
     return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
 
 
-def _core(p: Any, state: State, drive: Tensor, dt: float) -> tuple[Core | None, str]:
+def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple[Core | None, str]:
     """(What the fused loops run, None for a neuron that has no such loop; in words, why they cannot, else nothing)."""
     if not hasattr(p, "core"):
         return None, ""
@@ -67,11 +67,16 @@ def _core(p: Any, state: State, drive: Tensor, dt: float) -> tuple[Core | None, 
         core = p.core(dt)
     except ValueError as error:
         return None, str(error)
-    return core, obstacle(core, state, drive)
+    return core, obstacle(core, state, drive, backend)
 
 
-def obstacle(core: Core, state: State, drive: Tensor) -> str:
+def obstacle(core: Core, state: State, drive: Tensor, backend: str) -> str:
     """Why the fused loops do not run these constants and this state, nothing where they do."""
+    if backend == "numba":
+        for name in PER_NEURON:
+            x = getattr(state, name, None)
+            if isinstance(x, Tensor) and x.dtype is not torch.float32:
+                return f"state.{name} is of {x.dtype}, not torch.float32"
     learned = [name for name, x in zip(core._fields, core, strict=True) if isinstance(x, Tensor)]
     if transformed():
         return "a function transform, torch.func, is active"
