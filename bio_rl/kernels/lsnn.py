@@ -8,6 +8,7 @@ A product at every tick, of a matrix with few spikes: the Numba loop adds the we
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -83,16 +84,24 @@ def _check(p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside:
     shape = current.shape
     if ticks < 1 or len(shape) != 2:
         raise ValueError(f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1")
-    given = [("current", current, shape), ("z", z, shape), ("x", x, shape), ("v", s.v, shape), ("a", s.a, shape)]
+    given = [current, z, x, s.v, s.a]
     if isinstance(s.refractory, Tensor):
-        given.append(("refractory", s.refractory, shape))
+        given.append(s.refractory)
     elif some(p.tau_refractory):
         raise ValueError("the state has no refractory, but the neurons have a refractory period; begin with p.init(B, N)")
+    if any([t.shape != shape for t in given]):
+        _refuse(zip(("current", "z", "x", "v", "a", "refractory"), given, strict=False), shape)
     if inside is not None:
-        given.append(("inside", inside, shape[1:] * 2))
+        given.append(inside)
+        _refuse([("inside", inside)], shape[1:] * 2)
     if isinstance(p.beta, Tensor):
-        given.append(("beta", p.beta, shape[1:] if p.beta.dim() else ()))
-    for name, tensor, expected in given:
-        if tensor.shape != expected:
-            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected)}: current is {tuple(shape)}")
-    return [tensor for _, tensor, _ in given]
+        given.append(p.beta)
+        _refuse([("beta", p.beta)], shape[1:] if p.beta.dim() else ())
+    return given
+
+
+def _refuse(tensors: Iterable[tuple[str, Tensor]], shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless all are of this shape."""
+    for name, tensor in tensors:
+        if tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")

@@ -44,10 +44,12 @@ def unroll(
     if backend is None:
         backend = suited(drive) if hasattr(p, "core") else "torch"
         if backend != "torch":
-            core, why = _core(p, state, drive, dt)
+            core, why = _core(p, state, drive, dt, backend)
             backend = "torch" if why else backend
     elif backend != "torch" and drive.numel():
-        core, why = _core(p, state, drive, dt)
+        core, why = _core(p, state, drive, dt, backend)
+        if transformed():
+            why = "a function transform, torch.func, is active"
         if core is None or why:
             why = f" ({why})" if why else ""
             raise ValueError(f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}")
@@ -59,7 +61,7 @@ def unroll(
     return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
 
 
-def _core(p: Any, state: State, drive: Tensor, dt: float) -> tuple[Core | None, str]:
+def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple[Core | None, str]:
     """(What the fused loops run, None for a neuron that has no such loop; in words, why they cannot, else nothing)."""
     if not hasattr(p, "core"):
         return None, ""
@@ -67,23 +69,27 @@ def _core(p: Any, state: State, drive: Tensor, dt: float) -> tuple[Core | None, 
         core = p.core(dt)
     except ValueError as error:
         return None, str(error)
-    return core, obstacle(core, state, drive)
+    if any([isinstance(x, Tensor) for x in core]):
+        return core, obstacle(core, state, drive)
+    if backend == "numba" and any([x.dtype is not torch.float32 for x in state if isinstance(x, Tensor)]):
+        return core, f"the state is of {[x.dtype for x in state if isinstance(x, Tensor)]}, not all torch.float32"
+    return core, ""
 
 
 def obstacle(core: Core, state: State, drive: Tensor) -> str:
-    """Why the fused loops do not run these constants and this state, nothing where they do."""
+    """Why the fused loops do not run constants of which some are tensors, nothing where they do."""
     learned = [name for name, x in zip(core._fields, core, strict=True) if isinstance(x, Tensor)]
-    if transformed():
-        return "a function transform, torch.func, is active"
-    if not learned:
-        return ""
     if learned != ["decay"]:
         return f"{', '.join(learned)} differ between neurons or learn"
-    if len([x for x in state if isinstance(x, Tensor)]) > 1:
+    tensors = [x for x in state if isinstance(x, Tensor)]
+    if len(tensors) > 1:
         return f"a decay is learned of a membrane alone, not beside other state {state._fields}"
     decay: Any = core.decay
-    if decay.dtype != torch.float32 or decay.device != drive.device or decay.shape not in ((), drive.shape[2:]):
-        return f"a decay is of {decay.dtype} on {decay.device} with shape {tuple(decay.shape)}, not [] or [N] of float32"
+    for x in (decay, *tensors):
+        if x.dtype is not torch.float32 or x.device != drive.device:
+            return f"a learned decay or its state is of {x.dtype} on {x.device}, not of torch.float32 on {drive.device}"
+    if decay.shape not in ((), drive.shape[2:]):
+        return f"a learned decay has shape {tuple(decay.shape)}, not [] or [N]"
     return ""
 
 
@@ -119,23 +125,26 @@ def _weight(ticks: int, keep: float) -> float:
 
 
 def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, backend: str | None) -> None:
-    if drive.dim() != 3 or reset.dim() != 2:
-        shapes = f"drive has shape {tuple(drive.shape)} and reset {tuple(reset.shape)}"
+    shape = drive.shape
+    if len(shape) != 3 or reset.dim() != 2:
+        shapes = f"drive has shape {tuple(shape)} and reset {tuple(reset.shape)}"
         raise ValueError(f"{shapes}, expected [T·K / hold, B, N] and [T, B]")
     if ticks < 1 or hold < 1:
         raise ValueError(f"ticks is {ticks} and hold is {hold}, expected at least 1")
     if reset.dtype is not torch.bool or reset.device != drive.device:
         raise ValueError(f"reset is of {reset.dtype} on {reset.device}, expected torch.bool on the drive's {drive.device}")
     decisions, batch = reset.shape
-    if drive.shape[0] * hold != decisions * ticks or drive.shape[1] != batch:
+    if shape[0] * hold != decisions * ticks or shape[1] != batch:
         raise ValueError(
-            f"drive has shape {tuple(drive.shape)} held for {hold}, expected [T·K / hold, B, N] with T={decisions}, "
+            f"drive has shape {tuple(shape)} held for {hold}, expected [T·K / hold, B, N] with T={decisions}, "
             f"K={ticks}, B={batch}"
         )
-    shape, device = drive.shape[1:], drive.device
-    for name, x in zip(state._fields, state, strict=True):
-        if name in PER_NEURON and isinstance(x, Tensor) and (x.shape != shape or x.device != device):
-            place = "" if x.device == device else f"; it is on {x.device}, the drive on {device}"
-            raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(shape)}{place}")
+    row = shape[1:]
+    if any([x.shape != row for x in state if isinstance(x, Tensor)]):
+        for name, x in state._asdict().items():
+            if name in PER_NEURON and isinstance(x, Tensor) and x.shape != row:
+                raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(row)}")
+    if state.v.device != drive.device:
+        raise ValueError(f"state.v is on {state.v.device}, but the drive on {drive.device}")
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")

@@ -80,7 +80,7 @@ class Layer(nn.Module):
 
     def rest(self, key: Tensor) -> State:
         """The neurons at rest, one row for each key [B]."""
-        state = like_weights(self.p.init(len(key), self.n, key.device), self.connection.bias)
+        state = self.p.init(len(key), self.n, key.device)
         return state._replace(key=key) if self.noisy else state
 
     def drive(self, spikes: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class RecurrentLayer(Layer):
         self.recurrent = recurrent
 
     def rest(self, key: Tensor) -> RecurrentState:
-        return RecurrentState(super().rest(key), self.recurrent.weight.new_zeros(len(key), self.n))
+        return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))
 
     def run(
         self,

@@ -21,7 +21,7 @@ from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks._init import orthogonal
-from bio_rl.networks._layers import Layer, RecurrentLayer, neuron
+from bio_rl.networks._layers import Layer, RecurrentLayer, like_weights, neuron
 from bio_rl.state import check_batch
 from bio_rl.surrogates import SURROGATES
 from bio_rl.types import Percept, Probe, State
@@ -133,6 +133,7 @@ class SpikingNetwork(nn.Module):
         if self.config.memory:
             seeds = range(int(self.seed), int(self.seed) + len(self.layers))
             layers = tuple(layer.rest(random.keys(s, batch, device)) for s, layer in zip(seeds, self.layers, strict=True))
+            layers = like_weights(layers, self.readout.weight)
         key = (random.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
         code = self.rest_of_code(batch)
         return SpikingState(layers, key, code) if layers or key or code else ()
@@ -201,9 +202,11 @@ class SpikingNetwork(nn.Module):
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
         """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each layer's state)."""
-        reset = torch.ones(1, rows, dtype=torch.bool, device=self.readout.weight.device)
+        weight = self.readout.weight
+        reset = torch.ones(1, rows, dtype=torch.bool, device=weight.device)
         key = reset[0].to(torch.int64) if keys is None else keys.flatten()
-        return reset, tuple(layer.rest(random.fold(key, i) if layer.noisy else key) for i, layer in enumerate(self.layers))
+        states = tuple(layer.rest(random.fold(key, i) if layer.noisy else key) for i, layer in enumerate(self.layers))
+        return reset, like_weights(states, weight)
 
 
 def _output_layer(config: Spikes, layers: list[Layer], n_out: int) -> Layer:
