@@ -81,8 +81,8 @@ class Config:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            positive=("noise",),  # without it nothing is tried
-            non_negative=("hidden_lr", "actor_lr", "critic_lr", "readout_gain", "tau_mean"),
+            positive=("noise", "tau_mean"),  # without noise nothing is tried
+            non_negative=("hidden_lr", "actor_lr", "critic_lr", "readout_gain"),
             unit=("gamma", "trace", "anneal"),
         )
         for name, known in (("rule", RULES), ("dopamine", DOPAMINE)):

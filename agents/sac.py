@@ -53,6 +53,8 @@ class Config(OffPolicy):
             non_negative=("temperature",),
             unit=("target_entropy_share",),
         )
+        if self.tau > 1:
+            raise ValueError(f"sac.tau is {self.tau}, expected a number from 0 to 1")
 
 
 class Agent(Learner):

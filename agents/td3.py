@@ -64,6 +64,8 @@ class Config(OffPolicy):
             ),
             non_negative=("noise", "target_noise", "target_noise_clip", "proxy"),
         )
+        if self.tau > 1:
+            raise ValueError(f"td3.tau is {self.tau}, expected a number from 0 to 1")
 
 
 class Agent(Learner):

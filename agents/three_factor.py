@@ -93,6 +93,8 @@ class Config:
         )
         if self.dopamine not in DOPAMINE:
             raise ValueError(f"three_factor.dopamine is {self.dopamine!r}; {suggestion(self.dopamine, DOPAMINE)}")
+        if self.persist < 1:
+            raise ValueError(f"three_factor.persist is {self.persist}, expected 1 or more decisions")
         if self.brains < 1:
             raise ValueError(f"three_factor.brains is {self.brains}, expected at least 1")
 

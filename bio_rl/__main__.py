@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
+import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -20,6 +19,7 @@ from bio_rl import (
     config,
     discovery,
     energy,
+    faults,
     memory,
     networks,
     resilience,
@@ -30,6 +30,7 @@ from bio_rl import (
     trust,
     vector,
 )  # fmt: skip
+from bio_rl.commands import expanded
 from bio_rl.config import Run
 from bio_rl.files import printable, refuse_link
 
@@ -174,10 +175,14 @@ def _main(argv: Sequence[str] | None) -> None:
 
 def crash(error: vector.EnvironmentCrashedError) -> NoReturn:
     """Show the traceback of a user's own world, say what is kept, and exit with status 1."""
-    if error.__cause__ is not None and "Traceback" not in str(error):  # a worker's is in the text
-        traceback.print_exception(error.__cause__)
-    print(f"error: {printable(error, keep=WHITE)}", file=sys.stderr)
-    sys.exit(1)
+    trace = faults.users_traceback(error)
+    print(f"{shown(trace)}error: {shown(error)}", file=sys.stderr)
+    sys.exit(1 if trace else 2)
+
+
+def shown(message: object) -> str:
+    """A message as it may stand on a terminal: no control characters, and no word of thousands of letters."""
+    return re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…", printable(message, keep=WHITE))
 
 
 def ended(trained: training.Trained) -> None:
@@ -188,7 +193,7 @@ def ended(trained: training.Trained) -> None:
 
 def refuse(message: str) -> NoReturn:
     """Exit with status 2."""
-    print(f"error: {printable(message, keep=WHITE)}", file=sys.stderr)
+    print(f"error: {shown(message)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -241,7 +246,8 @@ def evaluate(arguments: Sequence[str]) -> None:
     episodes = training.FINAL_EPISODES if given.episodes is None else given.episodes
     result = training.evaluate_run(trained, episodes, given.seed)
     counts = training.operations_per_decision(trained)
-    normal = statistics.normalised(result.mean, worlds.reference(trained.experiment.run.env))
+    run = trained.experiment.run
+    normal = statistics.normalised(result.mean, worlds.reference(run.env, **run.env_kwargs))
     if given.json:
         figures = {name: {k: float(x) for k, x in c._asdict().items()} for name, c in counts.items()}
         print(json.dumps({**result.as_dict(), "operations": figures, "normalised": normal and normal[0]}))
@@ -283,11 +289,11 @@ def play(arguments: Sequence[str]) -> None:
         raise ValueError("--learn on goes with --raster, as in --raster brain.png")
     trained = training.load(given.run, best=given.best, run_dir=given.run_dir, trust=given.trust)
     if given.raster is not None:
-        print(f"wrote {raster.draw(trained, given.raster.expanduser(), given.seed, given.decisions, given.learn == 'on')}")
+        print(f"wrote {raster.draw(trained, expanded(given.raster), given.seed, given.decisions, given.learn == 'on')}")
         if given.video is None:
             return
     refuse_link(trained.folder / "episode.mp4")
-    path, total = video.film(trained, (given.video or trained.folder / "episode.mp4").expanduser(), given.seed)
+    path, total = video.film(trained, expanded(given.video or trained.folder / "episode.mp4"), given.seed)
     print(f"return {total:.1f}; wrote {path}")
 
 
@@ -310,16 +316,16 @@ def plot(arguments: Sequence[str]) -> None:
     from bio_rl.viz import plot
 
     given: Plot = parse(Plot, arguments, "plot")
-    runs = tuple(map(os.path.expanduser, given.runs))
-    out = None if given.out is None else given.out.expanduser()
-    print(f"wrote {plot.draw(runs, given.run_dir.expanduser(), out, given.key)}")
+    runs = tuple(str(expanded(run)) for run in given.runs)
+    out = None if given.out is None else expanded(given.out)
+    print(f"wrote {plot.draw(runs, expanded(given.run_dir), out, given.key)}")
 
 
 def examine(arguments: Sequence[str]) -> None:
     from bio_rl import doctor
 
     given: Doctor = parse(Doctor, arguments, "doctor")
-    sys.exit(doctor.main(given.run_dir.expanduser()))
+    sys.exit(doctor.main(expanded(given.run_dir)))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

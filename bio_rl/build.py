@@ -95,8 +95,11 @@ def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
                 seed=run.seed if run.seeds == 1 else range(run.seed, run.seed + run.seeds),
                 device=env.device,
             )
-    except ValueError as error:
-        raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {error}") from error
+    except (ValueError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        reason = "its networks do not fit into memory" if not isinstance(error, ValueError) else " ".join(str(error).split())
+        raise ValueError(f"{run.agent} with {run.network} cannot learn {run.env}: {reason}") from error
 
 
 def claimed(agent: Any, run: Run) -> Any:

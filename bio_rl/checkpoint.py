@@ -40,7 +40,10 @@ def save(path: Path, tree: dict[str, Any]) -> None:
     TypeError naming the key path of anything else, and CheckpointError when writing fails: the file at `path` is then
     untouched.
     """
-    whole = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, "tree")}
+    try:
+        whole = {"format": FORMAT, "version": VERSION, "tree": _encode(tree, "tree")}
+    except RecursionError as cause:
+        raise TypeError("cannot save the tree: it is nested too deeply, or holds itself") from cause
     refuse_link(path.parent)
     try:
         with replacing(path) as file:

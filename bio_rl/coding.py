@@ -160,5 +160,7 @@ def _check_array(values: Any, space: gym.Space, num_envs: int, name: str) -> Non
         return
     expected = (num_envs, *space.shape)
     if not isinstance(values, np.ndarray) or values.shape != expected or values.dtype.kind not in "fiub":
-        got = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+        got = (
+            f"{values.dtype} of shape {list(values.shape)}" if isinstance(values, np.ndarray) else f"a {type(values).__name__}"
+        )
         raise FaultyEnvironmentError(f"the {name} is {got}, expected numbers of shape {list(expected)}")

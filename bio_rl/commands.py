@@ -10,9 +10,11 @@ from bio_rl import trust
 
 
 def program() -> str:
-    """How this program was started: the console command, the module, or train.py."""
-    started = Path(sys.argv[0]).name if sys.argv else ""
-    return {"bio-rl": "bio-rl", "bio-rl.exe": "bio-rl", "__main__.py": "python -m bio_rl"}.get(started, "python train.py")
+    """The words that start this program again: `python train.py`, `bio-rl`, or `python -m bio_rl`."""
+    script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
+    if script.name == "train.py":
+        return f"python {shlex.quote(str(script))}"
+    return "bio-rl" if script.stem == "bio-rl" else "python -m bio_rl"
 
 
 def command(name: str, folder: Path, env: str, *more: object) -> str:
@@ -20,6 +22,14 @@ def command(name: str, folder: Path, env: str, *more: object) -> str:
     module = trust.module_of(env)
     words = [name, str(folder), *map(str, more), *(["--trust", module] if module else [])]
     return f"{program()} {shlex.join(words)}"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` replaced by the home folder. Raises ValueError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r}: {error}; give the path without ~") from error
 
 
 def tensorboard(parent: Path) -> str:

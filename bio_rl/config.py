@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import difflib
-import json
 import math
 import reprlib
 import tomllib
@@ -16,28 +14,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from bio_rl import discovery, networks, runfolder, schema
+from bio_rl import discovery, networks, runfolder, schema, settings
 from bio_rl.clock import Horizon
+from bio_rl.commands import expanded
+from bio_rl.discovery import suggestion
 from bio_rl.files import one_line, printable
 from bio_rl.networks import Blueprint
 
 DEVICES = ("auto", "cpu", "cuda")
 
 
-RESERVED = (
-    "env",
-    "num_envs",
-    "device",
-    "workers",
-    "perturb",
-    "autoreset_mode",
-    "vectorization_mode",
-    "vector_kwargs",
-    "wrappers",
-)
-"""Names that a run gives to what makes its environments."""
+MOST = {"num_envs": 1_000_000, "seeds": 10_000, "eval_episodes": 100_000, "seed": 2**63 - 1, "steps": 2**62, "episodes": 2**62}
+"""Settings of a run that are certainly a slip beyond this, and would take all memory before they fail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +74,10 @@ class Run:
     @property
     def env_kwargs(self) -> dict[str, Any]:
         """The arguments of the environment's constructor by name."""
-        return dict(map(_named_value, self.env_arg))
+        return settings.parse_env_args(self.env_arg)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "run_dir", Path(self.run_dir).expanduser())
+        object.__setattr__(self, "run_dir", expanded(self.run_dir))
         _ = self.env_kwargs  # refuses what is no name=value
         if not 0 <= self.save_minutes < math.inf:
             raise ValueError(f"--save-minutes is {self.save_minutes}, expected 0 or more")
@@ -100,33 +88,13 @@ class Run:
         for name in ("seed", "episodes", "eval_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at most {most:,}")
         if self.seeds > 1 and self.episodes:
             raise ValueError("--seeds with --episodes: seeds side by side end together, so bound them by --steps")
         if self.device not in DEVICES:
             raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
-
-
-def _named_value(text: str) -> tuple[str, Any]:
-    """name=value as a pair. Raises ValueError for another form."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise ValueError(f"--env-arg is {text!r}, expected name=value, as in --env-arg continuous=true")
-    if name in RESERVED:
-        raise ValueError(f"--env-arg {name}: this is a setting of the run, not of a world's constructor")
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return name, read(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return name, value
-
-
-def env_args(kwargs: Mapping[str, Any]) -> tuple[str, ...]:
-    """Arguments of a constructor as `Run.env_arg` has them. Raises ValueError for values that JSON does not know."""
-    try:
-        return tuple(f"{name}={json.dumps(value, allow_nan=False)}" for name, value in kwargs.items())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"env_kwargs is {kwargs!r:.80}, expected numbers, texts, lists and dictionaries of these") from error
 
 
 @dataclass(frozen=True)
@@ -173,11 +141,16 @@ class Experiment:
         Raises ValueError, one line with the field, for a missing part, a field that this version does
         not know, and a value of another type.
         """
+        if not isinstance(saved, Mapping):
+            raise ValueError(f"an experiment is {reprlib.repr(saved)}, expected a mapping with run, agent and network")
         sections = {name: _section(saved, name) for name in ("run", "agent", "network")}
         for name in ("env", "agent", "network"):
             if type(sections["run"].get(name)) is not str:
                 raise ValueError(f"run.{name} is {reprlib.repr(sections['run'].get(name))}, expected a text")
         run = fill(Run(), sections["run"], "run")
+        module = agents_module(run.agent)
+        if run.network not in served(module):
+            raise ValueError(f"{run.agent} cannot teach the network {run.network!r}; {suggestion(run.network, served(module))}")
         agent = fill(agents_module(run.agent).Config(), sections["agent"], run.agent)
         network = Blueprint.default(run.network)
         network = Blueprint(run.network, fill(network.config, sections["network"], run.network))
@@ -236,6 +209,8 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
 
     Raises ValueError for a field that it does not have, and for a value of another type than its field.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{owner} is {reprlib.repr(values)}, expected settings by name, as in {{'gamma': 0.98}}")
     fields = {f.name for f in dataclasses.fields(config)}
     hints = typing.get_type_hints(type(config))
     for name in values:
@@ -243,26 +218,12 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
             near = difflib.get_close_matches(name, fields, n=1)
             guess = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{owner} has no setting called {name!r}{guess}")
-    plain = {name: _plain(value, hints[name]) for name, value in values.items()}
-    for name, value in plain.items():
-        schema.check(value, hints[name], f"{owner}.{name}")
-    return dataclasses.replace(config, **{name: _like(getattr(config, name), value) for name, value in plain.items()})
-
-
-def _plain(value: Any, hint: Any) -> Any:
-    """NumPy's numbers and arrays as Python's, and a whole float as an int where one is expected."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if hint is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-def _like(before: Any, value: Any) -> Any:
-    """`value` as a tuple where it stands for one: a list, or a single number for a setting that may have several."""
-    if isinstance(before, tuple) and isinstance(value, int | float | str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
+    fitted = {}
+    for name, value in values.items():
+        at = f"--{name.replace('_', '-')}" if owner == "run" else f"{owner}.{name}"
+        fitted[name] = settings.fitted(hints[name], value, at)
+        schema.check(fitted[name], hints[name], at)
+    return dataclasses.replace(config, **fitted)
 
 
 def experiment(
@@ -282,7 +243,7 @@ def experiment(
     network = network or served(module)[0]
     blueprint = Blueprint.default(network)
     if network not in served(module):
-        raise ValueError(f"{agent} cannot teach the network {network!r}; {discovery.suggestion(network, served(module))}")
+        raise ValueError(f"{agent} cannot teach the network {network!r}; {suggestion(network, served(module))}")
     run, agent_config, network_config = Run(env=env, agent=agent, network=network), module.Config(), blueprint.config
     applied = []
     for name, preset in presets(module, env, network):

@@ -19,9 +19,9 @@ def names(package: ModuleType) -> dict[str, str]:
 def load(package: ModuleType, name: str) -> ModuleType:
     """The module called `name`. Raises ValueError with the nearest valid name when there is none."""
     known = names(package)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         kind = package.__name__.rpartition(".")[2].removesuffix("s")
-        raise ValueError(f"no {kind} called {name!r}; {suggestion(name, known)}")
+        raise ValueError(f"no {kind} called {name!r}; {suggestion(str(name), known)}")
     return importlib.import_module(known[name])
 
 

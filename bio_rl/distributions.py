@@ -47,7 +47,7 @@ def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCate
         return MultiCategorical([int(n) for n in space.nvec])
     if isinstance(space, gym.spaces.MultiBinary) and len(space.shape) == 1:
         return Bernoulli(space.shape[0])
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f":
+    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.shape[0] and space.dtype.kind == "f":
         return DiagonalGaussian(space.shape[0], log_std)
     raise ValueError(
         f"action space {space} cannot be served; known: Discrete, 1-D MultiDiscrete, 1-D MultiBinary, 1-D float Box"
@@ -56,7 +56,13 @@ def for_space(space: gym.Space, log_std: float = 0.0) -> Categorical | MultiCate
 
 def bounded_actions(space: gym.Space) -> int:
     """The dimensions of a float Box [A] with bounds. Raises ValueError for another space."""
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1 and space.dtype.kind == "f" and space.is_bounded():
+    if (
+        isinstance(space, gym.spaces.Box)
+        and len(space.shape) == 1
+        and space.dtype.kind == "f"
+        and space.is_bounded()
+        and space.shape[0]
+    ):
         return space.shape[0]
     raise ValueError(f"action space {space} cannot be served; known: 1-D float Box with bounds")
 

@@ -43,7 +43,9 @@ class Evaluation:
 
     @staticmethod
     def of(returns: list[float], lengths: list[int], cut: bool = False) -> Evaluation:
-        """Its statistics."""
+        """Its statistics. Raises ValueError where there is no episode."""
+        if not returns:
+            raise ValueError("there is no episode to evaluate, expected at least one return")
         r = np.asarray(returns)
         return Evaluation(
             episodes=len(r),

@@ -20,6 +20,12 @@ class Guarded(gym.Wrapper):
     EnvironmentCrashedError, caused by the environment's own error, where it raises one.
     """
 
+    def __init__(self, env: gym.Env, opened: list[Guarded] | None = None) -> None:
+        """opened: a list that this one is added to, for whoever has to close it."""
+        super().__init__(env)
+        if opened is not None:
+            opened.append(self)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         returned = self._call("reset", self.env.reset, seed=seed, options=options)
         if not isinstance(returned, tuple) or len(returned) != 2:
@@ -93,7 +99,7 @@ def owned(obs: Any, space: gym.Space, name: str) -> Any:
 
 
 def _owned_array(obs: Any, space: gym.Space, name: str) -> Any:
-    expected = f"{space.dtype} {list(space.shape)}"
+    expected = f"{space.dtype} of shape {list(space.shape)}"
     try:
         values = np.asarray(obs)
     except (TypeError, ValueError) as error:
@@ -116,7 +122,7 @@ def _owned_array(obs: Any, space: gym.Space, name: str) -> Any:
 def _form(value: Any) -> str:
     """The kind and shape of a value, in a few words."""
     if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
+        return f"{value.dtype} of shape {list(value.shape)}"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
     if isinstance(value, numbers.Number):

@@ -65,6 +65,8 @@ class Features(nn.Module):
 
     def __init__(self, space: gym.Space, normalise: bool, flatten: bool = False) -> None:
         super().__init__()
+        if not isinstance(space, gym.Space):
+            raise ValueError(f"observation space {space!r} cannot be served: it is no space of Gymnasium")
         self.norm: RunningNorm | None = None
         self.raw = _picture(space) or _tokens(space)
         self.keys: tuple[str, ...] = ()

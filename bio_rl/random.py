@@ -24,6 +24,8 @@ def world_seeds(seed: int, n: int, stream: int = 0) -> list[int]:
     They are drawn by a seed sequence, so runs of neighbouring seeds share no environment, as they would with seed, seed + 1, …
     stream: independent sets for one seed. C libraries and np.random.seed take no more than 31 or 32 bits.
     """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed is {seed!r}, expected a whole number, 0 or more")
     sequence, drawn = np.random.SeedSequence(seed, spawn_key=(stream,)), n
     while len(found := dict.fromkeys((sequence.generate_state(drawn) >> 1).tolist())) < n:
         drawn += n

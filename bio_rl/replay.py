@@ -62,6 +62,9 @@ class Replay:
         self, capacity: int, device: torch.device | str = "cpu", *, length: int = 1, stride: int = 1, groups: int = 1,
         alpha: float = 0.0,
     ) -> None:  # fmt: skip
+        for name, value in (("capacity", capacity), ("length", length), ("stride", stride), ("groups", groups)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} of a replay is {value!r}, expected a whole number, at least 1")
         self.capacity, self.length, self.stride, self.groups, self.alpha = capacity, length, stride, groups, alpha
         self.device = torch.device(device)
         self.bits = torch.tensor([TERMINATED, TRUNCATED, VALID, RESET], dtype=torch.uint8, device=self.device).view(4, 1, 1)
@@ -99,6 +102,8 @@ class Replay:
 
         generators: one for each group. beta: how much the weights make up for priorities (Schaul et al. 2016, §3.4).
         """
+        if self.kept is None:
+            raise ValueError("nothing can be drawn from an empty replay: add steps first")
         each, oldest = self.kept.reward.shape[1] // self.groups, self.added - self.size
         if self.trees:
             place, weight = zip(

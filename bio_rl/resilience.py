@@ -207,7 +207,7 @@ def life_of(limit: int | None, at: int | None, steps: int | None, learn: bool) -
     if learn and steps is None:
         at = BEFORE * one if at is None else at
         return at, at + AFTER * one
-    steps = steps or one
+    steps = one if steps is None else steps
     return steps // 2 if at is None else at, steps
 
 

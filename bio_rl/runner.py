@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,6 +31,8 @@ EVALUATIONS = 0
 """The stream of environment seeds from which evaluations start."""
 TRAINING = 1
 """The stream from which a training starts. One that goes on at step n without its episodes takes TRAINING + n."""
+LONGEST = 1e12
+"""A vector of weights that is longer has diverged, though its numbers are finite; those that learn stay below 1e4."""
 CHECK_EVERY_ON_GPU = 32
 """Updates between checks of the weights on a GPU, where each has to wait for the device."""
 
@@ -173,10 +174,11 @@ class Runner:
     def check(self) -> None:
         """Raise DivergedError where a weight is NaN or infinite."""
         for weights in self.agent.trained_tensors():
-            # A sum is one pass, and neither NaN nor infinity can hide in it.
-            if not math.isfinite(float(weights.detach().sum())):
+            # A norm is one pass, and neither NaN nor infinity can hide in it.
+            length = float(torch.linalg.vector_norm(weights.detach()))
+            if not length < LONGEST:
                 bad = int((~weights.isfinite()).sum())
-                found = f"{bad:,} of {weights.numel():,} weights are NaN or infinite" if bad else "weights overflow"
+                found = f"{bad:,} of {weights.numel():,} weights are NaN or infinite" if bad else f"weights reach {length:.0e}"
                 raise DivergedError(f"the agent diverged: after update {self.updates:,} {found}")
 
     def speed(self) -> float:

@@ -23,7 +23,7 @@ from bio_rl.config import Experiment
 from bio_rl.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
 from bio_rl.faults import DivergedError, FaultyEnvironmentError
 from bio_rl.fitting import fit_agent, fit_runner
-from bio_rl.metrics import EpisodeStats, Means, MetricsLog, to_floats
+from bio_rl.metrics import EpisodeStats, Means, MetricsLog, read_rows, to_floats
 from bio_rl.panel import Panel
 from bio_rl.replay_files import ReplayFiles, saved_apart, state_without_rows
 from bio_rl.runner import Runner
@@ -65,6 +65,8 @@ class Session:
         self.elapsed = 0.0
         self.said: set[str] = set()
         """Notes that were printed already."""
+        self.lost: dict[str, Any] | None = None
+        """The checkpoint that a resume began from, where its evaluation was lost."""
         self.only_one = False
         """Whether no second instance of the environment can be made."""
 
@@ -77,6 +79,11 @@ class Session:
         self.stats.load_state_dict(tree["stats"])
         self.saved, self.elapsed = self.runner.seen, tree["elapsed"]
         self.best = self._best_so_far(tree["best"])
+        rows = read_rows(self.folder / "metrics.jsonl") if tree.get("due") is True else []
+        evaluated = any(row["step"] == self.saved and "eval/mean_reward" in row for row in rows)
+        self.lost = {**tree, "due": False} if tree.get("due") is True and not evaluated and run.eval_episodes else None
+        if self.lost is not None:
+            self.lost.pop("replay", None)
         print(f"resuming {self.folder} at step {self.saved:,} of {run.steps:,}")
         if not self.runner.env.exact:
             print(f"{run.env} cannot save its physics: its episodes start anew (weights, optimiser, generators are exact)")
@@ -128,6 +135,9 @@ class Session:
         if self.saved is None:
             self.save()
             runfolder.point_latest(self.folder)
+        elif self.lost is not None:
+            self.log.write(self.runner.seen, to_floats(self._rollout_values() | self._evaluate(self.lost)))
+            self.lost = None
 
     def after(self, metrics: Metrics, panel: Panel | None, sync: Callable[[], None] = lambda: None) -> None:
         """Do what follows an update: statistics, a log row, and where they are due a checkpoint and an evaluation.
@@ -152,7 +162,7 @@ class Session:
             self.logged = runner.seen
             self.log.write(runner.seen, values)
             self._warn(values, panel)
-        elif self._late():
+        if not due and self._late():
             self.save()
         if panel is not None:
             panel.update(runner.seen, values | {"eval/best": self.best} if self.best > -math.inf else values, share)
@@ -166,7 +176,10 @@ class Session:
 
     def _save_and_evaluate(self) -> dict[str, float]:
         """Save first, so that an evaluation which fails or is interrupted costs nothing but itself."""
-        tree = self.save()
+        return self._evaluate(self.save(due=True))
+
+    def _evaluate(self, tree: dict[str, Any]) -> dict[str, float]:
+        """The score of the evaluation after a checkpoint; one that scores best is kept as `best.pt`."""
         if not self.experiment.run.eval_episodes:
             return {}
         run = self.experiment.run
@@ -195,8 +208,11 @@ class Session:
 
     # ---------------------------------- what is kept
 
-    def save(self) -> dict[str, Any]:
-        """Checkpoint everything that an exact continuation needs, and return it. Raises DivergedError for weights of NaN."""
+    def save(self, due: bool = False) -> dict[str, Any]:
+        """Checkpoint everything that an exact continuation needs, and return it. Raises DivergedError for weights of NaN.
+
+        due: an evaluation follows; a resume makes up for it where it was lost.
+        """
         runner = self.runner
         runner.check()
         tree = {
@@ -206,6 +222,7 @@ class Session:
             "best": self.best,
             "elapsed": self.elapsed,
             "horizon": list(self.experiment.run.horizon),
+            "due": due,
         }
         with self.stop.held():
             replay = saved_apart(runner.agent)

@@ -26,6 +26,7 @@ from bio_rl.build import (
     single_thread,
 )
 from bio_rl.checkpoint import CheckpointError, Checkpoints
+from bio_rl.commands import expanded
 from bio_rl.config import Experiment
 from bio_rl.evaluation import Evaluation
 from bio_rl.files import one_line, printable
@@ -35,6 +36,7 @@ from bio_rl.panel import Panel
 from bio_rl.replay_files import add_rows
 from bio_rl.runner import Life, Runner
 from bio_rl.session import Session
+from bio_rl.settings import as_texts
 from bio_rl.signals import StopRequest
 from bio_rl.vector import SideBySide
 
@@ -57,12 +59,14 @@ def train(
     env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; and the agent's and the
     network's own, as dicts under their names.
     """
+    if not isinstance(env, str):
+        raise ValueError(f"env is {env!r:.80}, expected the name of an environment, such as HalfCheetah-v5")
     if module := trust.module_of(env):
         trust.import_named(module)
     network = network or config.served(config.agents_module(agent))[0]
     own = {"agent_settings": settings.pop(agent, None), "network_settings": settings.pop(network, None)}
     if env_kwargs is not None:
-        settings["env_arg"] = config.env_args(env_kwargs)
+        settings["env_arg"] = as_texts(env_kwargs)
     return run_experiment(config.experiment(env, agent, network, **own, **settings))
 
 
@@ -170,7 +174,9 @@ def load(
 
 def _read(run: str | Path, run_dir: str | Path, trusted: tuple[str, ...]) -> tuple[Path, Experiment]:
     """The folder of a run and its experiment, with the modules imported that the user trusts."""
-    folder = runfolder.resolve(str(Path(run).expanduser()), Path(run_dir).expanduser())
+    if not isinstance(run, str | Path):
+        raise ValueError(f"run is {run!r:.80}, expected a run folder, its name, or latest")
+    folder = runfolder.resolve(str(expanded(run)) if str(run) else "", expanded(run_dir))
     for module in trusted:
         trust.import_named(module, run_folder=folder)
     return folder, config.read(folder)
@@ -190,8 +196,9 @@ def evaluate_run(
     trained: Trained | str | Path = "latest", episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED, **where: Any
 ) -> Evaluation:
     """Greedy evaluation of a run over `episodes` start states that `seed` fixes. where: arguments of `load`."""
-    if episodes < 1:
-        raise ValueError(f"--episodes is {episodes}, expected at least 1")
+    if not isinstance(episodes, int) or not 1 <= episodes <= config.MOST["eval_episodes"]:
+        most = config.MOST["eval_episodes"]
+        raise ValueError(f"--episodes is {episodes!r}, expected a whole number from 1 to {most:,}")
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
     return evaluate_trained(trained, episodes, seed)
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bio_rl.faults import EnvironmentCrashedError
+
 
 def module_of(env: str) -> str:
     """The module that an environment's name asks for: `my_module` of `my_module:Id-v0`, an empty text for a plain id."""
@@ -23,7 +25,8 @@ def import_named(module: str, run_folder: Path | None = None) -> None:
     """Import a module that the user named; the working folder is searched last, after everything that is installed.
 
     run_folder: a module that lies in this folder is refused, because whoever wrote the run wrote it
-    too. Raises ValueError where the module cannot be found or imported.
+    too. Raises ValueError where the module cannot be found or imported, EnvironmentCrashedError
+    where it raises an error of its own.
     """
     if module in sys.modules:
         return
@@ -38,8 +41,10 @@ def import_named(module: str, run_folder: Path | None = None) -> None:
             raise ValueError(f"{module!r} lies in the run folder {run_folder}: code that comes with a run is never imported")
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(f"cannot import {module!r}: {error}") from error
+        except (ImportError, SyntaxError) as error:
+            raise ValueError(f"cannot import {module!r}: {type(error).__name__}: {error}") from error
+        except Exception as error:
+            raise EnvironmentCrashedError(f"importing {module!r} raised {type(error).__name__}: {error}") from error
 
 
 def check_named(env: str) -> None:

@@ -8,7 +8,8 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import gymnasium as gym
@@ -88,8 +89,10 @@ def make(
     for ids that have no vectorised form of their own. perturb: what is done to the world (docs/perturbations.md).
     A module that `env` names is imported: give no text from a stranger's file (`trust.check_named` refuses it).
     """
-    if num_envs < 1:
-        raise ValueError(f"--num-envs is {num_envs}, expected at least 1")
+    if not isinstance(env, str):
+        raise ValueError(f"env is {env!r:.80}, expected the name of an environment, such as HalfCheetah-v5")
+    if not isinstance(num_envs, int) or num_envs < 1:
+        raise ValueError(f"--num-envs is {num_envs!r}, expected a whole number, at least 1")
     settings = {**kwargs, "perturb": list(perturb)} if perturb else kwargs
     if module := trust.module_of(env):
         trust.import_named(module)
@@ -97,9 +100,18 @@ def make(
         env_id = find_id(env)
     except gym.error.Error as error:
         raise ValueError(f"--env {env} cannot be made: {error}") from error
+    opened: list[Guarded] = []
     try:
-        return Vector(_make(env_id, num_envs, workers, settings), device)
+        made = _make(env_id, num_envs, workers, settings, opened)
+        if made.num_envs != num_envs:
+            raise FaultyEnvironmentError(
+                f"--env {env} made {made.num_envs} environments where --num-envs {num_envs} were asked for"
+            )
+        return Vector(made, device)
     except Exception as error:
+        for single in opened:  # the next attempt may need what they hold: there may be one robot only
+            with suppress(Exception):
+                single.close()
         raise _refusal(error, env, env_id, settings) from error
 
 
@@ -120,12 +132,14 @@ def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any
     """What the error that a constructor raised means: refused settings, or a crash in the user's own code."""
     if isinstance(error, FaultyEnvironmentError):
         return error
+    if isinstance(error, MemoryError):
+        return ValueError(f"--env {env}: so many environments do not fit into memory; fewer --num-envs or episodes do")
     unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error)) if isinstance(error, TypeError) else None
     if unknown and unknown[1] == "perturb":
         able = "CartPole-v1, Pendulum-v1 and the robots of MuJoCo, HalfCheetah-v5, Ant-v5, …"
         return ValueError(f"--perturb: {env} cannot be perturbed; these can: {able}")
     if unknown and unknown[1] in settings:
-        return ValueError(f"--env-arg {unknown[1]}: {env} takes no argument of that name")
+        return ValueError(f"--env-arg {unknown[1]}: {env} takes no argument of this name")
     at = traceback.extract_tb(error.__traceback__)[-1]
     reason = str(error) or f"{type(error).__name__} in {at.name}: {at.line}"
     ours = env_id.startswith("bio_rl/") and isinstance(error, ValueError)
@@ -134,13 +148,14 @@ def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any
     return EnvironmentCrashedError(f"--env {env} cannot be made: its constructor raised {type(error).__name__}: {error}")
 
 
-def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -> VectorEnv:
+def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any], opened: list[Guarded]) -> VectorEnv:
+    """The vectorised environment; `opened` receives each single one, as soon as there is one."""
     package = third_party.family(env_id)
     if package is not None and package.vector is not None:
         settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
     elif not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
         mode, own = "async" if workers else "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}
-        wrappers = (Guarded, *(() if package is None else package.wrappers))
+        wrappers = (partial(Guarded, opened=opened), *(() if package is None else package.wrappers))
         with _deaf_to_ctrl_c(workers):
             return gym.make_vec(env_id, num_envs, vectorization_mode=mode, vector_kwargs=own, wrappers=wrappers, **settings)
     try:
@@ -149,17 +164,23 @@ def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any]) -
         return gym.make_vec(env_id, num_envs, **settings)
 
 
+WORKERS_SIGNALS = {"SIGINT": signal.SIG_IGN, "SIGHUP": signal.SIG_IGN, "SIGTERM": signal.SIG_DFL}
+"""What signals do to worker processes: the main process, which answers Ctrl-C, saves and then ends them."""
+
+
 @contextmanager
 def _deaf_to_ctrl_c(workers: bool) -> Iterator[None]:
     """Processes started inside inherit deafness to Ctrl-C, which the main process alone handles: it saves, then stops."""
     if not workers or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ours = {name: handler for name, handler in WORKERS_SIGNALS.items() if name in signal.Signals.__members__}
+    before = {name: signal.signal(signal.Signals[name], handler) for name, handler in ours.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for name, handler in before.items():
+            signal.signal(signal.Signals[name], handler)
 
 
 class Vector:
@@ -328,9 +349,13 @@ class Vector:
                 return call(*arguments, **settings)
             except Exception as error:
                 traces = [text for w in said if "Traceback" in (text := str(w.message))]
-                detail = traces[0].replace("\x1b[31mERROR: ", "").replace("\x1b[0m", "") if traces else repr(error)
-                kind = FaultyEnvironmentError if isinstance(error, FaultyEnvironmentError) else EnvironmentCrashedError
-                raise kind(f"an environment's worker failed in {what}() at step {self.steps}:\n{detail}") from error
+                where = f"an environment's worker failed in {what}() at step {self.steps}"
+                if isinstance(error, EnvironmentCrashedError) and traces:
+                    raise EnvironmentCrashedError(f"{where}:\n{_users_part(traces[0])}") from error
+                if isinstance(error, FaultyEnvironmentError):
+                    raise FaultyEnvironmentError(f"{where}: {error}") from error
+                reason = "its process ended" if isinstance(error, EOFError | BrokenPipeError) else repr(error)
+                raise EnvironmentCrashedError(f"{where}: {reason}") from None
 
     def _earned(self, reward: np.ndarray) -> np.ndarray:
         """Rewards float32 [B]. Raises FaultyEnvironmentError where one is not finite."""
@@ -376,6 +401,12 @@ class Vector:
             ends = zip(rows.tolist(), self._returns[rows].tolist(), self._lengths[rows].tolist(), strict=True)
             self._finished += (Ended(*end) for end in ends)
             self._returns[done], self._lengths[done] = 0.0, 0
+
+
+def _users_part(trace: str) -> str:
+    """The traceback of the user's own error, of a worker's whole one, which goes on with those that it caused in our code."""
+    own = trace.replace("\x1b[31mERROR: ", "").replace("\x1b[0m", "").partition("\nThe above exception")[0]
+    return own[own.find("Traceback") :].strip()
 
 
 class SideBySide:

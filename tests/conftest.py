@@ -10,3 +10,5 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 torch.set_num_threads(1)
+
+import tests.worlds  # noqa: E402, F401  (registers the toy worlds: an id with a module is used only once that is imported)

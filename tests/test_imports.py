@@ -11,13 +11,12 @@ ROOT = Path(__file__).parents[1]
 
 # The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("files", "checks", "modes"),
+    ("files", "checks", "modes", "faults"),
     ("lock",),
     (
         "types",
         "state",
         "clock",
-        "faults",
         "rebuild",
         "discovery",
         "memory",
@@ -35,7 +34,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "signals",
         "streams",
     ),
-    ("neurons", "codes", "commands"),
+    ("commands",),
+    ("settings",),
+    ("neurons", "codes"),
     ("plasticity", "modulators"),
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state
     ("connections", "energy"),

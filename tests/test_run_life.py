@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import bio_rl
-from bio_rl import checkpoint, config, evaluation, signals, training
+from bio_rl import checkpoint, config, evaluation, session, signals, training
 from bio_rl.__main__ import main
 from bio_rl.metrics import read_rows
 from bio_rl.vector import EnvironmentCrashedError, Vector
@@ -83,17 +83,15 @@ def steps(folder: Path) -> list[int]:
 def test_an_endless_world_is_trained_to_the_end_and_evaluated_over_a_bounded_number_of_steps(
     tmp_path, monkeypatch, capsys, eval_episodes
 ):
-    monkeypatch.setattr(evaluation, "ENDLESS", 50)
+    monkeypatch.setattr(evaluation, "MAX_STEPS", 50)
     trained = train(tmp_path, "RunLifeEndless-v0", eval_episodes=eval_episodes)
     assert steps(trained.folder)[-1] == 256
-    assert result(trained)["cut"] == 20 and result(trained)["lengths"] == [50] * 20
-    said = capsys.readouterr().out
-    assert "20 of them had no end and were cut after 50 steps" in said
-    assert said.count("has no time limit") == bool(eval_episodes)
+    assert result(trained)["cut"] and result(trained)["lengths"] == [50] * 20
+    assert "cut after 50 steps, as the environment has no end" in capsys.readouterr().out
 
 
 def test_an_episode_that_ends_is_not_called_endless(tmp_path):
-    assert result(train(tmp_path, "RunLifeLife-v0"))["cut"] == 0
+    assert result(train(tmp_path, "RunLifeLife-v0"))["cut"] is False
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyError, RuntimeError, AssertionError, EnvironmentCrashedError])
@@ -101,12 +99,12 @@ def test_an_evaluation_that_raises_costs_the_evaluation_and_not_the_run(tmp_path
     def fail(*_, **__):
         raise error("no light")
 
-    monkeypatch.setattr(training, "evaluate", fail)
+    monkeypatch.setattr(session, "evaluate", fail)
     trained = train(tmp_path, "CartPole-v1")
     assert trained.evaluation is None and steps(trained.folder)[-1] == 256
-    assert "no light" in result(trained)["evaluation"] and result(trained)["steps"] == 256
+    assert result(trained)["mean"] is None and result(trained)["steps"] == 256
     said = capsys.readouterr().out
-    assert said.count("the evaluation at step") == 1 and "training goes on" in said
+    assert said.count("the evaluation failed") == 1 and "no light" in said and "the training is not touched by it" in said
 
 
 @pytest.mark.parametrize("eval_episodes", [2, 0])
@@ -114,7 +112,7 @@ def test_a_world_of_one_instance_is_evaluated_in_the_one_there_is(tmp_path, monk
     monkeypatch.setattr(Robot, "taken", False)
     trained = train(tmp_path, "RunLifeRobot-v0", num_envs=1, eval_episodes=eval_episodes)
     assert result(trained)["returns"] == [9.0] * 20
-    assert capsys.readouterr().out.count("no second RunLifeRobot-v0 can be made") == 1
+    assert capsys.readouterr().out.count("no second instance of RunLifeRobot-v0 can be made") == 1
     assert bio_rl.evaluate(trained, 3).returns == [9.0] * 3
 
 
@@ -129,7 +127,7 @@ def test_a_checkpoint_is_written_before_its_evaluation_and_one_that_was_lost_is_
         return evaluation.evaluate(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(training, "evaluate", killed)
+        patch.setattr(session, "evaluate", killed)
         train(tmp_path / "cut", "CartPole-v1")
     assert calls == [64, 128]
     again = bio_rl.resume("latest", run_dir=tmp_path / "cut")
@@ -146,12 +144,12 @@ def scores(folder: Path) -> list[tuple[int, float]]:
 def test_a_run_can_be_resumed_from_before_its_first_update(tmp_path):
     whole = train(tmp_path / "whole", "CartPole-v1", checkpoints=1)
     env = training.make_env(whole.experiment.run, 2)
-    runner = training.Runner(training.make_agent(whole.experiment, env), env)
-    runner.start(0)
-    with training.new_folder(config.replace_run(whole.experiment, run_dir=tmp_path / "cut")) as folder:
-        session = training.Session(whole.experiment, runner, folder, signals.Stop())
-        session.open()
-        session.log.close()
+    agent = training.make_agent(whole.experiment, env)
+    with training._new_folder(config.replace_run(whole.experiment, run_dir=tmp_path / "cut")) as folder:
+        begun = session.Session(whole.experiment, agent, env, folder, signals.StopRequest())
+        begun.runner.start(0)
+        begun.open()
+        begun.close_log()
     assert steps(folder) == [0]
     resumed = bio_rl.resume(folder)
     assert result(resumed)["returns"] == result(whole)["returns"]
@@ -173,7 +171,7 @@ def test_impossible_minutes_between_checkpoints_are_refused(minutes):
 def test_of_equal_evaluations_the_later_weights_are_kept_as_the_best(tmp_path):
     trained = train(tmp_path, "RunLifeLife-v0")  # every episode scores 9
     assert checkpoint.load(trained.folder / "checkpoints" / "best.pt")["runner"]["seen"] == 256
-    assert result(trained)["best"]["step"] == 256
+    assert result(trained)["best_step"] == 256
 
 
 @pytest.mark.parametrize("lucky", [True, False])
@@ -184,25 +182,25 @@ def test_the_best_weights_are_chosen_and_reported_on_starts_that_did_not_select_
     def judged(agent, env, seed, explore=False):
         seeds.append(seed)
         early = not any(agent is a for a in last)
-        mean = len(seeds) == 1 if seed == training.EVAL_SEED else (early and not lucky)
+        mean = len(seeds) == 1 if seed == session.EVAL_SEED else (early and not lucky)
         return evaluation.Evaluation.of([float(mean)] * env.num_envs, [9] * env.num_envs)
 
     last: list = []
-    original = training.Session.finish
-    monkeypatch.setattr(training.Session, "finish", lambda self, s: (last.append(self.runner.agent), original(self, s))[1])
-    monkeypatch.setattr(training, "evaluate", judged)
+    original = session.Session.finish
+    monkeypatch.setattr(session.Session, "finish", lambda self, s: (last.append(self.runner.agent), original(self, s))[1])
+    monkeypatch.setattr(session, "evaluate", judged)
     trained = train(tmp_path, "CartPole-v1")
-    best = result(trained)["best"]
-    assert best["step"] == (256 if lucky else 64) and best["mean"] == (0.0 if lucky else 1.0)
-    assert checkpoint.load(trained.folder / "checkpoints" / "best.pt")["runner"]["seen"] == best["step"]
-    assert {training.EVAL_SEED, training.CHOICE_SEED, training.FINAL_SEED} == set(seeds)
+    found = result(trained)
+    assert found["best_step"] == (256 if lucky else 64) and found["best_eval"] == (0.0 if lucky else 1.0)
+    assert checkpoint.load(trained.folder / "checkpoints" / "best.pt")["runner"]["seen"] == found["best_step"]
+    assert {session.EVAL_SEED, session.CHOICE_SEED, training.FINAL_SEED} == set(seeds)
     said = capsys.readouterr().out
-    assert ("best weights: the last ones" in said) == lucky and ("those of step 64" in said) == (not lucky)
+    assert ("the best weights are of step 64" in said) == (not lucky)
 
 
-def test_a_run_without_evaluations_says_that_no_best_weights_were_looked_for(tmp_path, capsys):
-    assert result(train(tmp_path, "CartPole-v1", eval_episodes=0))["best"] is None
-    assert "--eval-episodes 0" in capsys.readouterr().out
+def test_a_run_without_evaluations_names_no_best_weights(tmp_path):
+    found = result(train(tmp_path, "CartPole-v1", eval_episodes=0))
+    assert found["best_step"] is None and found["best_eval"] is None
 
 
 @pytest.mark.parametrize("part", ["make_agent", "reset", "write_config", "save"])
@@ -248,7 +246,7 @@ def test_a_users_own_error_is_shown_with_its_traceback_and_the_way_to_go_on(tmp_
 WORLD = """
 import os, signal, sys
 import gymnasium as gym, numpy as np
-from bio_rl import checkpoint, evaluation, training
+from bio_rl import checkpoint, evaluation, session, training
 phase, name, times = os.environ["PHASE"], os.environ["SIGNAL"], int(os.environ.get("TIMES", "1"))
 mine = os.getpid()
 
@@ -284,7 +282,7 @@ def wrapped(owner, attribute, at, skip=0):
 
 from bio_rl.agents.ppo import Agent
 wrapped(Agent, "update", "update", 1)
-wrapped(training, "evaluate", "evaluate")
+wrapped(session, "evaluate", "evaluate")
 wrapped(checkpoint.torch, "save", "save", 1)
 gym.register("World-v0", entry_point=World, disable_env_checker=True)
 """
@@ -315,7 +313,8 @@ def test_a_signal_saves_and_its_status_tells_a_scheduler(tmp_path, phase, name, 
     if phase == "start":
         assert not (tmp_path / "runs").exists()
         return
-    assert "stopping after this update; a second Ctrl-C stops now" in done.stderr
+    if phase in ("collect", "update"):
+        assert "stopping after this update; once more stops at once" in done.stderr
     folder = (tmp_path / "runs" / "latest").resolve()
     paths = list((folder / "checkpoints").iterdir())
     assert paths and all(path.suffix == ".pt" and checkpoint.load(path) for path in paths)
@@ -331,18 +330,28 @@ def test_a_run_in_a_thread_leaves_signals_to_its_caller(tmp_path):
 
 
 def test_signals_are_the_callers_again_after_a_run(tmp_path):
-    before = [signal.getsignal(s) for s in signals.STOPS]
+    before = [signal.getsignal(s) for s in signals.CAUGHT]
     train(tmp_path, "CartPole-v1", steps=32, eval_episodes=0)
-    assert [signal.getsignal(s) for s in signals.STOPS] == before
+    assert [signal.getsignal(s) for s in signals.CAUGHT] == before
 
 
-def test_a_first_signal_waits_a_second_does_not():
-    stop = signals.Stop()
-    stop.request(signal.SIGTERM)
-    assert stop and stop.signum == signal.SIGTERM
-    with pytest.raises(signals.Stopped):
-        stop.request(signal.SIGINT)
-    assert stop.signum == signal.SIGTERM
+def test_a_first_signal_waits_for_the_update_a_second_does_not():
+    stop = signals.StopRequest()
+    with stop.gently():
+        stop._handle(signal.SIGTERM, None)
+        assert stop.asked and stop.number == signal.SIGTERM
+        with pytest.raises(signals.Interrupted):
+            stop._handle(signal.SIGINT, None)
+    assert stop.number == signal.SIGTERM
+
+
+def test_a_save_is_finished_whatever_comes():
+    stop, done = signals.StopRequest(), []
+    with pytest.raises(signals.Interrupted), stop.gently(), stop.held():
+        stop._handle(signal.SIGINT, None)
+        stop._handle(signal.SIGINT, None)
+        done.append("saved")
+    assert done == ["saved"]
 
 
 def test_a_closed_stdout_costs_no_work(tmp_path):

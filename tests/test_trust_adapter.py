@@ -147,7 +147,7 @@ def test_large_numbers_that_fit_are_taken(largest):
 @pytest.mark.parametrize(
     ("space", "obs", "said"),
     [
-        (FLOATS, np.zeros(3), r"float64 \[3\], expected float32 \[2\]"),
+        (FLOATS, np.zeros(3), r"float64 of shape \[3\], expected float32 of shape \[2\]"),
         (FLOATS, np.zeros((1, 2)), "expected float32"),
         (FLOATS, 0.0, "expected float32"),
         (FLOATS, None, "a NoneType, expected float32"),
@@ -199,13 +199,13 @@ class Returns(Shows):
 @pytest.mark.parametrize(
     ("what", "value", "said"),
     [
-        ("reset", np.zeros(2, np.float32), r"reset\(\) returned float32 \[2\], expected \(observation, info\)"),
+        ("reset", np.zeros(2, np.float32), r"reset\(\) returned float32 of shape \[2\], expected \(observation, info\)"),
         ("reset", (np.zeros(2, np.float32), None), "the info is a NoneType, expected a dictionary"),
         ("step", (np.zeros(2, np.float32), 1.0, False, {}), r"step\(\) returned a tuple of 4"),
         ("step", None, r"step\(\) returned a NoneType"),
         ("reward", None, "the reward is a NoneType, expected a number"),
         ("reward", "1", "the reward is a str"),
-        ("reward", np.zeros(2), r"the reward is float64 \[2\]"),
+        ("reward", np.zeros(2), r"the reward is float64 of shape \[2\]"),
         ("terminated", None, "terminated is a NoneType, expected True or False"),
         ("truncated", 2, r"truncated is 2 \(int\)"),
         ("info", ["a"], "the info is a list"),
@@ -240,7 +240,7 @@ class Batch(VectorEnv):
     [
         ({"first": np.zeros((3, 2), np.float32)}, r"shape \[2, 2\]"),
         ({"first": [0, 1]}, "a list"),
-        ({"obs": np.zeros((2, 3), np.float32)}, r"float32 \[2, 3\], expected numbers of shape \[2, 2\]"),
+        ({"obs": np.zeros((2, 3), np.float32)}, r"float32 of shape \[2, 3\], expected numbers of shape \[2, 2\]"),
         ({"reward": np.zeros(3)}, r"reward has shape \[3\], expected \[2\]"),
         ({"reward": None}, "reward"),
         ({"reward": np.array(["a", "b"])}, "reward"),
@@ -296,7 +296,7 @@ def test_an_error_in_a_users_constructor_is_theirs(error):
 
 
 def test_an_argument_that_a_world_does_not_take_is_named():
-    with pytest.raises(ValueError, match="--env-arg colour: Acrobot-v1 takes no argument of that name"):
+    with pytest.raises(ValueError, match="--env-arg colour: Acrobot-v1 takes no argument of this name"):
         vector.make("Acrobot-v1", 1, colour="red")
 
 
@@ -414,7 +414,7 @@ def test_worlds_of_neighbouring_seeds_start_differently(name):
         assert not any(bool((a[i] == b).all(1).any()) for i in range(16))
 
 
-@pytest.mark.parametrize("pair", [(0, 2**32), (1, 2**32 + 1), (5, 5 + 2**40), (0, 2**64), (3, 2**70)])
+@pytest.mark.parametrize("pair", [(0, 2**32), (1, 2**32 + 1), (5, 5 + 2**40), (0, 2**62), (3, 2**63 - 1)])
 def test_every_bit_of_a_seed_counts(pair):
     one, two = (torch.rand(4, generator=random.generator(seed)) for seed in pair)
     assert not torch.equal(one, two)
@@ -565,10 +565,10 @@ def test_a_module_is_imported_only_where_it_was_named(tmp_path, monkeypatch):
 
 
 def test_a_module_that_lies_in_the_run_folder_is_refused_even_if_named(tmp_path, monkeypatch):
-    (tmp_path / "planted.py").write_text("raise SystemExit('code ran')\n")
+    (tmp_path / "beside_a_run.py").write_text("raise SystemExit('code ran')\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="lies in the run folder"):
-        trust.import_named("planted", run_folder=tmp_path)
+        trust.import_named("beside_a_run", run_folder=tmp_path)
 
 
 def test_a_users_world_is_not_mistaken_for_a_built_in_one_of_its_name(monkeypatch):

@@ -31,10 +31,21 @@ class Blueprint:
         return getattr(discovery.load(sys.modules[__name__], self.name), "IMAGE", False)
 
     def build(self, n_in: int | tuple[int, ...], n_out: int, out_gain: float = 1.0) -> nn.Module:
-        """A network from [B, n_in] features, or pictures of the shape `n_in`, to [B, n_out]."""
+        """A network from [B, n_in] features, or pictures of the shape `n_in`, to [B, n_out].
+
+        Raises ValueError for sizes that no network has.
+        """
+        if isinstance(n_in, int) is self.image or min(n_in if self.image else (n_in,)) < 1:
+            kind = "the shape (C, H, W) of pictures" if self.image else "a positive number of features"
+            raise ValueError(f"{self.name}: n_in is {n_in!r}, expected {kind}")
+        if not isinstance(n_out, int) or n_out < 1:
+            raise ValueError(f"{self.name}: n_out is {n_out!r}, expected a positive number of outputs")
         return discovery.load(sys.modules[__name__], self.name).Network(self.config, n_in, n_out, out_gain)
 
     def critic(self) -> Blueprint:
         """The network that values states beside this one: `config.critic` where it has one, else a twin."""
         name = getattr(self.config, "critic", self.name)
-        return self if name == self.name else Blueprint.default(name)
+        try:
+            return self if name == self.name else Blueprint.default(name)
+        except ValueError as error:
+            raise ValueError(f"{self.name}.critic: {error}") from error

@@ -32,9 +32,14 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
     for text in config.constants:
         name, _, number = text.partition("=")
         if name not in fields:
-            raise ValueError(f"{config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}")
+            raise ValueError(
+                f"constants: {config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}"
+            )
         values[name] = _constant(config.neuron, kind, name, text, number)
-    p = kind(**values)
+    try:
+        p = kind(**values)
+    except ValueError as error:
+        raise ValueError(f"constants: {error}" if config.constants else str(error)) from error
     return p.learning(tau_mem, n) if hasattr(p, "learning") else p
 
 

@@ -39,7 +39,7 @@ class Config:
         for name in ("channels", "kernel", "stride"):
             sizes = getattr(self, name)
             if len(sizes) != len(self.channels) or min(sizes, default=1) < 1:
-                expected = f"{len(self.channels)} positive numbers, one for each convolutional layer"
+                expected = f"{len(self.channels)} positive numbers, one for each of cnn.channels"
                 raise ValueError(f"cnn.{name} is {sizes}, expected {expected}")
 
 

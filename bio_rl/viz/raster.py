@@ -39,7 +39,7 @@ def draw(trained: Any, path: Path, seed: int, decisions: int | None = None, lear
     if decisions < 1:
         raise ValueError(f"--decisions is {decisions}, expected at least 1")
     run = trained.experiment.run
-    env = vector.make(run.env, 1, device=trained.agent.device, perturb=run.perturb)
+    env = vector.make(run.env, 1, device=trained.agent.device, perturb=run.perturb, **run.env_kwargs)
     with closing(env):
         seen = _learning(trained, env, seed, decisions) if learn else record(trained.agent, env, seed, decisions)
     if not seen.layers and not learn:

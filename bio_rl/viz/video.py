@@ -38,15 +38,16 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
     encoder = _encoder()
     if path.suffix not in ENDINGS:
         raise ValueError(f"--video is {path}, expected a file that ends in .mp4 or .gif")
-    env_id = trained.experiment.run.env
+    run = trained.experiment.run
+    env_id = run.env
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         choose_gl()
-        env = vector.make(env_id, 1, render_mode="rgb_array", perturb=trained.experiment.run.perturb)
+        env = vector.make(env_id, 1, render_mode="rgb_array", perturb=run.perturb, **run.env_kwargs)
         fps = env.env.metadata.get("render_fps", 30)
         with closing(env), _whole(path) as unfinished, closing(_Film(encoder, unfinished, fps)) as pictures:
             played = filmed(trained.agent, env, seed, pictures.append)
-    except (vector.FaultyEnvironmentError, vector.EnvironmentCrashedError):
+    except vector.FaultyEnvironmentError:
         raise
     except OSError as error:
         raise ValueError(f"the film {path} cannot be written: {error}") from error
@@ -76,7 +77,9 @@ class _Film:
     def append(self, picture: np.ndarray) -> None:
         """Add a picture, uint8 [H, W, 3]; all have the size of the first."""
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise ValueError(f"it drew {picture.dtype} {list(picture.shape)}, expected a picture, uint8 [height, width, 3]")
+            raise ValueError(
+                f"its render() drew {picture.dtype} {list(picture.shape)}, expected a picture, uint8 [height, width, 3]"
+            )
         if self._writer is None:
             height, width, _ = picture.shape
             settings = {"fps": self._fps, **ENDINGS[self._path.suffix]}

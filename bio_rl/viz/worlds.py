@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 
@@ -66,9 +66,9 @@ def read(env_id: str) -> World:
         env.close()
 
 
-def reference(env: str) -> Mapping[str, float]:
-    """The reference scores of any id, as `--env` takes it; {} where it has none."""
-    made = vector.make(env, 1)
+def reference(env: str, **settings: Any) -> Mapping[str, float]:
+    """The reference scores of any id, as `--env` takes it; {} where it has none. settings: of its constructor."""
+    made = vector.make(env, 1, **settings)
     made.close()
     return made.env.metadata.get("reference", OF_GYMNASIUM.get(env, {}))
 
