@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C during the imports below ends the process at once, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import dataclasses
 import json
 import re
-import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -150,11 +155,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     Exit status: 0 when it finished, 2 for refused input or a run that diverged, with one message; 1 for an error of a
     user's own world, with its traceback; 128 + the signal's number for a run that was stopped: 130 after Ctrl-C.
     """
-    with streams.tolerant():
-        _main(argv)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the imports are over
+    with streams.tolerant() as output:
+        command = _main(argv)
+    if output.fault is not None and command not in ("train", "resume"):  # whose work is in files
+        print(f"error: standard output: {output.fault}", file=sys.stderr)
+        sys.exit(1)
 
 
-def _main(argv: Sequence[str] | None) -> None:
+def _main(argv: Sequence[str] | None) -> str:
+    """Run the command; returns its name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
     rest = arguments[1:] if arguments[:1] == [name] else arguments
@@ -171,13 +182,14 @@ def _main(argv: Sequence[str] | None) -> None:
         sys.exit(signals.exit_status(stopped.number))
     except KeyboardInterrupt:
         sys.exit(signals.exit_status(signal.SIGINT))
+    return name
 
 
 def crash(error: vector.EnvironmentCrashedError) -> NoReturn:
     """Show the traceback of a user's own world, say what is kept, and exit with status 1."""
     trace = faults.users_traceback(error)
     print(f"{shown(trace)}error: {shown(error)}", file=sys.stderr)
-    sys.exit(1 if trace else 2)
+    sys.exit(1 if trace or "Traceback" in str(error) else 2)
 
 
 def shown(message: object) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from pathlib import Path
+from types import TracebackType
 
 import gymnasium
 
@@ -31,18 +33,26 @@ class DivergedError(RuntimeError):
 
 
 def users_traceback(error: EnvironmentCrashedError) -> str:
-    """The traceback of what an environment raised, as text; empty where no line of the user's own is in it.
+    """The traceback of what an environment raised, as text, from the first line of the user's own on.
 
-    Such an error is one of form: a constructor that lacks an argument, say. A worker's traceback is in the error's words.
+    It is empty where there is none: an error of form, a constructor that lacks an argument, say. A worker's traceback is
+    in the error's words.
     """
     cause = error.__cause__
     if cause is None or "Traceback" in str(error):
         return ""
-    while cause.__context__ is not None and not _has_users_line(cause):
+    while cause.__context__ is not None and _users_frames(cause) is None:
         cause = cause.__context__  # Gymnasium adds words to a TypeError and raises it anew
-    return "".join(traceback.format_exception(cause, chain=False)) if _has_users_line(cause) else ""
+    frames = _users_frames(cause)
+    return "" if frames is None else "".join(traceback.format_exception(type(cause), cause, frames, chain=False))
 
 
-def _has_users_line(error: BaseException) -> bool:
-    frames = traceback.extract_tb(error.__traceback__)
-    return any(not frame.filename.startswith(NOT_THE_USERS) for frame in frames)
+def _users_frames(error: BaseException) -> TracebackType | None:
+    """The traceback from its first line on that is the user's own; None where no line is."""
+    frames = error.__traceback__
+    while frames is not None:
+        name = frames.tb_frame.f_code.co_filename
+        if not name.startswith((*NOT_THE_USERS, "<frozen ")) and name != importlib.__file__:
+            return frames
+        frames = frames.tb_next
+    return None

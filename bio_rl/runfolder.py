@@ -127,6 +127,8 @@ def resolve(run: str, parent: Path) -> Path:
     message = f"no run {run!r} in {printable(parent)}/"
     if candidates and candidates[0].name != Path(run).name:
         message += f": it stands for {printable(candidates[0].name)}, which is gone"
+    elif closed := [x for x in candidates if os.path.isdir(x) and not os.access(x, os.R_OK | os.X_OK)]:
+        message += f": you may not read {printable(closed[0])} (permission denied)"
     elif any(os.path.isdir(folder) for folder in candidates):
         message += ": that folder holds neither config.json nor checkpoints/"
     message += f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -18,22 +19,26 @@ class Tolerant(io.TextIOBase):
 
     def __init__(self, inside: TextIO) -> None:
         self.inside = inside
+        self.fault: OSError | None = None
+        """Why output was lost, where it was not just that nobody reads it."""
 
     def write(self, text: str) -> int:
         try:
             return self.inside.write(text)
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self.inside.flush()
-        except OSError:
-            self._give_up()
+        except OSError as error:
+            self._give_up(error)
 
-    def _give_up(self) -> None:
+    def _give_up(self, error: OSError) -> None:
         """Let the file be nothing from now on, so that what is left in buffers can be written too."""
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            self.fault = error
         with suppress(OSError, ValueError, AttributeError):
             nothing = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nothing, self.inside.fileno())
@@ -62,17 +67,19 @@ class Tolerant(io.TextIOBase):
 
 
 @contextmanager
-def tolerant() -> Iterator[None]:
-    """Within, standard output and error are `Tolerant`, and signs that their encoding lacks become question marks."""
+def tolerant() -> Iterator[Tolerant]:
+    """Within, standard output and error are `Tolerant`, and signs that their encoding lacks become question marks.
+
+    Yields the standard output.
+    """
     before = sys.stdout, sys.stderr
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    sys.stdout, sys.stderr = (stream if stream is None else Tolerant(stream) for stream in before)
+    sys.stdout, sys.stderr = (Tolerant(io.StringIO() if stream is None else stream) for stream in before)
     try:
-        yield
+        yield sys.stdout
     finally:
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         sys.stdout, sys.stderr = before
