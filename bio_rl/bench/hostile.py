@@ -39,7 +39,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u206
 STYLES = re.compile(r"\x1b\[[0-9;?]*[mKHJhlAG]")
 """What a progress bar and a table send to the terminal; everything else of the kind came from a file."""
 FRAMES = re.compile(r"Traceback \(most recent call last\):\n((?:[ |].*\n)+)")
-USERS = ("users_worlds.py", "_hostile_worlds.py")
+USERS = ("users_worlds.py", "_hostile_worlds.py", "breaks.py")
 
 
 @dataclass(frozen=True, kw_only=True)
