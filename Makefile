@@ -1,6 +1,7 @@
 # make demo   train the default agent in a fresh .venv       make test   lint, then every test that CI runs
 # make lint   style only                                     make clean  remove what these made, .venv included
-# make hostile   hostile input, and faults of the machine in real processes: minutes, both cores
+# make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine in real processes
+# make hostile   hundreds of lines of hostile input: minutes
 # make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export PYTHONNOUSERSITE = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test hostile lint clean
+.PHONY: help demo test thorough hostile lint clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -26,10 +27,12 @@ demo: $(venv)/installed
 test: $(venv)/installed-dev lint
 	$(python) -m pytest
 
+thorough: $(venv)/installed-dev
+	$(python) -m pytest -m thorough
+	$(python) -m pytest -m faults
+
 hostile: $(venv)/installed-dev
-	@$(python) -m pytest -m faults & faults=$$!; \
-	$(python) -m bio_rl.bench hostile; lines=$$?; \
-	wait $$faults && exit $$lines
+	$(python) -m bio_rl.bench hostile
 
 lint: $(venv)/installed-dev
 	$(python) -m ruff check .

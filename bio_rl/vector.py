@@ -269,7 +269,8 @@ class Vector:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the saved episodes. Only for an environment that is `exact`."""
-        self.env.unwrapped.load_state_dict(state["env"])
+        arrays = {name: x.numpy() if isinstance(x, Tensor) else x for name, x in state["env"].items()}
+        self.env.unwrapped.load_state_dict(arrays)
         self._done, self._returns, self._lengths = (state[name].numpy().copy() for name in ("done", "returns", "lengths"))
         self.steps = state["steps"]
 

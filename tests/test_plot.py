@@ -16,6 +16,7 @@ from bio_rl.viz import curves, plot
 def write(parent: Path, env: str, network: str, seed: int, values: list[float], **settings) -> Path:
     """A run folder as a training leaves it: values are the returns at steps 100, 200, …"""
     folder = runfolder.create(parent, env, "ppo", network, seed)
+    runfolder.point_latest(folder)
     experiment = config.experiment(env, "ppo", network, network_settings=settings, seed=seed, run_dir=parent)
     runfolder.write_config(folder, experiment.as_dict())
     rows = [{"step": 100 * (i + 1), "time": 0.0, curves.RETURN: value} for i, value in enumerate(values)]

@@ -167,6 +167,7 @@ def test_a_life_of_a_learning_brain_is_the_same_however_many_others_there_are(ru
     assert (among[1][0] != among[1][1]).any() and (among[1][1] != among[1][2]).any()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("env_id", "agent"),
     [("CartPole-v1", "ppo"), ("CartPole-v1", "three_factor"), ("CartPole-v1", "dqn"), ("Pendulum-v1", "sac")],

@@ -21,7 +21,7 @@ from bio_rl.metrics import read_rows
 from bio_rl.vector import EnvironmentCrashedError, Vector
 
 # NumPy 2 warns where a world takes up a saved state that comes as tensors
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = pytest.mark.thorough
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--network", "mlp", "--num-envs", "2", "--ppo.rollout", "16", "--ppo.minibatch", "16", "--eval-episodes", "2"]

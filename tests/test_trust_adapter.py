@@ -483,6 +483,7 @@ def pickled(agent):
     return pickle.loads(pickle.dumps(agent))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [copy.deepcopy, copy.copy, pickled])
 @pytest.mark.parametrize(("name", "network"), AGENTS)
 def test_a_copied_agent_goes_on_as_the_first_and_apart_from_it(how, name, network):

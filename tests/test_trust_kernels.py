@@ -26,6 +26,8 @@ from bio_rl.neurons.plif import PLIF
 from bio_rl.plasticity.eprop import EProp
 from bio_rl.state import leaves
 
+pytestmark = pytest.mark.thorough
+
 pytest.importorskip("numba")
 B, N, K, T = 4, 6, 4, 3
 NEURONS = {

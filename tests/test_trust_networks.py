@@ -12,6 +12,8 @@ from bio_rl.state import leaves, tree_map
 from bio_rl.types import Percept
 from tests.contracts.test_networks import CASES, N_OUT, B, T, build, percepts
 
+pytestmark = pytest.mark.thorough
+
 every_network = pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda x: str(x))
 
 

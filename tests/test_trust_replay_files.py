@@ -23,6 +23,8 @@ from bio_rl.replay_files import ReplayFiles
 from bio_rl.state import leaves
 from tests.test_replay import B, generators, lived
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {"critic_hidden": (8,), "start": 50, "ratio": 0.05, "batch": 8, "every": 4}
 RUN = {"steps": 400, "num_envs": 2, "checkpoints": 5, "eval_episodes": 1}
 

@@ -16,6 +16,8 @@ from bio_rl.envs import discover
 from bio_rl.rendering import can_render
 from bio_rl.testing import _assert_same
 
+pytestmark = pytest.mark.thorough
+
 WORLDS = sorted(discover())
 PERTURBED = {
     "bio_rl/CartPole-v1": ["force=0.5..1.5", "obs_noise=0.1@life:2", "action_delay=1"],
