@@ -36,7 +36,8 @@ EVAL_SEED = 1_000_000
 """Seed of the start states of the evaluations while training, by which a best is proposed."""
 CHOICE_SEED = 3_000_000
 """Seed of the start states on which the proposed best and the last weights are compared at the end."""
-CHOICE_EPISODES = 30
+CHOICE_SHARE = 3
+"""How many times as many start states these are as those of an evaluation while training."""
 PICTURED = 32
 """Decisions of the raster on TensorBoard."""
 MOST = 0.9
@@ -382,7 +383,7 @@ class Session:
         return dataclasses.replace(trained, evaluation=last, stopped=self.stop.number)
 
     def _choose_best(self) -> int | None:
-        """The step of the weights that are best: of what evaluations proposed and the last, by many more start states.
+        """The step of the weights that are best: of what evaluations proposed and the last, by more start states.
 
         The last win a tie. `best.pt` holds the winner afterwards. None for a run without evaluations.
         """
@@ -392,7 +393,8 @@ class Session:
         if proposed["runner"]["seen"] == self.runner.seen:
             return self.runner.seen
         scores = [
-            self.evaluated(agent, CHOICE_EPISODES, CHOICE_SEED).mean for agent in (self._agent_of(proposed), self.runner.agent)
+            self.evaluated(agent, CHOICE_SHARE * self.experiment.run.eval_episodes, CHOICE_SEED).mean
+            for agent in (self._agent_of(proposed), self.runner.agent)
         ]
         if scores[1] < scores[0]:
             return int(proposed["runner"]["seen"])

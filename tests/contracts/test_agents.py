@@ -61,6 +61,7 @@ def weights(agent):
     return [x.clone() for name, x in modules.items() if not any(part in name for part in fixed)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_it_learns_in_every_action_space_with_every_network(agent, network, space):
@@ -76,6 +77,7 @@ def test_it_learns_in_every_action_space_with_every_network(agent, network, spac
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(runner.agent), strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sense", ["picture", "tokens", "factors", "all"])
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_it_learns_from_every_kind_of_observation_with_every_network(agent, network, sense):
