@@ -122,9 +122,8 @@ def all_finite(values: np.ndarray) -> bool:
     """Whether all values are finite and stay so in float32. Integers and bits always are."""
     if values.dtype.kind != "f":
         return True
-    flat = values.reshape(-1)
     # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
-    if float(np.dot(flat, flat)) <= _SQUARE:
+    if float(np.vdot(values, values)) <= _SQUARE:
         return True
     return bool((np.abs(values) <= FLOAT32_MAX).all())
 

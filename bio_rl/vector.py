@@ -164,6 +164,7 @@ def _make(env_id: str, num_envs: int, workers: bool, settings: dict[str, Any], o
         return gym.make_vec(env_id, num_envs, **settings)
 
 
+FLOAT64, BOOL = np.dtype(np.float64), np.dtype(np.bool_)
 WORKERS_SIGNALS = {"SIGINT": signal.SIG_IGN, "SIGHUP": signal.SIG_IGN, "SIGTERM": signal.SIG_DFL}
 """What signals do to worker processes: the main process, which answers Ctrl-C, saves and then ends them."""
 
@@ -197,6 +198,8 @@ class Vector:
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._encode, self._keys = _encoder(self.observation_space), keys_of(self.observation_space)
         self._decode = _decoder(self.action_space)
+        self._row_shape = (self.num_envs,)
+        self._obs_shape = None if self._keys is not None else (self.num_envs, *(self.observation_space.shape or ()))
         self._workers = isinstance(env.unwrapped, AsyncVectorEnv)
         self._transfer = transfer if self.device.type == "cuda" else _as_tensors
         self._done = np.zeros(self.num_envs, bool)
@@ -318,11 +321,14 @@ class Vector:
                 f"step() returned {got}, expected (observations, rewards, terminated, truncated, infos)"
             )
         obs, reward, terminated, truncated, info = returned
-        each = ("reward", reward, np.float64), ("terminated", terminated, np.bool_), ("truncated", truncated, np.bool_)
-        return (obs, *(self._per_row(*x) for x in each), info)
+        earned = self._per_row("reward", reward, FLOAT64)
+        ended = self._per_row("terminated", terminated, BOOL)
+        return obs, earned, ended, self._per_row("truncated", truncated, BOOL), info
 
-    def _per_row(self, name: str, values: Any, dtype: type) -> np.ndarray:
+    def _per_row(self, name: str, values: Any, dtype: np.dtype) -> np.ndarray:
         """A copy [B] of what the world says of each row."""
+        if type(values) is np.ndarray and values.dtype is dtype and values.shape == self._row_shape:
+            return values.copy()
         try:
             own = np.array(values, dtype)
         except (TypeError, ValueError) as error:
@@ -366,7 +372,8 @@ class Vector:
 
     def _seen(self, obs: Any) -> tuple[np.ndarray, ...]:
         """Observations as arrays of our own. Raises FaultyEnvironmentError for another form, or a value that is not finite."""
-        check_shapes(obs, self.observation_space, self.num_envs)
+        if type(obs) is not np.ndarray or obs.shape != self._obs_shape or obs.dtype.kind not in "fiub":
+            check_shapes(obs, self.observation_space, self.num_envs)
         try:
             arrays = self._encode(obs)
         except FaultyEnvironmentError as fault:
