@@ -38,7 +38,8 @@ def _array_encoder(space: gym.Space) -> Encode:
     if isinstance(space, spaces.MultiDiscrete):
         return _choices(space.start.astype(np.int64), space.nvec.astype(np.int64))
     if isinstance(space, spaces.Box) and space.dtype not in (np.uint8, np.bool_):
-        return lambda obs: np.array(obs, kept_dtype(space))
+        dtype = kept_dtype(space)
+        return lambda obs: np.array(obs, dtype)
     return np.array
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -174,8 +175,9 @@ class Runner:
     def check(self) -> None:
         """Raise DivergedError where a weight is NaN or infinite."""
         for weights in self.agent.trained_tensors():
-            # A norm is one pass, and neither NaN nor infinity can hide in it.
-            length = float(torch.linalg.vector_norm(weights.detach()))
+            # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
+            flat = weights.detach().flatten()
+            length = math.sqrt(square) if (square := float(flat.dot(flat))) >= 0 else math.nan
             if not length < LONGEST:
                 bad = int((~weights.isfinite()).sum())
                 found = f"{bad:,} of {weights.numel():,} weights are NaN or infinite" if bad else f"weights reach {length:.0e}"
