@@ -64,7 +64,9 @@ class World(gym.Env):
 
     def step(self, action: Any) -> Any:
         self.t += 1
-        if evaluating():
+        if called_from("probe", "vector.py"):
+            pass  # the step before a run that finds what a world does wrong is no step of training
+        elif called_from("evaluate", "evaluation.py"):
             Plan.reach("evaluate")
         else:
             Plan.collected += 1
@@ -73,12 +75,12 @@ class World(gym.Env):
         return obs, float(action), False, self.t >= LENGTH, {}
 
 
-def evaluating() -> bool:
-    """Whether an evaluation asks for this step."""
+def called_from(function: str, file: str) -> bool:
+    """Whether a function of that name in a file of that name asks for this step."""
     frame = sys._getframe()
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "evaluate" and code.co_filename.endswith("evaluation.py"):
+        if code.co_name == function and code.co_filename.endswith(file):
             return True
         frame = frame.f_back
     return False
