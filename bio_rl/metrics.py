@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
 import warnings
 from collections import deque
@@ -83,6 +84,7 @@ class MetricsLog:
             _truncate(self._path, resume_step)
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed in close)
         if tensorboard:
+            _hush_the_writers_thread()
             from torch.utils.tensorboard import SummaryWriter  # 0.15 s to import, measured; a play or a test needs none
 
             purge = None if resume_step is None else resume_step + 1
@@ -141,6 +143,24 @@ class MetricsLog:
             self._guarded(board.close)
         if file is not None:
             file.close()
+
+
+def _hush_the_writers_thread() -> None:
+    """Keep TensorBoard's thread from printing the traceback of a failing disk: `MetricsLog` says it in one sentence."""
+    before = threading.excepthook
+    if before is not _hook_without_writers:
+        _others.append(before)
+        threading.excepthook = _hook_without_writers
+
+
+_others: list[Callable[[threading.ExceptHookArgs], Any]] = []
+"""What else reports errors of threads."""
+
+
+def _hook_without_writers(error: threading.ExceptHookArgs) -> None:
+    if issubclass(error.exc_type, OSError) and type(error.thread).__module__.startswith("tensorboard."):
+        return
+    _others[-1](error)
 
 
 def _truncate(path: Path, step: int) -> None:

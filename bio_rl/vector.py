@@ -200,6 +200,7 @@ class Vector:
         self._decode = _decoder(self.action_space)
         self._row_shape = (self.num_envs,)
         self._obs_shape = None if self._keys is not None else (self.num_envs, *(self.observation_space.shape or ()))
+        self._failed = False
         self._workers = isinstance(env.unwrapped, AsyncVectorEnv)
         self._transfer = transfer if self.device.type == "cuda" else _as_tensors
         self._done = np.zeros(self.num_envs, bool)
@@ -278,7 +279,18 @@ class Vector:
         self.steps = state["steps"]
 
     def close(self) -> None:
-        self.env.close()
+        """Close the environments; worker processes of which one failed are ended, as they answer no more."""
+        if not self._failed:
+            self.env.close()
+            return
+        workers: Any = self.env.unwrapped
+        for process in workers.processes:
+            process.terminate()
+        for process, pipe in zip(workers.processes, workers.parent_pipes, strict=True):
+            process.join(timeout=5.0)
+            if pipe is not None:
+                pipe.close()
+        workers.closed = True  # else it would ask them once more when it is deleted
 
     def _join(self, tensors: list[Tensor]) -> Any:
         """The observation that the first of `tensors` are, taken off the list."""
@@ -355,6 +367,7 @@ class Vector:
             try:
                 return call(*arguments, **settings)
             except Exception as error:
+                self._failed = True
                 traces = [text for w in said if "Traceback" in (text := str(w.message))]
                 where = f"an environment's worker failed in {what}() at step {self.steps}"
                 if isinstance(error, EnvironmentCrashedError) and traces:

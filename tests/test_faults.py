@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_costs_at_most_one_interval(faulty: Faulty) -> N
 
 @pytest.mark.parametrize("asked", ["INT", "TERM"])
 def test_workers_end_with_the_run_that_is_asked_to_stop(faulty: Faulty, asked: str) -> None:
-    status, said = faulty.play(asked, "update", *RUN, "--workers")
+    status, said = faulty.play(asked, "update", *RUN, "--workers", after=0)
     assert "Traceback" not in said
     assert newest(faulty.run) >= faulty.fault
     assert status == 128 + ASKED[asked]
