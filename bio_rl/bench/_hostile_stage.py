@@ -300,6 +300,12 @@ def _little_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def _hears_signals() -> None:
+    """Undo what nohup and background shells hand down: a process that ignores the signals it is to be sent."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def process(folder: Path, command: str, seconds: float, ordinary: bool = False) -> Outcome:
     """Play a line of shell in a real process; `bio` is the command line. With `ordinary` permissions bind root too."""
     shell = f'set -o pipefail\nbio() {{ "{sys.executable}" -m bio_rl "$@"; }}\n{command}'
@@ -307,7 +313,7 @@ def process(folder: Path, command: str, seconds: float, ordinary: bool = False) 
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if ordinary and os.geteuid() == 0 else []
     running = subprocess.Popen(
         [*bound, "bash", "-c", shell], cwd=folder, env={**ENVIRONMENT, **own}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_hears_signals,
     )  # fmt: skip
     try:
         said, _ = running.communicate(timeout=seconds)
