@@ -2,7 +2,9 @@
 
 import signal
 
-if __name__ == "__main__":  # Ctrl-C during the import below ends the process at once, without a traceback
+if (
+    __name__ == "__main__"
+):  # Ctrl-C during the import below ends the process at once, without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from bio_rl.__main__ import main

@@ -1,1 +1,3 @@
-"""Learning algorithms, one a file: a frozen `Config`, an `Agent` fulfilling `bio_rl.types.Agent`, and presets as TOML."""
+"""Learning algorithms, one a file: a frozen `Config`, an `Agent` fulfilling
+`bio_rl.contracts.Agent`, and presets as TOML.
+"""

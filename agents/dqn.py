@@ -1,11 +1,16 @@
-"""Deep Q-learning, with double, dueling, n-step and prioritised forms as options.      Mnih et al. 2015, Nature 518
+"""Deep Q-learning, with double, dueling, n-step and prioritised forms as options.
+    Mnih et al. 2015, Nature 518
 
-    y = Σ_{i<m} γ^i r_{t+i} + γ^m (1 - terminated) Q'(s', argmax_a Q(s', a)),   m ≤ n        double: van Hasselt et al. 2016
-    J = huber(Q(s, a) - y)                                                               prioritised: Schaul et al. 2016
-    Q_a = V + A_a - mean A                                                               dueling: Wang et al. 2016
+    y = Σ_{i<m} γ^i r_{t+i} + γ^m (1 - terminated) Q'(s', argmax_a Q(s', a)),   m ≤ n
+        double: van Hasselt et al. 2016
+    J = huber(Q(s, a) - y)
+        prioritised: Schaul et al. 2016
+    Q_a = V + A_a - mean A
+        dueling: Wang et al. 2016
 
-Without `double` Q' itself chooses. A spiking network's values are the membranes of neurons that do not spike, when their
-readout integrates (`--spiking.tau-out 0`), or follow its leaky average: Chen et al. 2022, arXiv 2201.09754.
+Without `double` Q' itself chooses. A spiking network's values are the membranes of neurons that do
+not spike, when their readout integrates (`--spiking.tau-out 0`), or follow its leaky average: Chen
+et al. 2022, arXiv 2201.09754.
 """
 
 from __future__ import annotations
@@ -19,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.clock import Horizon
+from bio_rl.contracts import Metrics, State, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied
-from bio_rl.replay import Drawn
-from bio_rl.sequences import last_of_sum, n_step_target, next_outputs
+from bio_rl.rl.clock import Horizon
+from bio_rl.rl.off_policy import Learner, OffPolicy, actors, copied
+from bio_rl.rl.replay import Drawn
+from bio_rl.rl.targets import last_of_sum, n_step_target, next_outputs
 from bio_rl.state import index, tree_map
-from bio_rl.types import Metrics, State, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,11 @@ class Config(OffPolicy):
             positive=("learning_rate", "target_every", "max_grad_norm", "n_step"),
             unit=("explore_until", "priority", "priority_beta"),
         )
-        self._refuse(len(self.explore) != 2 or not 0 <= min(self.explore) <= max(self.explore) <= 1, "explore", "two shares")
+        self._refuse(
+            len(self.explore) != 2 or not 0 <= min(self.explore) <= max(self.explore) <= 1,
+            "explore",
+            "two shares",
+        )
 
 
 class Agent(Learner):
@@ -72,7 +81,16 @@ class Agent(Learner):
     ) -> None:  # fmt: skip
         """Raises ValueError for a space or a network that it cannot serve."""
         own = {"n_step": config.n_step, "alpha": config.priority}
-        super().__init__(config, network, observation_space, action_space, horizon=horizon, seed=seed, device=device, **own)
+        super().__init__(
+            config,
+            network,
+            observation_space,
+            action_space,
+            horizon=horizon,
+            seed=seed,
+            device=device,
+            **own,
+        )
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
         if not isinstance(action_space, gym.spaces.Discrete):
@@ -97,9 +115,15 @@ class Agent(Learner):
 
     def explore(self, out: Tensor) -> Tensor:
         first, last = self.config.explore
-        fallen = min(1.0, self.clock.lived / self.config.explore_until) if self.config.explore_until else 1.0
+        fallen = (
+            min(1.0, self.clock.lived / self.config.explore_until)
+            if self.config.explore_until
+            else 1.0
+        )
         luck = self._luck(out)
-        return torch.where(luck < first + (last - first) * fallen, self.random(out), self.greedy(out))
+        return torch.where(
+            luck < first + (last - first) * fallen, self.random(out), self.greedy(out)
+        )
 
     def random(self, out: Tensor) -> Tensor:
         return (self._luck(out) * self.n).to(torch.int64).clamp(max=self.n - 1)
@@ -118,7 +142,9 @@ class Agent(Learner):
             else:  # without memory, only the steps that sums end with are looked beyond
                 at = last_of_sum(cut, c.n_step), torch.arange(cut.shape[1], device=cut.device)
                 asked = tree_map(lambda x: x[at].unsqueeze(0), steps)
-                next_q = torch.zeros_like(steps.reward).index_put_(at, self._next_values(asked, state)[0])
+                next_q = torch.zeros_like(steps.reward).index_put_(
+                    at, self._next_values(asked, state)[0]
+                )
             y = n_step_target(steps.reward, next_q, steps.terminated, cut, c.gamma, c.n_step)
         out, _ = self.actor.unroll(index(steps.percept, slice(0, window)), state)
         q = self.values(out).gather(-1, steps.action[:window].unsqueeze(-1)).squeeze(-1)
@@ -137,7 +163,9 @@ class Agent(Learner):
     def _next_values(self, steps: Transition, state: State) -> Tensor:
         """The value of the best action after each of the steps, [L, B]."""
         ahead = self.values(next_outputs(self.target, steps, state))
-        chooser = self.values(next_outputs(self.actor, steps, state)) if self.config.double else ahead
+        chooser = (
+            self.values(next_outputs(self.actor, steps, state)) if self.config.double else ahead
+        )
         return ahead.gather(-1, chooser.argmax(-1, keepdim=True)).squeeze(-1)
 
     def _luck(self, out: Tensor) -> Tensor:

@@ -1,22 +1,29 @@
-"""Reward-based e-prop: a recurrent spiking network that learns from dopamine, forwards in time, synapse by synapse.
+"""Reward-based e-prop: a recurrent spiking network that learns from dopamine, forwards in time,
+synapse by synapse.
 
-    out = W_π x,  V = W_V x       x: low-passed spikes of LIF and ALIF neurons (networks.lsnn)        a ~ π(out)
-    L_j = -c_V B^V_j - Σ_k B^π_jk ∂ log π(a) / ∂ out_k     learning signal, through feedback weights (modulators.feedback)
-    f   ← γλ f + L_j ē_ji         ē: eligibility of the synapses, from the input and between neurons (plasticity.eprop)
-    e   ← γλ e + s_k x_j          of the readout's: s = ∂ log π(a) / ∂ out_k for the actor, c_V for the critic
+    out = W_π x,  V = W_V x       x: low-passed spikes of LIF and ALIF neurons (networks.lsnn)
+        a ~ π(out)
+    L_j = -c_V B^V_j - Σ_k B^π_jk ∂ log π(a) / ∂ out_k
+        learning signal, through feedback weights (modulators.feedback)
+    f   ← γλ f + L_j ē_ji
+        ē: eligibility of the synapses, from the input and between neurons (plasticity.eprop)
+    e   ← γλ e + s_k x_j
+        of the readout's: s = ∂ log π(a) / ∂ out_k for the actor, c_V for the critic
     δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
     ΔW  ∝ -δ f - c_r (f_j - f*)/f* ē      ΔW_out ∝ δ e
 
-With symmetric feedback and λ = 1 it is the gradient of the actor-critic's loss, without what flows back through other neurons.
-f_j, the neuron's own mean rate, is drawn to f* so that it neither falls silent nor fires always. Bellec et al. 2020, Nature
-Communications 11, methods, "reward-based e-prop". The lives of a batch share the weights, which change by the mean over them.
-Dopamine for a decision comes with the value of what followed, at the next decision, and at once where an episode ends; a time
-limit bootstraps from the final observation.
+With symmetric feedback and λ = 1 it is the gradient of the actor-critic's loss, without what flows
+back through other neurons. f_j, the neuron's own mean rate, is drawn to f* so that it neither falls
+silent nor fires always. Bellec et al. 2020, Nature Communications 11, methods, "reward-based
+e-prop". The lives of a batch share the weights, which change by the mean over them. Dopamine for a
+decision comes with the value of what followed, at the next decision, and at once where an episode
+ends; a time limit bootstraps from the final observation.
 
-With `learns` values the outputs are the actions' values instead, s_k = 1[k = a], V = Q_a, and a ~ softmax(Q / T): Sarsa. A
-confident mistake then teaches most, while a policy that is sure of a mistake hardly tries what would correct it. With
-`dopamine` outcome it comes once, at an episode's end, and compares the sum of its rewards with what the last decision had
-expected (the trial-wise error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
+With `learns` values the outputs are the actions' values instead, s_k = 1[k = a], V = Q_a, and a ~
+softmax(Q / T): Sarsa. A confident mistake then teaches most, while a policy that is sure of a
+mistake hardly tries what would correct it. With `dopamine` outcome it comes once, at an episode's
+end, and compares the sum of its rewards with what the last decision had expected (the trial-wise
+error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
 """
 
 from __future__ import annotations
@@ -30,19 +37,20 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions, random
+from bio_rl import seeding
 from bio_rl.checks import check_settings
-from bio_rl.clock import Clock, Horizon
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Steps
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
 from bio_rl.networks.lsnn import LSNNState, Trail
-from bio_rl.observations import Features
 from bio_rl.plasticity.eprop import EProp, EPropState
-from bio_rl.rebuild import recipe
+from bio_rl.rl import distributions
+from bio_rl.rl.clock import Clock, Horizon
+from bio_rl.rl.observations import Features
+from bio_rl.rl.rebuild import recipe
 from bio_rl.state import index
-from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, Steps
 
 NETWORKS = ("lsnn",)
 """What it can teach: the rule's traces are those of these neurons."""
@@ -58,7 +66,9 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 @dataclass(frozen=True, kw_only=True)
 class Config:
     learns: str = "policy"
-    """What the outputs are: a policy, with a critic beside it; or the values of a Discrete space's actions."""
+    """What the outputs are: a policy, with a critic beside it; or the values of a Discrete space's
+    actions.
+    """
     temperature: float = 1.0
     """T, of the softmax over values that explores, in units of return."""
     dopamine: str = "td"
@@ -74,7 +84,9 @@ class Config:
     readout_lr: float = 0.005
     """Of the synapses onto the outputs."""
     readout_gain: float = 0.0
-    """Length of the readout's weights at first: without any, there is no noise in values and no preference."""
+    """Length of the readout's weights at first: without any, there is no noise in values and no
+    preference.
+    """
     optimiser: str = "adam"
     """adam, whose mean and variance each synapse keeps of its own changes, as published; or sgd."""
     interval: int = 1
@@ -94,7 +106,9 @@ class Config:
     rate_weight: float = 0.1
     """c_r, of the pull towards f*."""
     normalise_obs: bool = False
-    """Running mean and deviation of Box observations. Spike counts and pictures are better left as they are."""
+    """Running mean and deviation of Box observations. Spike counts and pictures are better left as
+    they are.
+    """
     log_std: float = -0.5
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
@@ -102,12 +116,26 @@ class Config:
         check_settings(
             self,
             positive=("interval", "rate", "temperature"),
-            non_negative=("lr", "readout_lr", "readout_gain", "critic_weight", "entropy", "rate_weight"),
+            non_negative=(
+                "lr",
+                "readout_lr",
+                "readout_gain",
+                "critic_weight",
+                "entropy",
+                "rate_weight",
+            ),
             unit=("gamma", "trace", "anneal", "feedback_decay"),
         )
-        for name, known in (("optimiser", OPTIMISERS), ("feedback", KINDS), ("learns", LEARNS), ("dopamine", DOPAMINE)):
+        for name, known in (
+            ("optimiser", OPTIMISERS),
+            ("feedback", KINDS),
+            ("learns", LEARNS),
+            ("dopamine", DOPAMINE),
+        ):
             if getattr(self, name) not in known:
-                raise ValueError(f"eprop.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+                raise ValueError(
+                    f"eprop.{name} is {getattr(self, name)!r}; known: {', '.join(known)}"
+                )
 
 
 class EPropAgentState(NamedTuple):
@@ -115,9 +143,13 @@ class EPropAgentState(NamedTuple):
     hidden: EPropState
     """Traces of the synapses onto neurons."""
     readout: Tensor
-    """[B, outputs + 1, N + 1] eligibility of those onto the outputs, the critic's and the bias last."""
+    """[B, outputs + 1, N + 1] eligibility of those onto the outputs, the critic's and the bias
+    last.
+    """
     owed: Tensor
-    """[B] r - V of the last decision, whose dopamine comes with the value of what followed; or what the episode has earned."""
+    """[B] r - V of the last decision, whose dopamine comes with the value of what followed; or what
+    the episode has earned.
+    """
     open: Tensor
     """[B] bool: the episode goes on, so that dopamine is still to come."""
 
@@ -140,15 +172,21 @@ class Agent(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.made_from = config, network, observation_space, action_space
-        self.generator = random.generator(seed, device)
-        with random.drawing_from(seed):
+        self.generator = seeding.generator(seed, device)
+        with seeding.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs, flatten=True)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
-                raise ValueError(f"observation space {observation_space} cannot be served: eprop looks at numbers and pictures")
+                raise ValueError(
+                    f"observation space {observation_space} cannot be served: eprop looks at numbers and pictures"
+                )
             if config.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
-                raise ValueError(f"action space {action_space} has no list of values; --eprop.learns policy serves it")
-            self.network = network.build(self.features.size, self.policy.n_out + 1, config.readout_gain)
+                raise ValueError(
+                    f"action space {action_space} has no list of values; --eprop.learns policy serves it"
+                )
+            self.network = network.build(
+                self.features.size, self.policy.n_out + 1, config.readout_gain
+            )
             self.feedback = Feedback(config.feedback, config.feedback_decay)
             b = self.feedback.init(self.network.readout.weight.detach()).b
         self.b = nn.Buffer(torch.empty(0) if isinstance(b, tuple) else b)
@@ -164,12 +202,17 @@ class Agent(nn.Module):
         self.to(device)
         self.device = torch.device(device)
         self.weights = [self.network.weight, self.network.readout.weight, self.network.readout.bias]
-        self.asked = nn.Buffer(torch.zeros(sum(w.numel() for w in self.weights), device=self.device))
+        self.asked = nn.Buffer(
+            torch.zeros(sum(w.numel() for w in self.weights), device=self.device)
+        )
         """Minus the changes that the weights have been asked for since."""
         parts = self.asked.split([w.numel() for w in self.weights])
         for w, part in zip(self.weights, parts, strict=True):
             w.grad = part.view_as(w)
-        groups = [{"params": self.weights[:1], "lr": config.lr}, {"params": self.weights[1:], "lr": config.readout_lr}]
+        groups = [
+            {"params": self.weights[:1], "lr": config.lr},
+            {"params": self.weights[1:], "lr": config.readout_lr},
+        ]
         self.optimiser = OPTIMISERS[config.optimiser](groups)
         self.rule = self._rule()
         self.spare: tuple[EPropState | None, EPropState | None] = (None, None)
@@ -184,8 +227,16 @@ class Agent(nn.Module):
         return EPropAgentState(inside, hidden, readout, readout.new_zeros(batch), never)
 
     @torch.no_grad()
-    def act(self, percept: Percept, state: EPropAgentState, explore: bool = True, probe: Probe | None = None) -> ActOut:
-        inside, trail = self.network.run(self.features(percept.obs), percept.reset, state.network, probe)
+    def act(
+        self,
+        percept: Percept,
+        state: EPropAgentState,
+        explore: bool = True,
+        probe: Probe | None = None,
+    ) -> ActOut:
+        inside, trail = self.network.run(
+            self.features(percept.obs), percept.reset, state.network, probe
+        )
         state = state._replace(network=inside)
         if probe is not None:
             probe.synapses("readout", self.network.readout.weight, inside.x)
@@ -198,13 +249,24 @@ class Agent(nn.Module):
         if self.config.learns == "values":
             action = self.policy.sample(out / self.config.temperature, noise)
             chosen = nn.functional.one_hot(action, self.policy.n_out).to(out.dtype)
-            score, drift, value = torch.cat((chosen, none), -1), torch.zeros_like(y), (chosen * out).sum(-1)
+            score, drift, value = (
+                torch.cat((chosen, none), -1),
+                torch.zeros_like(y),
+                (chosen * out).sum(-1),
+            )
         else:
             action = self.policy.sample(out, noise)
-            score = torch.cat((self.policy.score(out, action), none + self.config.critic_weight), -1)
-            drift, value = torch.cat((self.config.entropy * self.policy.entropy_score(out), none), -1), y[:, -1]
+            score = torch.cat(
+                (self.policy.score(out, action), none + self.config.critic_weight), -1
+            )
+            drift, value = (
+                torch.cat((self.config.entropy * self.policy.entropy_score(out), none), -1),
+                y[:, -1],
+            )
         trail = {name: x.transpose(0, 1) for name, x in trail._asdict().items()}
-        return ActOut(action, {"x": inside.x, "score": score, "drift": drift, "value": value, **trail}, state)
+        return ActOut(
+            action, {"x": inside.x, "score": score, "drift": drift, "value": value, **trail}, state
+        )
 
     @torch.no_grad()
     def update(self, rollout: Rollout, state: EPropAgentState) -> tuple[EPropAgentState, Metrics]:
@@ -212,10 +274,16 @@ class Agent(nn.Module):
         reward, valid, reset = steps.reward[0], steps.valid[0], steps.percept.reset[0]
         terminated, truncated = steps.terminated[0], steps.truncated[0]
         extras = index(steps.extras, 0)
-        value, score, drift = extras["value"], *(extras[name] * valid.unsqueeze(-1) for name in ("score", "drift"))
+        value, score, drift = (
+            extras["value"],
+            *(extras[name] * valid.unsqueeze(-1) for name in ("score", "drift")),
+        )
         trail = Trail(*(extras[name].transpose(0, 1) for name in Trail._fields))
 
-        rpe, last = torch.zeros_like(value), torch.zeros_like(value)  # for the decision before, and for this one
+        rpe, last = (
+            torch.zeros_like(value),
+            torch.zeros_like(value),
+        )  # for the decision before, and for this one
         cut = valid & (terminated | truncated)
         if c.dopamine == "outcome":
             owed = torch.where(state.open, state.owed, 0.0) + reward * valid
@@ -224,11 +292,18 @@ class Agent(nn.Module):
             owed = reward - value
             rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
             if bool(cut.any()):
-                beyond = self._value_beyond(index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any()))
-                last = torch.where(cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0)
+                beyond = self._value_beyond(
+                    index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any())
+                )
+                last = torch.where(
+                    cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0
+                )
         gate, gate_last = rpe, last
         if c.shuffled:
-            gate, gate_last = self._of_other_moments(rpe, state.open), self._of_other_moments(last, cut)
+            gate, gate_last = (
+                self._of_other_moments(rpe, state.open),
+                self._of_other_moments(last, cut),
+            )
         hidden = self._hidden(state.hidden, trail, score, drift, ~reset, gate, gate_last, valid)
         readout = self._readout(state.readout, extras["x"], score, drift, ~reset, gate, gate_last)
         self.features.update(steps.percept.obs, steps.valid)
@@ -245,7 +320,9 @@ class Agent(nn.Module):
         return EPropAgentState(state.network, hidden, readout, owed, valid & ~cut), metrics
 
     def __reduce__(self) -> Any:
-        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+        return recipe(
+            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
+        )
 
     def trained_tensors(self) -> list[Tensor]:
         return [*self.weights, self.asked]
@@ -259,14 +336,20 @@ class Agent(nn.Module):
 
     def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
-        self.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))  # it would keep the very tensors
-        if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
+        self.optimiser.load_state_dict(
+            copy.deepcopy(state["optimiser"])
+        )  # it would keep the very tensors
+        if (
+            state["generator"].shape == self.generator.get_state().shape
+        ):  # another device's cannot go on; evaluating needs none
             self.generator.set_state(state["generator"])
 
     def _rule(self) -> EProp:
         """The rule for the neurons of the network; f fades by γλ in a decision."""
         n, fade = self.network.config, self.config.gamma * self.config.trace
-        tau_gamma = 0.0 if fade == 0 else math.inf if fade == 1 else -n.ticks * n.dt / math.log(fade)
+        tau_gamma = (
+            0.0 if fade == 0 else math.inf if fade == 1 else -n.ticks * n.dt / math.log(fade)
+        )
         beta = self.network.beta if n.alif and n.beta else 0.0
         return EProp(n.tau_mem, n.tau_out, beta, n.tau_adapt, tau_gamma)
 
@@ -274,20 +357,31 @@ class Agent(nn.Module):
         self, s: EPropState, trail: Trail, score: Tensor, drift: Tensor, goes_on: Tensor,
         before: Tensor, after: Tensor, valid: Tensor,
     ) -> EPropState:  # fmt: skip
-        """The traces after the decision for which the outputs have this score [B, outputs + 1]; ΔW = -δ f is asked for.
+        """The traces after the decision for which the outputs have this score [B, outputs + 1]; ΔW
+        = -δ f is asked for.
 
-        Dopamine `before` [B] is for the decision before, and meets the traces as that one left them; `after` is for this one.
+        Dopamine `before` [B] is for the decision before, and meets the traces as that one left
+        them; `after` is for this one.
         """
         c, n = self.config, self.network.config
         share = valid / valid.sum().clamp(min=1)
-        self.rate.lerp_(1000.0 / n.dt * (share @ trail.spikes.mean(0)), 1.0 - math.exp(-n.ticks * n.dt / RATE_TAU))
+        self.rate.lerp_(
+            1000.0 / n.dt * (share @ trail.spikes.mean(0)),
+            1.0 - math.exp(-n.ticks * n.dt / RATE_TAU),
+        )
         pull = c.rate_weight * (self.rate / c.rate - 1.0) * share.unsqueeze(-1)
         signal = self.feedback.signal(self._feedback_state(), self.network.readout.weight, -score)
         if c.entropy:
-            pull = pull + self.feedback.signal(self._feedback_state(), self.network.readout.weight, -drift) / len(valid)
-        unit = 1.0 / (1.0 - math.exp(-n.dt / n.tau_out)) if n.tau_out else 1.0  # x counts spikes, the rule averages them
+            pull = pull + self.feedback.signal(
+                self._feedback_state(), self.network.readout.weight, -drift
+            ) / len(valid)
+        unit = (
+            1.0 / (1.0 - math.exp(-n.dt / n.tau_out)) if n.tau_out else 1.0
+        )  # x counts spikes, the rule averages them
         lives = len(valid)
-        memory = self.spare[0] if self.spare[1] is s else None  # fresh memory costs more than the arithmetic
+        memory = (
+            self.spare[0] if self.spare[1] is s else None
+        )  # fresh memory costs more than the arithmetic
         new = eprop_decision(
             self.rule, s, trail.pre, trail.psi, unit * signal, goes_on.to(score.dtype), before / lives, after / lives,
             unit * pull, self.weights[0].grad, n.dt, out=memory,
@@ -296,7 +390,14 @@ class Agent(nn.Module):
         return new
 
     def _readout(
-        self, e: Tensor, x: Tensor, score: Tensor, drift: Tensor, goes_on: Tensor, before: Tensor, after: Tensor
+        self,
+        e: Tensor,
+        x: Tensor,
+        score: Tensor,
+        drift: Tensor,
+        goes_on: Tensor,
+        before: Tensor,
+        after: Tensor,
     ) -> Tensor:
         """As `_hidden`, of the synapses onto the outputs: ΔW_out = δ e."""
         fade = self.config.gamma * self.config.trace * goes_on
@@ -310,14 +411,20 @@ class Agent(nn.Module):
         return new
 
     def _of_other_moments(self, rpe: Tensor, here: Tensor) -> Tensor:
-        """[B] dopamine drawn from the last MOMENTS times that it came, where it comes now; here: [B] bool."""
+        """[B] dopamine drawn from the last MOMENTS times that it came, where it comes now; here:
+        [B] bool.
+        """
         self.past = torch.cat((self.past, rpe[here]))[-MOMENTS:]
-        drawn = self.past[torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)]
+        drawn = self.past[
+            torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)
+        ]
         return torch.where(here, drawn, 0.0)
 
     def _change(self) -> None:
         """The weights change by what they were asked for."""
-        for group, lr in zip(self.optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True):
+        for group, lr in zip(
+            self.optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
+        ):
             group["lr"] = lr * self.config.anneal**self.clock.lived
         self.weights[0].grad *= self.network.mask
         readout = self.network.readout.weight
@@ -334,7 +441,9 @@ class Agent(nn.Module):
         return FeedbackState(self.b if self.b.numel() else ())
 
     def _value_beyond(self, obs: Any, state: LSNNState, needed: bool) -> Tensor:
-        """V [B] of the final observation, from a state that goes no further; zero where every end was a termination."""
+        """V [B] of the final observation, from a state that goes no further; zero where every end
+        was a termination.
+        """
         batch = len(state.x)
         never = torch.zeros(batch, dtype=torch.bool, device=self.device)
         if not needed:

@@ -1,7 +1,9 @@
-"""Proximal policy optimisation for memoryless and stateful networks.      Schulman et al. 2017, arXiv 1707.06347
+"""Proximal policy optimisation for memoryless and stateful networks.
+    Schulman et al. 2017, arXiv 1707.06347
 
-Actor and critic are separate networks. Experience is cut into sequences of `sequence` steps that start from the state kept
-at that step; for a memoryless network they are single steps. Details after Engstrom et al. 2020 and Huang et al. 2022.
+Actor and critic are separate networks. Experience is cut into sequences of `sequence` steps that
+start from the state kept at that step; for a memoryless network they are single steps. Details
+after Engstrom et al. 2020 and Huang et al. 2022.
 """
 
 from __future__ import annotations
@@ -16,20 +18,21 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import distributions, encoders, random
+from bio_rl import seeding
 from bio_rl.checks import check_settings
-from bio_rl.clock import Clock, Horizon
 from bio_rl.codes.homeostat import activity
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.energy import operations
-from bio_rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.networks import Blueprint
-from bio_rl.normalize import RunningNorm
-from bio_rl.observations import Features
-from bio_rl.optim import clip_, flatten
-from bio_rl.rebuild import recipe
-from bio_rl.returns import discounted_sum, gae
+from bio_rl.rl import distributions, encoders
+from bio_rl.rl.clock import Clock, Horizon
+from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
+from bio_rl.rl.normalize import RunningNorm
+from bio_rl.rl.observations import Features
+from bio_rl.rl.optim import clip_, flatten
+from bio_rl.rl.rebuild import recipe
+from bio_rl.rl.returns import discounted_sum, gae
 from bio_rl.state import detach, index, leaves, stack, tree_map
-from bio_rl.types import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +79,15 @@ class Config:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            positive=("rollout", "minibatch", "epochs", "sequence", "learning_rate", "clip", "max_grad_norm"),
+            positive=(
+                "rollout",
+                "minibatch",
+                "epochs",
+                "sequence",
+                "learning_rate",
+                "clip",
+                "max_grad_norm",
+            ),
             non_negative=("clip_value", "entropy", "value_weight", "target_kl"),
             unit=("gamma", "gae_lambda"),
         )
@@ -105,7 +116,9 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of one minibatch: scalars, and per step [L, N] the log probabilities now and when acting, and the weights."""
+    """Of one minibatch: scalars, and per step [L, N] the log probabilities now and when acting, and
+    the weights.
+    """
 
     total: Tensor
     policy: Tensor
@@ -134,20 +147,26 @@ class Agent(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.made_from = config, network, observation_space, action_space
-        with random.drawing_from(seed):
+        with seeding.drawing_from(seed):
             self.features = Features(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
-            self.actor = encoders.build(network, self.features.size, self.policy.n_out, out_gain=0.01)
+            self.actor = encoders.build(
+                network, self.features.size, self.policy.n_out, out_gain=0.01
+            )
             self.critic = encoders.build(network.critic(), self.features.size, 1)
         self.reward_norm = RunningNorm(())
         self.clock = Clock(horizon)
         self.to(device)
         self.device = torch.device(device)
-        self.stateful = bool(list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1))))
+        self.stateful = bool(
+            list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1)))
+        )
         self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
         self.rollout = Steps(config.rollout, self.chunk)
-        self.generator = random.generator(seed, self.device)
-        self.weights = [flatten(self.parameters())]  # in a list: it is no parameter beside those that it holds
+        self.generator = seeding.generator(seed, self.device)
+        self.weights = [
+            flatten(self.parameters())
+        ]  # in a list: it is no parameter beside those that it holds
         self.optimizer = torch.optim.Adam(self.weights, config.learning_rate, eps=1e-5, fused=True)
 
     def initial_state(self, batch: int) -> PPOState:
@@ -155,16 +174,22 @@ class Agent(nn.Module):
         return PPOState(self.actor.initial_state(batch), self.critic.initial_state(batch), returns)
 
     @torch.no_grad()
-    def act(self, percept: Percept, state: PPOState, explore: bool = True, probe: Probe | None = None) -> ActOut:
+    def act(
+        self, percept: Percept, state: PPOState, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
         out, actor = self.actor(self._see(percept), state.actor, probe)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state._replace(actor=actor))
         action = self.policy.sample(out, self.policy.noise(out, self.generator))
-        return ActOut(action, {"logp": self.policy.log_prob(out, action)}, state._replace(actor=actor))
+        return ActOut(
+            action, {"logp": self.policy.log_prob(out, action)}, state._replace(actor=actor)
+        )
 
     def update(self, rollout: Rollout, state: PPOState) -> tuple[PPOState, Metrics]:
         c, steps = self.config, rollout.steps
-        if not bool(steps.valid.any()):  # every row only began an episode: there is nothing to learn from
+        if not bool(
+            steps.valid.any()
+        ):  # every row only began an episode: there is nothing to learn from
             return state, {}
         reward, returns = self._scale(steps, state.returns)
         seen, final, ahead = (
@@ -176,7 +201,9 @@ class Agent(nn.Module):
         start = rollout.states.critic
         for epoch in range(c.epochs):
             if epoch == 0 or c.recompute_advantage:
-                values, critic_states, critic = self._values(steps, seen, final, ahead, index(start, 0))
+                values, critic_states, critic = self._values(
+                    steps, seen, final, ahead, index(start, 0)
+                )
                 batch = self._batch(steps, seen, reward, *values)
                 starts = (rollout.states.actor, critic_states)
             for part, (actor_state, critic_state) in self._minibatches(batch, starts):
@@ -190,10 +217,14 @@ class Agent(nn.Module):
         self._anneal()
         self.features.update(steps.percept.obs, steps.valid)
         metrics = {name: torch.stack([m[name] for m in log]).mean() for name in log[0]}
-        return PPOState(state.actor, critic, returns), metrics | self._report(batch, rollout.next, state.actor)
+        return PPOState(state.actor, critic, returns), metrics | self._report(
+            batch, rollout.next, state.actor
+        )
 
     def __reduce__(self) -> Any:
-        return recipe(self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device)
+        return recipe(
+            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
+        )
 
     def trained_tensors(self) -> list[Tensor]:
         return self.weights
@@ -207,8 +238,12 @@ class Agent(nn.Module):
 
     def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         super().load_state_dict(state["modules"], *args, **kwargs)
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would keep the very tensors
-        if state["generator"].shape == self.generator.get_state().shape:  # another device's cannot go on; evaluating needs none
+        self.optimizer.load_state_dict(
+            copy.deepcopy(state["optimizer"])
+        )  # it would keep the very tensors
+        if (
+            state["generator"].shape == self.generator.get_state().shape
+        ):  # another device's cannot go on; evaluating needs none
             self.generator.set_state(state["generator"])
         self._anneal()  # the horizon may have become longer
 
@@ -219,7 +254,9 @@ class Agent(nn.Module):
         return percept._replace(obs=self.features(percept.obs))
 
     def _scale(self, steps: Transition, carry: Tensor) -> tuple[Tensor, Tensor]:
-        """Rewards [T, B] in units of the running deviation of the discounted return, and the carried return [B]."""
+        """Rewards [T, B] in units of the running deviation of the discounted return, and the
+        carried return [B].
+        """
         cut = steps.terminated | steps.truncated
         returns, carry = discounted_sum(steps.reward, carry, cut, self.config.gamma)
         if not self.config.normalise_reward:
@@ -232,10 +269,12 @@ class Agent(nn.Module):
     def _values(
         self, steps: Transition, seen: Percept, final: Any, ahead: Percept, state: State
     ) -> tuple[tuple[Tensor, Tensor], State, State]:
-        """(V(s_t), V(s'_t)) [T, B], the critic's states at the chunk starts, and its state after the rollout.
+        """(V(s_t), V(s'_t)) [T, B], the critic's states at the chunk starts, and its state after
+        the rollout.
 
-        The rollout is unrolled in segments that end where a time limit cut an episode or a chunk begins: there the value
-        of the true final observation is read with the state of that moment, which it leaves untouched.
+        The rollout is unrolled in segments that end where a time limit cut an episode or a chunk
+        begins: there the value of the true final observation is read with the state of that moment,
+        which it leaves untouched.
         """
         length = len(steps.reward)
         cuts = {t + 1 for t in steps.truncated.any(1).nonzero().flatten().tolist()} | {0, length}
@@ -257,7 +296,9 @@ class Agent(nn.Module):
             v_next[t] = torch.where(steps.truncated[t], value, v_next[t])
         return (v, v_next), stack(starts) if starts else (), state
 
-    def _batch(self, steps: Transition, seen: Percept, reward: Tensor, v: Tensor, v_next: Tensor) -> Batch:
+    def _batch(
+        self, steps: Transition, seen: Percept, reward: Tensor, v: Tensor, v_next: Tensor
+    ) -> Batch:
         """The rollout [T, B] as sequences [L, T/L · B]."""
         c, cut = self.config, steps.terminated | steps.truncated
         advantage = gae(reward, v, v_next, steps.terminated, cut, c.gamma, c.gae_lambda)
@@ -276,7 +317,9 @@ class Agent(nn.Module):
         return chunks.transpose(0, 1).flatten(1, 2)
 
     def _minibatches(self, batch: Batch, states: State) -> Iterator[tuple[Batch, State]]:
-        """One shuffled pass: sequences [L, n, ...] with about `minibatch` steps, and the states [n, ...] they start from."""
+        """One shuffled pass: sequences [L, n, ...] with about `minibatch` steps, and the states [n,
+        ...] they start from.
+        """
         total = batch.weight.shape[1]
         order = torch.randperm(total, generator=self.generator, device=self.device)
         batch = tree_map(lambda x: x.index_select(1, order), batch)
@@ -298,9 +341,19 @@ class Agent(nn.Module):
         value, _ = self.critic.unroll(batch.percept, critic_state)
         logp = self.policy.log_prob(out, batch.action)
         policy = ppo_policy_loss(logp, batch.logp, batch.advantage, weight, c.clip)
-        error = clipped_value_loss(value.squeeze(-1), batch.value, batch.target, weight, c.clip_value)
+        error = clipped_value_loss(
+            value.squeeze(-1), batch.value, batch.target, weight, c.clip_value
+        )
         entropy = (weight * self.policy.entropy(out)).sum()
-        return Losses(policy + c.value_weight * error - c.entropy * entropy, policy, error, entropy, logp, batch.logp, weight)
+        return Losses(
+            policy + c.value_weight * error - c.entropy * entropy,
+            policy,
+            error,
+            entropy,
+            logp,
+            batch.logp,
+            weight,
+        )
 
     @torch.no_grad()
     def _measure(self, x: Losses) -> Metrics:
@@ -311,7 +364,9 @@ class Agent(nn.Module):
             "train/policy_gradient_loss": x.policy,
             "train/value_loss": x.value,
             "train/entropy_loss": -x.entropy,
-            "train/approx_kl": (x.weight * (change.exp() - 1 - change)).sum(),  # Schulman 2020, the k3 estimator
+            "train/approx_kl": (
+                x.weight * (change.exp() - 1 - change)
+            ).sum(),  # Schulman 2020, the k3 estimator
             "train/clip_fraction": (x.weight * (change.exp() - 1).abs().gt(self.config.clip)).sum(),
         }
 
@@ -325,12 +380,19 @@ class Agent(nn.Module):
 
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
-        """What is worth a look once per update: explained variance, learning rate, deviation, firing, operations."""
-        error, target = (batch.target - batch.value).var(correction=0), batch.target.var(correction=0)
+        """What is worth a look once per update: explained variance, learning rate, deviation,
+        firing, operations.
+        """
+        error, target = (
+            (batch.target - batch.value).var(correction=0),
+            batch.target.var(correction=0),
+        )
         unexplained = error / target.clamp(min=1e-8)
         report = {
             "train/explained_variance": 1.0 - unexplained,
-            "train/learning_rate": torch.tensor(self.optimizer.param_groups[0]["lr"], device=self.device),
+            "train/learning_rate": torch.tensor(
+                self.optimizer.param_groups[0]["lr"], device=self.device
+            ),
         }
         if isinstance(self.policy, distributions.DiagonalGaussian):
             report["train/std"] = self.policy.log_std.exp().mean()
@@ -338,7 +400,9 @@ class Agent(nn.Module):
         self.actor(self._see(ahead), detach(state), probe)
         for name, records in probe.records.items():
             if name.startswith("spikes/"):
-                report |= {f"{name}_{figure}": x for figure, x in activity(records[-1])._asdict().items()}
+                report |= {
+                    f"{name}_{figure}": x for figure, x in activity(records[-1])._asdict().items()
+                }
         counts = operations(probe, len(ahead.reset))
         report |= {f"energy/{name}": count for name, count in counts._asdict().items()}
         if hasattr(self.actor, "regulate"):

@@ -3,8 +3,8 @@
     V(s) = E_{ã ~ π(s)} [min_k Q_k(s, ã) - α log π(ã|s)]      y = r + γ (1 - terminated) V'(s')
     J_Q = ½ Σ_k (Q_k(s, a) - y)²      J_π = -V(s)      J_α = -α E_ã [log π(ã|s) + H̄]
 
-The twin critics are one stacked network. Box actions are squashed to their bounds, and E is of one draw; of Discrete actions it
-is the sum over all: Christodoulou 2019, arXiv 1910.07207.
+The twin critics are one stacked network. Box actions are squashed to their bounds, and E is of one
+draw; of Discrete actions it is the sum over all: Christodoulou 2019, arXiv 1910.07207.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from bio_rl.checks import check_settings
-from bio_rl.clock import Horizon
-from bio_rl.critics import TwinCritic, twin_critic
-from bio_rl.distributions import Categorical, SquashedGaussian, bounded_actions
+from bio_rl.contracts import Metrics
 from bio_rl.networks import Blueprint
-from bio_rl.off_policy import Learner, OffPolicy, Scalars, actors, copied
-from bio_rl.replay import Drawn
-from bio_rl.sequences import n_step_target, next_outputs
-from bio_rl.types import Metrics
+from bio_rl.rl.clock import Horizon
+from bio_rl.rl.critics import TwinCritic, twin_critic
+from bio_rl.rl.distributions import Categorical, SquashedGaussian, bounded_actions
+from bio_rl.rl.off_policy import Learner, OffPolicy, Scalars, actors, copied
+from bio_rl.rl.replay import Drawn
+from bio_rl.rl.targets import n_step_target, next_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,15 @@ class Agent(Learner):
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         """Raises ValueError for a space or a network that it cannot serve."""
-        super().__init__(config, network, observation_space, action_space, horizon=horizon, seed=seed, device=device)
+        super().__init__(
+            config,
+            network,
+            observation_space,
+            action_space,
+            horizon=horizon,
+            seed=seed,
+            device=device,
+        )
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
         c, size = self.config, self.features.size
@@ -84,7 +92,11 @@ class Agent(Learner):
         self.target = copied(self.critic)
         self.log_alpha = Scalars(self.groups)
         self.optimised = {"actor": self.actor, "critic": self.critic, "temperature": self.log_alpha}
-        self.rates = {"actor": c.learning_rate, "critic": c.critic_learning_rate, "temperature": c.learning_rate}
+        self.rates = {
+            "actor": c.learning_rate,
+            "critic": c.critic_learning_rate,
+            "temperature": c.learning_rate,
+        }
 
     def greedy(self, out: Tensor) -> Tensor:
         return self.policy.mode(out)
@@ -103,13 +115,19 @@ class Agent(Learner):
         alpha = self._alpha()
         with torch.no_grad():
             ahead = next_outputs(self.actor, steps, states.actor)
-            value, _ = self._value(ahead, self.target, self.target.next_summary(steps, states.critic), alpha)
+            value, _ = self._value(
+                ahead, self.target, self.target.next_summary(steps, states.critic), alpha
+            )
             cut = steps.terminated | steps.truncated
             y = n_step_target(steps.reward, value, steps.terminated, cut, c.gamma, 1)
 
         summary = self.critic.summary(steps.percept, states.critic)
         if self.choices:
-            q = self.critic(summary).gather(-1, steps.action.expand(2, -1, -1).unsqueeze(-1)).squeeze(-1)
+            q = (
+                self.critic(summary)
+                .gather(-1, steps.action.expand(2, -1, -1).unsqueeze(-1))
+                .squeeze(-1)
+            )
         else:
             q = self.critic(summary, steps.action)
         critic_loss = 0.5 * self.by_seed(share * (q - y).square().sum(0))
@@ -135,7 +153,9 @@ class Agent(Learner):
                 "train/q": self.by_seed(share * q[0]),
             }
 
-    def _value(self, out: Tensor, critic: TwinCritic, summary: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    def _value(
+        self, out: Tensor, critic: TwinCritic, summary: Tensor, alpha: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(V, entropy), both [L, B], of the policy that `out` [L, B, ...] says, by the critics."""
         alpha = self.per_row(alpha, out[..., 0])
         if not self.choices:

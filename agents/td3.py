@@ -1,11 +1,12 @@
 """Twin delayed deep deterministic policy gradient.      Fujimoto et al. 2018, arXiv 1802.09477
 
     y = r + γ (1 - terminated) min_k Q'_k(s', clip(π'(s') + clip(ε, ±c), ±1)),   ε ~ N(0, σ²)
-    J_Q = Σ_k (Q_k(s, a) - y)²      J_π = -Q_1(s, π(s)), every `delay`-th step, with which the targets follow
+    J_Q = Σ_k (Q_k(s, a) - y)²
+        J_π = -Q_1(s, π(s)), every `delay`-th step, with which the targets follow
 
-With `proxy` the target actor of a spiking actor is a network of rectified units that learns to do as the actor does, instead of
-a spiking one whose weights follow: that one's spikes, and with them its actions, jump as its weights glide. Xu et al. 2025,
-arXiv 2505.24161.
+With `proxy` the target actor of a spiking actor is a network of rectified units that learns to do
+as the actor does, instead of a spiking one whose weights follow: that one's spikes, and with them
+its actions, jump as its weights glide. Xu et al. 2025, arXiv 2505.24161.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.clock import Horizon
-from bio_rl.critics import twin_critic
-from bio_rl.distributions import bounded_actions
+from bio_rl.contracts import Metrics
 from bio_rl.networks import Blueprint, mlp
-from bio_rl.off_policy import Learner, OffPolicy, actors, copied
-from bio_rl.replay import Drawn
-from bio_rl.sequences import n_step_target, next_outputs
-from bio_rl.types import Metrics
+from bio_rl.rl.clock import Horizon
+from bio_rl.rl.critics import twin_critic
+from bio_rl.rl.distributions import bounded_actions
+from bio_rl.rl.off_policy import Learner, OffPolicy, actors, copied
+from bio_rl.rl.replay import Drawn
+from bio_rl.rl.targets import n_step_target, next_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ class Config(OffPolicy):
     target_noise_clip: float = 0.5
     """c."""
     proxy: int = 0
-    """Steps by which the proxy target learns per actor step (3 as published); 0 for a target that follows."""
+    """Steps by which the proxy target learns per actor step (3 as published); 0 for a target that
+    follows.
+    """
     proxy_hidden: tuple[int, ...] = (512, 512)
     """Rectified units per hidden layer of the proxy."""
     proxy_learning_rate: float = 1e-3
@@ -78,7 +81,15 @@ class Agent(Learner):
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         """Raises ValueError for a space or a network that it cannot serve."""
-        super().__init__(config, network, observation_space, action_space, horizon=horizon, seed=seed, device=device)
+        super().__init__(
+            config,
+            network,
+            observation_space,
+            action_space,
+            horizon=horizon,
+            seed=seed,
+            device=device,
+        )
 
     def build(self, network: Blueprint, action_space: gym.Space) -> None:
         c, size = self.config, self.features.size
@@ -87,11 +98,19 @@ class Agent(Learner):
         self.critic = twin_critic(network, c.critic_hidden, size, self.n, self.seeds)
         self.target = copied(self.critic)
         proxy = Blueprint("mlp", mlp.Config(hidden=c.proxy_hidden, activation="relu"))
-        self.target_actor = actors(proxy, size, self.n, self.seeds) if c.proxy else copied(self.actor)
+        self.target_actor = (
+            actors(proxy, size, self.n, self.seeds) if c.proxy else copied(self.actor)
+        )
         self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Gradient steps so far."""
-        self.optimised = {"actor": self.actor, "critic": self.critic} | ({"proxy": self.target_actor} if c.proxy else {})
-        rates = {"actor": c.learning_rate, "critic": c.critic_learning_rate, "proxy": c.proxy_learning_rate}
+        self.optimised = {"actor": self.actor, "critic": self.critic} | (
+            {"proxy": self.target_actor} if c.proxy else {}
+        )
+        rates = {
+            "actor": c.learning_rate,
+            "critic": c.critic_learning_rate,
+            "proxy": c.proxy_learning_rate,
+        }
         self.rates = {name: rates[name] for name in self.optimised}
 
     def greedy(self, out: Tensor) -> Tensor:
@@ -108,10 +127,19 @@ class Agent(Learner):
         c, steps, states, share = self.config, drawn.steps, drawn.states, self.share(drawn)
         with torch.no_grad():
             ahead = next_outputs(self.target_actor, steps, () if c.proxy else states.actor).tanh()
-            noise = (c.target_noise * self._noise(ahead)).clamp(-c.target_noise_clip, c.target_noise_clip)
+            noise = (c.target_noise * self._noise(ahead)).clamp(
+                -c.target_noise_clip, c.target_noise_clip
+            )
             action = (ahead + noise).clamp(-1.0, 1.0)
             next_q = self.target(self.target.next_summary(steps, states.critic), action).amin(0)
-            y = n_step_target(steps.reward, next_q, steps.terminated, steps.terminated | steps.truncated, c.gamma, 1)
+            y = n_step_target(
+                steps.reward,
+                next_q,
+                steps.terminated,
+                steps.terminated | steps.truncated,
+                c.gamma,
+                1,
+            )
 
         summary = self.critic.summary(steps.percept, states.critic)
         q = self.critic(summary, steps.action)
@@ -136,7 +164,9 @@ class Agent(Learner):
         return metrics
 
     def _imitate(self, drawn: Drawn) -> Tensor:
-        """The proxy does as the actor does: mean (tanh proxy(s) - π(s))² goes down. Xu et al. 2025, algorithm 1."""
+        """The proxy does as the actor does: mean (tanh proxy(s) - π(s))² goes down. Xu et al. 2025,
+        algorithm 1.
+        """
         share = self.share(drawn)
         with torch.no_grad():
             out, _ = self.actor.unroll(drawn.steps.percept, drawn.states.actor)

@@ -1,4 +1,6 @@
-"""Range checks of settings: one sentence says which setting, the value met, and the values accepted."""
+"""Range checks of settings: one sentence says which setting, the value met, and the values
+accepted.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ EXPECTED = {
 
 
 def check(owner: str, name: str, value: Any, kind: str) -> None:
-    """Raise ValueError unless `value`, or each of a tuple of values, is within the range `kind` of `EXPECTED`."""
+    """Raise ValueError unless `value`, or each of a tuple of values, is within the range `kind` of
+    `EXPECTED`.
+    """
     several = isinstance(value, tuple | list)
     if not all(within(x, kind) for x in (value if several else (value,))):
         raise ValueError(f"{owner}.{name} is {_shown(value)}, expected {EXPECTED[kind][several]}")
@@ -28,7 +32,9 @@ def within(x: Any, kind: str) -> bool:
     """Whether x is a number of that range."""
     if not isinstance(x, Real) or not -math.inf < x < math.inf:
         return False
-    return kind == "finite" or (x > 0 if kind == "positive" else 0 <= x <= (1 if kind == "unit" else x))
+    return kind == "finite" or (
+        x > 0 if kind == "positive" else 0 <= x <= (1 if kind == "unit" else x)
+    )
 
 
 def check_settings(
@@ -38,10 +44,11 @@ def check_settings(
     non_negative: Iterable[str] = (),
     unit: Iterable[str] = (),
 ) -> None:
-    """Raise ValueError unless the named fields of a dataclass are within their ranges and its other floats are finite.
+    """Raise ValueError unless the named fields of a dataclass are within their ranges and its other
+    floats are finite.
 
-    A setting that may be None is not looked at where it is. The message names the module of the class, which is also
-    what its flags begin with.
+    A setting that may be None is not looked at where it is. The message names the module of the
+    class, which is also what its flags begin with.
     """
     types = {field.name: str(field.type) for field in dataclasses.fields(config)}
     kinds = {name: "finite" for name, kind in types.items() if "float" in kind}

@@ -1,4 +1,5 @@
-"""`train.py doctor`: what is installed, what works here, and how to get what does not. `python -m bio_rl.doctor` is the same.
+"""`train.py doctor`: what is installed, what works here, and how to get what does not. `python -m
+bio_rl.doctor` is the same.
 
 Nothing heavy is imported at the top, so that the second form also runs where torch is the patient.
 """
@@ -27,7 +28,7 @@ WIDTH = 140
 """Characters of the table where the output is no terminal."""
 FRAME = """
 import os
-from bio_rl.rendering import choose_gl
+from bio_rl.vector.rendering import choose_gl
 choose_gl()
 import mujoco
 model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light pos='0 0 3'/><geom size='.5'/></worldbody></mujoco>")
@@ -68,7 +69,11 @@ def main(run_dir: Path = Path("runs")) -> int:
         table.add_row(Text(what), Text(state, STYLES[state]), Text(detail), Text(get))
     Console(width=None if Console().is_terminal else WIDTH).print(table)
     bad = [finding.what for finding in found if finding.state != OK and finding.essential]
-    print(f"\ncannot train before this works: {', '.join(bad)}" if bad else "\nready to train: python train.py")
+    print(
+        f"\ncannot train before this works: {', '.join(bad)}"
+        if bad
+        else "\nready to train: python train.py"
+    )
     return 1 if bad else 0
 
 
@@ -96,13 +101,18 @@ def python() -> list[Finding]:
 
     old = sys.version_info < (3, 11)
     get = "Python 3.11 or newer" if old else ""
-    interpreter = Finding("python", BROKEN if old else OK, platform.python_version(), get, essential=True)
-    return [interpreter, Finding("bio_rl", OK, f"{__version__} in {Path(__file__).parent}", essential=True)]
+    interpreter = Finding(
+        "python", BROKEN if old else OK, platform.python_version(), get, essential=True
+    )
+    return [
+        interpreter,
+        Finding("bio_rl", OK, f"{__version__} in {Path(__file__).parent}", essential=True),
+    ]
 
 
 def packages() -> list[Finding]:
     """What bio_rl needs: there, new enough, and importable."""
-    from bio_rl import requirements
+    from bio_rl.machine import requirements
 
     wanted = {requirement.name: requirement for requirement in requirements.declared()[""]}
     return [package(name, wanted[name]) for name in PACKAGES]
@@ -110,7 +120,7 @@ def packages() -> list[Finding]:
 
 def package(name: str, wanted: Any) -> Finding:
     """One package; wanted: its Requirement."""
-    from bio_rl import requirements
+    from bio_rl.machine import requirements
 
     essential, get = name not in OPTIONAL, f"pip install '{wanted}'"
     if wrong := requirements.faults(wanted):
@@ -118,7 +128,13 @@ def package(name: str, wanted: Any) -> Finding:
     try:
         importlib.import_module(name)
     except Exception as error:
-        return Finding(name, BROKEN, f"cannot be imported: {said(error)}", f"{get} --force-reinstall", essential)
+        return Finding(
+            name,
+            BROKEN,
+            f"cannot be imported: {said(error)}",
+            f"{get} --force-reinstall",
+            essential,
+        )
     return Finding(name, OK, importlib.metadata.version(name), essential=essential)
 
 
@@ -128,12 +144,17 @@ def devices() -> list[Finding]:
 
     from bio_rl.bench._report import cores
 
-    cpu = Finding("cpu", OK, f"{cores()} cores for this process, torch on {torch.get_num_threads()} threads")
+    cpu = Finding(
+        "cpu", OK, f"{cores()} cores for this process, torch on {torch.get_num_threads()} threads"
+    )
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return [cpu, Finding("cuda", OK, names)]
     why = f"torch {torch.__version__} {'sees no device' if torch.version.cuda else 'is built without CUDA'}"
-    return [cpu, Finding("cuda", MISSING, why, "optional: an NVIDIA GPU, its driver, a CUDA build of torch")]
+    return [
+        cpu,
+        Finding("cuda", MISSING, why, "optional: an NVIDIA GPU, its driver, a CUDA build of torch"),
+    ]
 
 
 def kernels() -> list[Finding]:
@@ -143,7 +164,9 @@ def kernels() -> list[Finding]:
 
 
 def cache() -> Finding:
-    """Where Numba keeps the compiled loops: without a place, training works, but starts slowly every time."""
+    """Where Numba keeps the compiled loops: without a place, training works, but starts slowly
+    every time.
+    """
     from bio_rl.kernels import _compile, fused
 
     what, place = "kernels: cache", _compile.folder(fused("numba")._forward)
@@ -163,7 +186,9 @@ def kernel(backend: str) -> Finding:
 
     what, essential = f"kernels: {backend}", backend == "torch"
     if backend == "numba":
-        essential = importlib.util.find_spec(backend) is not None  # where it is installed, the CPU trains with it
+        essential = (
+            importlib.util.find_spec(backend) is not None
+        )  # where it is installed, the CPU trains with it
     if importlib.util.find_spec(backend) is None:
         return Finding(what, MISSING, "not installed", f"pip install {backend}", essential)
     if backend == "triton" and not torch.cuda.is_available():
@@ -175,12 +200,25 @@ def kernel(backend: str) -> Finding:
         instead = "; or uninstall it: torch serves, slower" if backend == "numba" else ""
         return Finding(what, BROKEN, said(error), get + instead, essential)
     if wrong:
-        return Finding(what, BROKEN, f"{wrong} spikes differ from the reference", "please report this", essential)
-    return Finding(what, OK, "the reference" if backend == "torch" else "runs, equal to the reference", essential=essential)
+        return Finding(
+            what,
+            BROKEN,
+            f"{wrong} spikes differ from the reference",
+            "please report this",
+            essential,
+        )
+    return Finding(
+        what,
+        OK,
+        "the reference" if backend == "torch" else "runs, equal to the reference",
+        essential=essential,
+    )
 
 
 def differing(backend: str, device: str) -> int:
-    """How many spikes of a few LIF neurons are not those of the reference. Raises whatever the backend raises."""
+    """How many spikes of a few LIF neurons are not those of the reference. Raises whatever the
+    backend raises.
+    """
     import torch
 
     from bio_rl.kernels.unroll import unroll
@@ -190,7 +228,9 @@ def differing(backend: str, device: str) -> int:
     state = p.init(2, 5, torch.device(device))
     drive = torch.linspace(0.0, 3.0, 8 * 2 * 5, device=device).view(8, 2, 5)
     reset = torch.zeros(2, 2, dtype=torch.bool, device=device)
-    spikes, reference = (unroll(p, state, drive, reset, ticks=4, backend=name)[0] for name in (backend, "torch"))
+    spikes, reference = (
+        unroll(p, state, drive, reset, ticks=4, backend=name)[0] for name in (backend, "torch")
+    )
     return int((spikes != reference).sum())
 
 
@@ -199,27 +239,38 @@ def rendering() -> list[Finding]:
     run = subprocess.run([sys.executable, "-c", FRAME], capture_output=True, text=True, timeout=60)
     if run.returncode == 0:
         return [Finding("rendering", OK, f"a 64x64 frame; MUJOCO_GL: {run.stdout.strip()}")]
-    from bio_rl.rendering import INSTALL_HINT
+    from bio_rl.vector.rendering import INSTALL_HINT
 
-    last = (run.stderr.strip().splitlines() or [f"the process ended with status {run.returncode}"])[-1]
-    chosen, why = os.environ.get("MUJOCO_GL", "unset"), last.partition(INSTALL_HINT)[2].strip() or last
+    last = (run.stderr.strip().splitlines() or [f"the process ended with status {run.returncode}"])[
+        -1
+    ]
+    chosen, why = (
+        os.environ.get("MUJOCO_GL", "unset"),
+        last.partition(INSTALL_HINT)[2].strip() or last,
+    )
     return [Finding("rendering", BROKEN, f"MUJOCO_GL: {chosen}; {why}", INSTALL_HINT)]
 
 
 def extras() -> list[Finding]:
     """Each optional part: installed, or what is missing of it."""
-    from bio_rl import requirements
+    from bio_rl.machine import requirements
 
     found = []
     for extra, parts in requirements.declared().items():
         wrong = [fault for part in parts for fault in requirements.faults(part)]
         get = f"pip install '{requirements.PROJECT}[{extra}]'" if wrong else ""
-        found.append(Finding(f"extra {extra}", MISSING if wrong else OK, "; ".join(wrong) or "installed", get))
+        found.append(
+            Finding(
+                f"extra {extra}", MISSING if wrong else OK, "; ".join(wrong) or "installed", get
+            )
+        )
     return found[1:]  # the first are those of every install
 
 
 def writable(folder: Path) -> Finding:
-    """Whether runs can be kept: a file is written into the folder, or where it would be made, and removed again."""
+    """Whether runs can be kept: a file is written into the folder, or where it would be made, and
+    removed again.
+    """
     try:
         place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         with tempfile.TemporaryFile(dir=place) as file:
@@ -227,7 +278,13 @@ def writable(folder: Path) -> Finding:
         free = f"{shutil.disk_usage(place).free / 1e9:.0f} GB free"
         return Finding("run folder", OK, f"{folder} can be written, {free}", essential=True)
     except OSError as error:
-        return Finding("run folder", BROKEN, f"{folder}: {said(error)}", "--run-dir names another", essential=True)
+        return Finding(
+            "run folder",
+            BROKEN,
+            f"{folder}: {said(error)}",
+            "--run-dir names another",
+            essential=True,
+        )
 
 
 def said(error: BaseException) -> str:

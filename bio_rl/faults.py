@@ -12,13 +12,21 @@ import gymnasium
 
 _HERE = Path(__file__).parent
 NOT_THE_USERS = tuple(
-    f"{folder}{os.sep}" for folder in (_HERE, _HERE.parent / "envs", _HERE.parent / "agents", Path(gymnasium.__file__).parent)
+    f"{folder}{os.sep}"
+    for folder in (
+        _HERE,
+        _HERE.parent / "envs",
+        _HERE.parent / "agents",
+        Path(gymnasium.__file__).parent,
+    )
 )
 """Folders whose code is not a user's own: this project's and Gymnasium's."""
 
 
 class FaultyEnvironmentError(RuntimeError):
-    """An environment returned what its space or Gymnasium's interface does not allow, NaN say; or its worker failed."""
+    """An environment returned what its space or Gymnasium's interface does not allow, NaN say; or
+    its worker failed.
+    """
 
 
 class EnvironmentCrashedError(FaultyEnvironmentError):
@@ -29,14 +37,17 @@ class EnvironmentCrashedError(FaultyEnvironmentError):
 
 
 class DivergedError(RuntimeError):
-    """Weights, losses or actions became NaN or infinite: the agent diverged, and the world is not to blame."""
+    """Weights, losses or actions became NaN or infinite: the agent diverged, and the world is not
+    to blame.
+    """
 
 
 def users_traceback(error: EnvironmentCrashedError) -> str:
-    """The traceback of what an environment raised, as text, from the first line of the user's own on.
+    """The traceback of what an environment raised, as text, from the first line of the user's own
+    on.
 
-    It is empty where there is none: an error of form, a constructor that lacks an argument, say. A worker's traceback is
-    in the error's words.
+    It is empty where there is none: an error of form, a constructor that lacks an argument, say. A
+    worker's traceback is in the error's words.
     """
     cause = error.__cause__
     if cause is None or "Traceback" in str(error):
@@ -44,7 +55,11 @@ def users_traceback(error: EnvironmentCrashedError) -> str:
     while cause.__context__ is not None and _users_frames(cause) is None:
         cause = cause.__context__  # Gymnasium adds words to a TypeError and raises it anew
     frames = _users_frames(cause)
-    return "" if frames is None else "".join(traceback.format_exception(type(cause), cause, frames, chain=False))
+    return (
+        ""
+        if frames is None
+        else "".join(traceback.format_exception(type(cause), cause, frames, chain=False))
+    )
 
 
 def _users_frames(error: BaseException) -> TracebackType | None:

@@ -1,7 +1,9 @@
-"""The group axis: G networks of one kind as one network, each serving a block of the batch's rows with weights of its own.
+"""The group axis: G networks of one kind as one network, each serving a block of the batch's rows
+with weights of its own.
 
-Twin critics and seeds trained side by side are the same mechanism: rows [G·B, ...] are G blocks of B. The weights of members
-made of linear layers alone are stacked [G, post, pre], so that a layer of all is one product; others run one after the other.
+Twin critics and seeds trained side by side are the same mechanism: rows [G·B, ...] are G blocks of
+B. The weights of members made of linear layers alone are stacked [G, post, pre], so that a layer of
+all is one product; others run one after the other.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bio_rl import random
+from bio_rl import seeding
 from bio_rl.codes import population
 from bio_rl.connections import dense
+from bio_rl.contracts import Percept, Probe, State
 from bio_rl.state import leaves, tree_map
-from bio_rl.types import Percept, Probe, State
 
 
 def side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
-    """One network that does what each of `networks` does in its block of the rows; the only one as it is."""
+    """One network that does what each of `networks` does in its block of the rows; the only one as
+    it is.
+    """
     if len(networks) == 1:
         return networks[0]
     return stacked(networks) or Group(networks)
@@ -47,7 +51,9 @@ class Group(nn.Module):
     def some(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some memoryless members, each for its block of the rows of x."""
         some = self.members[chosen]
-        return torch.cat([member(part, ())[0] for member, part in zip(some, blocks(x, len(some)), strict=True)])
+        return torch.cat(
+            [member(part, ())[0] for member, part in zip(some, blocks(x, len(some)), strict=True)]
+        )
 
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""
@@ -56,15 +62,21 @@ class Group(nn.Module):
                 member.anneal(progress)
 
     def _each(self, run: Any, x: Percept, state: State, axis: int) -> tuple[Tensor, State]:
-        """What each member makes of its block of x, whose rows are at `axis`, and of the state, whose rows come first."""
+        """What each member makes of its block of x, whose rows are at `axis`, and of the state,
+        whose rows come first.
+        """
         g = len(self.members)
         xs, states = blocks(x, g, axis), blocks(state, g, 0)
-        outs, after = zip(*(run(*each) for each in zip(self.members, xs, states, strict=True)), strict=True)
+        outs, after = zip(
+            *(run(*each) for each in zip(self.members, xs, states, strict=True)), strict=True
+        )
         return torch.cat(outs, axis), tree_map(lambda *parts: torch.cat(parts), *after)
 
 
 class Stacked(nn.Module):
-    """Memoryless members as one network whose layers have weights [G, post, pre]: see `types.Network`."""
+    """Memoryless members as one network whose layers have weights [G, post, pre]: see
+    `types.Network`.
+    """
 
     def __init__(self, network: nn.Module, groups: int) -> None:
         super().__init__()
@@ -73,7 +85,9 @@ class Stacked(nn.Module):
     def initial_state(self, batch: int) -> tuple[()]:
         return ()
 
-    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+    def forward(
+        self, x: Percept, state: tuple[()], probe: Probe | None = None
+    ) -> tuple[Tensor, tuple[()]]:
         return self.network(x, state)
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
@@ -81,7 +95,11 @@ class Stacked(nn.Module):
         if t > 1:  # without memory a step is a row like any other, of its member's block
             xs = tree_map(self._as_rows, xs)
         out, _ = self.network.unroll(xs, state)
-        return (out.unflatten(1, (self.groups, t, -1)).transpose(1, 2).reshape(t, -1, out.shape[-1]) if t > 1 else out), ()
+        return (
+            out.unflatten(1, (self.groups, t, -1)).transpose(1, 2).reshape(t, -1, out.shape[-1])
+            if t > 1
+            else out
+        ), ()
 
     def some(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some members, each for its block of the rows of x."""
@@ -104,7 +122,9 @@ def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
 
 
 def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
-    """Memoryless networks of linear layers alone, alike but for their weights, with all weights stacked; None for others."""
+    """Memoryless networks of linear layers alone, alike but for their weights, with all weights
+    stacked; None for others.
+    """
     if list(leaves(networks[0].initial_state(1))) or _drawn(networks):
         return None
     whole = copy.deepcopy(networks[0])
@@ -120,18 +140,27 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
             there = dense.Linear(layer.in_features, layer.out_features, layer.bias is not None)
             whole.set_submodule(name, there)
         for key in own:
-            setattr(there, key, nn.Parameter(torch.stack([getattr(part, key).detach() for part in parts])))
+            setattr(
+                there,
+                key,
+                nn.Parameter(torch.stack([getattr(part, key).detach() for part in parts])),
+            )
     return Stacked(whole, len(networks))
 
 
 def _drawn(networks: Sequence[nn.Module]) -> bool:
-    """Whether constants of theirs differ, as those that are drawn with a seed; a seed itself, a scalar, is none."""
+    """Whether constants of theirs differ, as those that are drawn with a seed; a seed itself, a
+    scalar, is none.
+    """
     first, *others = ([x for x in network.buffers() if x.dim()] for network in networks)
     return any(not torch.equal(a, b) for other in others for a, b in zip(first, other, strict=True))
 
 
-def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None, each: int = 1) -> list[list[Tensor]]:
-    """Of each group its own: views of `tensors`, which are like the network's parameters, or of these themselves.
+def members(
+    network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None, each: int = 1
+) -> list[list[Tensor]]:
+    """Of each group its own: views of `tensors`, which are like the network's parameters, or of
+    these themselves.
 
     each: members of the network that a group has, stacked like these in a network of its own.
     """
@@ -141,10 +170,13 @@ def members(network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = 
     if isinstance(network, Group):
         own = len(tensors) // groups
         return [tensors[i * own : i * own + own] for i in range(groups)]
-    return [[x[i] if each == 1 else x[i * each : i * each + each] for x in tensors] for i in range(groups)]
+    return [
+        [x[i] if each == 1 else x[i * each : i * each + each] for x in tensors]
+        for i in range(groups)
+    ]
 
 
 def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
     """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
-    with random.drawing_from(seed):
+    with seeding.drawing_from(seed):
         return make()

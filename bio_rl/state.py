@@ -1,4 +1,6 @@
-"""Operations on states: nested tuples, lists, NamedTuples and dicts of tensors whose leading axis is the batch."""
+"""Operations on states: nested tuples, lists, NamedTuples and dicts of tensors whose leading axis
+is the batch.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,16 @@ Tree = TypeVar("Tree")
 
 def tree_map(f: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """`f` applied leaf by leaf to trees of one structure; returns a tree of that structure."""
-    if isinstance(tree, Tensor):  # first: it is what most calls are about, and what is quickest to tell
+    if isinstance(
+        tree, Tensor
+    ):  # first: it is what most calls are about, and what is quickest to tell
         return f(tree, *rest)
     if isinstance(tree, tuple | list):
-        items = [tree_map(f, *leaves) for leaves in zip(tree, *rest, strict=True)] if rest else [tree_map(f, x) for x in tree]
+        items = (
+            [tree_map(f, *leaves) for leaves in zip(tree, *rest, strict=True)]
+            if rest
+            else [tree_map(f, x) for x in tree]
+        )
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)  # type: ignore[call-arg]
     if isinstance(tree, Mapping):
         return type(tree)((k, tree_map(f, v, *(r[k] for r in rest))) for k, v in tree.items())  # type: ignore[call-arg]
@@ -72,7 +80,9 @@ def to(state: Tree, device: torch.device | str) -> Tree:
 
 
 def check_batch(state: Any, batch: int, owner: str) -> None:
-    """Raise ValueError unless every leaf has `batch` rows: a state of another size is a caller's error."""
+    """Raise ValueError unless every leaf has `batch` rows: a state of another size is a caller's
+    error.
+    """
     for leaf in leaves(state):
         if leaf.shape[0] != batch:
             raise ValueError(

@@ -1,16 +1,18 @@
 """Surrogate derivatives of the spike function  z = H(x),  x = v - v_threshold.
 
-| name            | dz/dx                         | source                                             |
+| name            | dz/dx                         | source
+|
 |-----------------|-------------------------------|----------------------------------------------------|
-| atan            | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)              |
-| fast_sigmoid    | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11          |
-| triangle        | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to scale |
-| damped_triangle | 0.3 α · max(0, 1 - α |x|)     | Bellec et al. 2018, 2020 (γ = 0.3)                 |
-| rectangle       | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1                  |
-| sigmoid         | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the logistic |
+| atan            | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)
+| | fast_sigmoid    | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11
+| | triangle        | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to
+scale | | damped_triangle | 0.3 α · max(0, 1 - α |x|)     | Bellec et al. 2018, 2020 (γ = 0.3)
+| | rectangle       | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1
+| | sigmoid         | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the
+logistic |
 
-All but fast_sigmoid (height one, area 2/α) and damped_triangle (area 0.3) have area one for every slope α. Damped gradients do
-not explode on their way back through many spikes in a row.
+All but fast_sigmoid (height one, area 2/α) and damped_triangle (area 0.3) have area one for every
+slope α. Damped gradients do not explode on their way back through many spikes in a row.
 """
 
 from __future__ import annotations

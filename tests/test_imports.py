@@ -1,4 +1,6 @@
-"""Who may import whom, read from the source of every file: the library knows no environment and no agent."""
+"""Who may import whom, read from the source of every file: the library knows no environment and no
+agent.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -9,66 +11,35 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# The order of bio_rl/: a module imports from lines above its own, or from its own folder. A new one needs a place here.
+# The order of bio_rl/: a folder or a loose file imports from lines above its own, or from its own
+# folder.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("files", "checks", "modes", "faults"),
-    ("lock",),
-    (
-        "types",
-        "state",
-        "clock",
-        "rebuild",
-        "discovery",
-        "memory",
-        "random",
-        "reel",
-        "rendering",
-        "runfolder",
-        "schema",
-        "statistics",
-        "sum_tree",
-        "surrogates",
-        "requirements",
-        "third_party",
-        "trust",
-        "signals",
-        "streams",
-    ),
-    ("commands",),
-    ("settings",),
-    ("neurons", "codes"),
-    ("plasticity", "modulators"),
+    ("checks", "discovery", "faults", "modes"),
+    ("contracts", "machine", "seeding", "state", "surrogates"),
+    ("codes", "neurons"),
+    ("modulators", "plasticity"),
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state
     ("connections", "energy"),
-    ("networks", "groups"),
-    ("returns", "losses", "optim", "distributions", "normalize", "replay", "sequences", "coding", "guard"),
+    ("groups", "networks"),
     ("vector",),
-    ("observations",),
-    ("encoders",),
-    ("critics",),
-    ("off_policy",),
-    ("runner", "metrics"),
-    ("evaluation", "checkpoint", "config"),
-    ("replay_files",),
-    ("fitting",),
-    ("panel", "viz"),
-    ("build",),
-    ("session",),
+    ("rl",),
     ("training",),
-    ("resilience",),
+    ("viz",),
     ("bench", "testing"),
     ("doctor",),
     ("__main__",),
 )
 LEVEL = {unit: level for level, line in enumerate(LAYERS) for unit in line}
 
-FOR_ENVS = {"types", "state", "random", "rendering", "discovery"}
-FOR_AGENTS = {unit for unit, level in LEVEL.items() if level < LEVEL["runner"]}
+FOR_ENVS = {"contracts", "discovery", "seeding", "state", "vector"}
+FOR_AGENTS = {unit for unit, level in LEVEL.items() if level < LEVEL["training"]}
 
-# The few places of the library that may name environments or agents, and how: "lazy" is inside a function.
+# The few places of the library that may name environments or agents, and how: "lazy" is inside a
+# function.
 BRIDGES = {
     "bio_rl": {"envs": "any"},  # registers the ids
-    "bio_rl.config": {"agents": "lazy"},  # finds an agent by its name
+    "bio_rl.training.config": {"agents": "lazy"},  # finds an agent by its name
+    "bio_rl.viz.psychophysics": {"envs": "any"},  # tables of one world's choices
     "bio_rl.viz.tables": {"agents": "any"},  # lists them
     "bio_rl.viz.worlds": {"envs": "any"},  # lists them
     "bio_rl.__main__": {"envs": "any", "agents": "any"},
@@ -85,7 +56,9 @@ class Import(NamedTuple):
 
 def modules() -> dict[str, Path]:
     """Every module of the checkout by the name under which it is imported."""
-    files = [p for folder in ("bio_rl", "envs", "agents", "tests") for p in (ROOT / folder).rglob("*.py")]
+    files = [
+        p for folder in ("bio_rl", "envs", "agents", "tests") for p in (ROOT / folder).rglob("*.py")
+    ]
     named = {}
     for path in (*files, ROOT / "train.py"):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -98,7 +71,9 @@ MODULES = modules()
 
 
 def imports(module: str, source: str, package: bool = False) -> Iterator[Import]:
-    """What `source` imports, `from a import b` as a.b where that is a module; names given to import_module included."""
+    """What `source` imports, `from a import b` as a.b where that is a module; names given to
+    import_module included.
+    """
 
     def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
@@ -110,10 +85,16 @@ def imports(module: str, source: str, package: bool = False) -> Iterator[Import]
                     for alias in child.names:
                         full = f"{base}.{alias.name}"
                         yield Import(child.lineno, full if full in MODULES else base, lazy)
-                case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(target)), *_]):
+                case ast.Call(
+                    func=ast.Name(id=name) | ast.Attribute(attr=name),
+                    args=[ast.Constant(value=str(target)), *_],
+                ):
                     if name in ("import_module", "__import__"):
                         yield Import(child.lineno, target, lazy)
-            yield from visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+            yield from visit(
+                child,
+                lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda),
+            )
 
     return visit(ast.parse(source), False)
 
@@ -152,12 +133,20 @@ def fault(module: str, target: str, lazy: bool) -> str:
     if theirs == "" or mine == theirs:
         return ""
     if mine == "envs":
-        return "" if theirs in FOR_ENVS else f"an environment uses only {', '.join(sorted(FOR_ENVS))}"
+        return (
+            "" if theirs in FOR_ENVS else f"an environment uses only {', '.join(sorted(FOR_ENVS))}"
+        )
     if mine == "agents":
-        return "" if theirs in FOR_AGENTS else "an agent knows neither environments nor what runs it"
+        return (
+            "" if theirs in FOR_AGENTS else "an agent knows neither environments nor what runs it"
+        )
     if theirs in ("envs", "agents"):
         how = "any" if mine == "bench" else BRIDGES.get(module, {}).get(theirs)
-        return "" if how == "any" or (how == "lazy" and lazy) else "the library knows no environment and no agent"
+        return (
+            ""
+            if how == "any" or (how == "lazy" and lazy)
+            else "the library knows no environment and no agent"
+        )
     if mine == "":
         return "" if lazy else "`import bio_rl` must stay light"
     if unknown := [name for name in (mine, theirs) if name not in LEVEL]:
@@ -182,23 +171,26 @@ def test_every_module_of_the_library_has_its_place() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bio_rl.runner", "from bio_rl import agents"),
-        ("bio_rl.runner", "import bio_rl.agents.ppo"),
-        ("bio_rl.runner", "from bio_rl.envs.robotics import hopper"),
-        ("bio_rl.runner", "from . import envs"),
-        ("bio_rl.runner", "import importlib\nimportlib.import_module('bio_rl.agents.ppo')"),
+        ("bio_rl.training.runner", "from bio_rl import agents"),
+        ("bio_rl.training.runner", "import bio_rl.agents.ppo"),
+        ("bio_rl.training.runner", "from bio_rl.envs.robotics import hopper"),
+        ("bio_rl.training.runner", "from .. import envs"),
+        (
+            "bio_rl.training.runner",
+            "import importlib\nimportlib.import_module('bio_rl.agents.ppo')",
+        ),
         ("bio_rl.networks.mlp", "from ..agents import ppo"),
-        ("bio_rl.config", "from bio_rl import agents"),
-        ("bio_rl.config", "def f():\n    from bio_rl import envs"),
-        ("bio_rl.types", "from bio_rl.state import stack"),
+        ("bio_rl.training.config", "from bio_rl import agents"),
+        ("bio_rl.training.config", "def f():\n    from bio_rl import envs"),
+        ("bio_rl.contracts", "from bio_rl.neurons import Core"),
         ("bio_rl.neurons.lif", "def f():\n    from bio_rl.kernels.unroll import unroll"),
-        ("bio_rl.newcomer", "from bio_rl.types import Percept"),
-        ("bio_rl", "from bio_rl.training import train"),
+        ("bio_rl.newcomer", "from bio_rl.contracts import Percept"),
+        ("bio_rl", "from bio_rl.training.api import train"),
         ("bio_rl.envs.robotics.hopper", "from bio_rl.agents import ppo"),
-        ("bio_rl.envs.robotics.hopper", "from bio_rl.vector import Vector"),
+        ("bio_rl.envs.robotics.hopper", "from bio_rl.training.runner import Runner"),
         ("bio_rl.agents.ppo", "from bio_rl import envs"),
-        ("bio_rl.agents.ppo", "from bio_rl.training import train"),
-        ("tests.test_runner", "from agents import ppo"),
+        ("bio_rl.agents.ppo", "from bio_rl.training.api import train"),
+        ("tests.training.test_runner", "from agents import ppo"),
         ("train", "import envs.robotics"),
     ],
 )
@@ -209,16 +201,19 @@ def test_a_wrong_direction_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("bio_rl.config", "def f():\n    from bio_rl import agents"),
+        ("bio_rl.training.config", "def f():\n    from bio_rl import agents"),
         ("bio_rl.bench.ppo", "from bio_rl.agents import ppo"),
-        ("bio_rl.networks.mlp", "from ._init import orthogonal\nfrom ..types import Percept"),
-        ("bio_rl.runfolder", "from bio_rl import __version__"),
+        ("bio_rl.networks.mlp", "from ._init import orthogonal\nfrom ..contracts import Percept"),
+        ("bio_rl.training.runfolder", "from bio_rl import __version__"),
         (
             "bio_rl.envs.robotics.hopper",
-            "import mujoco\nfrom bio_rl.envs.robotics import _batch",
+            "import mujoco\nfrom bio_rl.vector.mujoco import BatchVectorEnv",
         ),
-        ("bio_rl.agents.ppo", "from bio_rl.returns import gae"),
-        ("tests.test_runner", "from bio_rl.agents import ppo\nfrom bio_rl.envs import discover"),
+        ("bio_rl.agents.ppo", "from bio_rl.rl.returns import gae"),
+        (
+            "tests.training.test_runner",
+            "from bio_rl.agents import ppo\nfrom bio_rl.envs import discover",
+        ),
     ],
 )
 def test_a_right_direction_is_let_through(module: str, source: str) -> None:

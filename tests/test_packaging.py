@@ -1,6 +1,8 @@
-"""The wheel and the editable checkout, each used from a folder whose own envs/ and agents/ must not be taken for ours.
+"""The wheel and the editable checkout, each used from a folder whose own envs/ and agents/ must not
+be taken for ours.
 
-Nothing is downloaded: both go into new virtual environments that see the packages of the one that runs the tests.
+Nothing is downloaded: both go into new virtual environments that see the packages of the one that
+runs the tests.
 """
 
 import os
@@ -15,11 +17,22 @@ from build import ProjectBuilder
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("wheel", "editable")
-TEN_STEPS = ("--steps", "10", "--num-envs", "1", "--ppo.rollout", "10", "--ppo.minibatch", "10", "--eval-episodes", "0")
+TEN_STEPS = (
+    "--steps",
+    "10",
+    "--num-envs",
+    "1",
+    "--ppo.rollout",
+    "10",
+    "--ppo.minibatch",
+    "10",
+    "--eval-episodes",
+    "0",
+)
 
 WHERE = """
 import sys, bio_rl, bio_rl.envs, bio_rl.agents
-from bio_rl import training
+from bio_rl.training import api
 from bio_rl.agents import ppo
 from bio_rl.envs.robotics import inverted_pendulum
 for module in (bio_rl, bio_rl.envs, bio_rl.agents, ppo, inverted_pendulum):
@@ -27,7 +40,7 @@ for module in (bio_rl, bio_rl.envs, bio_rl.agents, ppo, inverted_pendulum):
     print(module.__name__, module.__file__)
 taken = [name for name in sys.modules if name.partition(".")[0] in ("envs", "agents")]
 assert not taken, taken
-assert bio_rl.train is training.train
+assert bio_rl.train is api.train
 """
 
 
@@ -51,7 +64,9 @@ def run(*command: object, cwd: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The wheel, made from the source archive as for a release, and what `pip install -e` would install."""
+    """The wheel, made from the source archive as for a release, and what `pip install -e` would
+    install.
+    """
     folder = tmp_path_factory.mktemp("dist")
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
     editable = ProjectBuilder(ROOT).build("editable", folder / "editable")
@@ -70,9 +85,24 @@ def scripts(kind: str, wheels: dict[str, Path], tmp_path_factory: pytest.TempPat
     builder = venv.EnvBuilder(symlinks=os.name != "nt")
     context = builder.ensure_directories(place)
     builder.create(place)
-    python, site = context.env_exe, Path(run(context.env_exe, "-c", "import site; print(site.getsitepackages()[0])").strip())
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--no-compile", wheels[kind])
-    # A path in a .pth file is searched last, and the .pth files in it (an editable bio_rl, say) are not read.
+    python, site = (
+        context.env_exe,
+        Path(run(context.env_exe, "-c", "import site; print(site.getsitepackages()[0])").strip()),
+    )
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        wheels[kind],
+    )
+    # A path in a .pth file is searched last, and the .pth files in it (an editable bio_rl, say) are
+    # not read.
     ours = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     (site / "borrowed.pth").write_text("\n".join(ours), encoding="utf-8")
     return Path(context.bin_path)
@@ -83,7 +113,9 @@ def trap(tmp_path: Path) -> Path:
     """A working folder with envs/ and agents/ of its own that raise on import."""
     for name in ("envs", "agents"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"raise RuntimeError('the decoy {name} was imported')\n", encoding="utf-8")
+        (tmp_path / name / "__init__.py").write_text(
+            f"raise RuntimeError('the decoy {name} was imported')\n", encoding="utf-8"
+        )
     return tmp_path
 
 
@@ -105,7 +137,9 @@ def test_the_trap_is_a_trap(scripts: Path, trap: Path) -> None:
 
 
 def test_every_module_is_ours_and_there_once(scripts: Path, trap: Path, kind: str) -> None:
-    told = dict(line.split(" ", 1) for line in run(scripts / "python", "-c", WHERE, cwd=trap).splitlines())
+    told = dict(
+        line.split(" ", 1) for line in run(scripts / "python", "-c", WHERE, cwd=trap).splitlines()
+    )
     if kind == "editable":
         base, inside = ROOT, ROOT
     else:
@@ -117,7 +151,11 @@ def test_every_module_is_ours_and_there_once(scripts: Path, trap: Path, kind: st
 
 
 def test_ten_steps_are_trained(scripts: Path, trap: Path, kind: str) -> None:
-    flags = ("--env", "CartPole-v1") if kind == "wheel" else ("--env", "InvertedPendulum-v5", "--network", "mlp")
+    flags = (
+        ("--env", "CartPole-v1")
+        if kind == "wheel"
+        else ("--env", "InvertedPendulum-v5", "--network", "mlp")
+    )
     run(scripts / "python", "-m", "bio_rl", *flags, *TEN_STEPS, cwd=trap)
     assert (trap / "runs" / "latest" / "config.json").is_file()
 

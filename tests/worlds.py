@@ -6,11 +6,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from bio_rl.envs._vector import rng_arrays, rngs_from_arrays
+from bio_rl.vector.native import rng_arrays, rngs_from_arrays
 
 
 class Clock(gym.Env):
-    """Shows (episode number, time in it); the reward of step t is t. Ends after `length` steps, by itself or by a limit."""
+    """Shows (episode number, time in it); the reward of step t is t. Ends after `length` steps, by
+    itself or by a limit.
+    """
 
     def __init__(self, length: int = 3, ends: str = "terminated") -> None:
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -25,20 +27,30 @@ class Clock(gym.Env):
     def step(self, action):
         self.t += 1
         over = self.t >= self.length
-        return self._obs(), float(self.t), over and self.ends == "terminated", over and self.ends == "truncated", {}
+        return (
+            self._obs(),
+            float(self.t),
+            over and self.ends == "terminated",
+            over and self.ends == "truncated",
+            {},
+        )
 
     def _obs(self):
         return np.array([self.episode, self.t], np.float32)
 
 
 class Identity(gym.Env):
-    """Reward 1 for the action that the observation names; 20 steps. `delay` asks for the name seen so many steps ago.
+    """Reward 1 for the action that the observation names; 20 steps. `delay` asks for the name seen
+    so many steps ago.
 
-    With `pictures` the name is shown as the bright half of a picture."""
+    With `pictures` the name is shown as the bright half of a picture.
+    """
 
     def __init__(self, space: str = "discrete", delay: int = 0, pictures: bool = False) -> None:
         self.pictures = pictures
-        self.observation_space = gym.spaces.Box(0, 255, (12, 12, 1), np.uint8) if pictures else gym.spaces.Discrete(2)
+        self.observation_space = (
+            gym.spaces.Box(0, 255, (12, 12, 1), np.uint8) if pictures else gym.spaces.Discrete(2)
+        )
         spaces = {
             "discrete": gym.spaces.Discrete(2),
             "shifted": gym.spaces.Discrete(2, start=5),
@@ -76,7 +88,9 @@ class Identity(gym.Env):
 
 
 class Broken(gym.Env):
-    """A pendulum-like world that goes wrong at step 5: `nan`, `reward` (infinite) or `raise`. `inside` a dictionary too."""
+    """A pendulum-like world that goes wrong at step 5: `nan`, `reward` (infinite) or `raise`.
+    `inside` a dictionary too.
+    """
 
     def __init__(self, how: str = "nan", inside: bool = False) -> None:
         box = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -95,7 +109,13 @@ class Broken(gym.Env):
         if bad and self.how == "raise":
             raise ZeroDivisionError("the robot's wheel came off")
         obs = np.full(3, np.nan if bad and self.how == "nan" else 0.1, np.float32)
-        return self._obs(obs), np.inf if bad and self.how == "reward" else 0.0, False, self.t >= 100, {}
+        return (
+            self._obs(obs),
+            np.inf if bad and self.how == "reward" else 0.0,
+            False,
+            self.t >= 100,
+            {},
+        )
 
     def _obs(self, touch):
         return {"sound": np.zeros(3, np.float32), "touch": touch} if self.inside else touch
@@ -113,15 +133,22 @@ SENSES = {
 
 
 class Riddle(gym.Env):
-    """Reward 1 for the action, 0 or 1 (with the space "box" beyond 0.5 or not), that a sense names; 20 steps, cut by a limit.
+    """Reward 1 for the action, 0 or 1 (with the space "box" beyond 0.5 or not), that a sense names;
+    20 steps, cut by a limit.
 
-    `sense`: the one that there is, or `all`: a dictionary of all and of `asked`, one-hot numbers that say whose name counts."""
+    `sense`: the one that there is, or `all`: a dictionary of all and of `asked`, one-hot numbers
+    that say whose name counts.
+    """
 
     def __init__(self, sense: str = "all", space: str = "discrete") -> None:
         self.sense, self.senses = sense, list(SENSES) if sense == "all" else [sense]
         asked = gym.spaces.Box(0.0, 1.0, (len(SENSES),), np.float64)
-        self.observation_space = gym.spaces.Dict({**SENSES, "asked": asked}) if sense == "all" else SENSES[sense]
-        self.action_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32) if space == "box" else gym.spaces.Discrete(2)
+        self.observation_space = (
+            gym.spaces.Dict({**SENSES, "asked": asked}) if sense == "all" else SENSES[sense]
+        )
+        self.action_space = (
+            gym.spaces.Box(0.0, 1.0, (1,), np.float32) if space == "box" else gym.spaces.Discrete(2)
+        )
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -134,10 +161,19 @@ class Riddle(gym.Env):
         return self._next(), reward, False, self.t >= 20, {}
 
     def _next(self):
-        names, which = self.np_random.integers(0, 2, len(self.senses)), self.np_random.integers(len(self.senses))
+        names, which = (
+            self.np_random.integers(0, 2, len(self.senses)),
+            self.np_random.integers(len(self.senses)),
+        )
         self.wanted = names[which]
-        seen = {sense: self._show(sense, name) for sense, name in zip(self.senses, names, strict=True)}
-        return {**seen, "asked": np.eye(len(SENSES))[which]} if self.sense == "all" else seen[self.sense]
+        seen = {
+            sense: self._show(sense, name) for sense, name in zip(self.senses, names, strict=True)
+        }
+        return (
+            {**seen, "asked": np.eye(len(SENSES))[which]}
+            if self.sense == "all"
+            else seen[self.sense]
+        )
 
     def _show(self, sense, name):
         other = self.np_random.integers(0, 2)
@@ -149,19 +185,32 @@ class Riddle(gym.Env):
             words = self.np_random.integers(3, 9, SENSES[sense].shape)
             words[self.np_random.integers(len(words))] = 1 + name
             return words
-        shown = {"numbers": [2.0 * name - 1.0, other], "choice": 3 + name, "factors": [name, other], "bits": [name, other]}
+        shown = {
+            "numbers": [2.0 * name - 1.0, other],
+            "choice": 3 + name,
+            "factors": [name, other],
+            "bits": [name, other],
+        }
         return np.array(shown[sense], SENSES[sense].dtype)
 
 
 class RiddleVector(SyncVectorEnv):
     """Riddles that can save themselves."""
 
-    def __init__(self, num_envs: int, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP, sense: str = "all") -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP,
+        sense: str = "all",
+    ) -> None:
         super().__init__([lambda: Riddle(sense)] * num_envs, autoreset_mode=autoreset_mode)
 
     def state_dict(self):
         rngs = [None if env._np_random is None else env.np_random for env in self.envs]
-        return {"rng": rng_arrays(rngs), "life": np.array([(env.t, env.wanted) for env in self.envs])}
+        return {
+            "rng": rng_arrays(rngs),
+            "life": np.array([(env.t, env.wanted) for env in self.envs]),
+        }
 
     def load_state_dict(self, state):
         rngs = rngs_from_arrays(np.asarray(state["rng"], np.uint64))

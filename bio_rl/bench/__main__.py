@@ -1,8 +1,9 @@
-"""`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one object as the last line.
+"""`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one
+object as the last line.
 
-A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`. Where this machine has
-nothing for it to measure it says so and returns {}: no table then, and `--out` keeps what it had. A case whose figure `failed`
-is not zero makes the exit status 1.
+A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`.
+Where this machine has nothing for it to measure it says so and returns {}: no table then, and
+`--out` keeps what it had. A case whose figure `failed` is not zero makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Sequence
 
 import tyro
 
-from bio_rl import bench, discovery, memory
+from bio_rl import bench, discovery
 from bio_rl.bench import _report
+from bio_rl.machine import ram
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -28,9 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         module = discovery.load(bench, name)
         prog = f"python -m bio_rl.bench {name}"
-        settings = tyro.cli(module.Settings, args=flags, prog=prog, config=(tyro.conf.FlagCreatePairsOff,))
+        settings = tyro.cli(
+            module.Settings, args=flags, prog=prog, config=(tyro.conf.FlagCreatePairsOff,)
+        )
         _report.note_load()
-        memory.keep_freed()  # for everyone who is measured
+        ram.keep_freed()  # for everyone who is measured
         results = module.run(settings)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -54,11 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def usage() -> None:
     """Say what there is to measure."""
-    print("usage: python -m bio_rl.bench NAME [--json] [--out FILE] [flags]; NAME --help says more\n")
+    print(
+        "usage: python -m bio_rl.bench NAME [--json] [--out FILE] [flags]; NAME --help says more\n"
+    )
     for name, module in discovery.names(bench).items():
-        print(f"  {name:12} {(importlib.import_module(module).__doc__ or '').splitlines()[0]}")
+        print(f"  {name:12} {discovery.summary(importlib.import_module(module).__doc__)}")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a bench that is stopped stops the trainings it started
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # a bench that is stopped stops the trainings it started
     main()

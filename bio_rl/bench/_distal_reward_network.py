@@ -1,16 +1,21 @@
-"""The network of the distal reward problem: one synapse among 80,000 is rewarded seconds after its two neurons fired together.
+"""The network of the distal reward problem: one synapse among 80,000 is rewarded seconds after its
+two neurons fired together.
 
-1,000 Izhikevich neurons at ticks of 1 ms, a spike arriving at the next tick; each excitatory synapse s has an eligibility c by
-`plasticity.rstdp`, and every 10 ms all of them change by the dopamine D, tonic level included:
+1,000 Izhikevich neurons at ticks of 1 ms, a spike arriving at the next tick; each excitatory
+synapse s has an eligibility c by `plasticity.rstdp`, and every 10 ms all of them change by the
+dopamine D, tonic level included:
 
-    I = 13 (U(0, 1) - ½) + Σ s         s ← clip(s + D c, 0, 4 mV)        D: `modulators.dopamine`, 0.5 more at each reward
+    I = 13 (U(0, 1) - ½) + Σ s         s ← clip(s + D c, 0, 4 mV)
+        D: `modulators.dopamine`, 0.5 more at each reward
 
-Izhikevich 2007, fig. 1; constants and the order of events are those of its published program. Where this one differs: targets
-are distinct and never the neuron itself, n2 is excitatory, traces add up, and spikes of one tick do not pair (rstdp).
+Izhikevich 2007, fig. 1; constants and the order of events are those of its published program. Where
+this one differs: targets are distinct and never the neuron itself, n2 is excitatory, traces add up,
+and spikes of one tick do not pair (rstdp).
 
-The loop visits synapses only where a spike does, and all of them every 10 ms: c is kept as it would be at the start of such a
-period, so that what is added later in it is divided by the decay since. The same in torch, from the neuron, the rule and the
-modulator of the library, is in tests/test_distal_reward.py.
+The loop visits synapses only where a spike does, and all of them every 10 ms: c is kept as it would
+be at the start of such a period, so that what is added later in it is divided by the decay since.
+The same in torch, from the neuron, the rule and the modulator of the library, is in
+tests/bench/test_distal_reward.py.
 """
 
 from __future__ import annotations
@@ -65,10 +70,14 @@ class Constants(NamedTuple):
 
 
 class Wiring(NamedTuple):
-    """Who projects to whom; synapse e of an excitatory neuron is its own number times M, plus its place."""
+    """Who projects to whom; synapse e of an excitatory neuron is its own number times M, plus its
+    place.
+    """
 
     post: np.ndarray
-    """[N, M] targets; post[0, 0] is n2, the target of the synapse to be rewarded, and n1 is neuron 0."""
+    """[N, M] targets; post[0, 0] is n2, the target of the synapse to be rewarded, and n1 is neuron
+    0.
+    """
     incoming: np.ndarray
     """[N_exc · M] excitatory synapses in the order of their targets."""
     start: np.ndarray
@@ -148,24 +157,37 @@ class Run(NamedTuple):
 
 
 def simulate(
-    p: Constants, wiring: Wiring, s: State, ticks: int, rng: np.random.Generator, given: np.ndarray | None = None
+    p: Constants,
+    wiring: Wiring,
+    s: State,
+    ticks: int,
+    rng: np.random.Generator,
+    given: np.ndarray | None = None,
 ) -> Run:
     """`ticks` of the network, with `s` advanced in place.
 
-    given: [T] how many rewards come at each tick, whatever the network does; by default those that n1 and n2 earn. Raises
-    ValueError for ticks that are no multiple of CHUNK, or a delay shorter than that.
+    given: [T] how many rewards come at each tick, whatever the network does; by default those that
+    n1 and n2 earn. Raises ValueError for ticks that are no multiple of CHUNK, or a delay shorter
+    than that.
     """
     if ticks % CHUNK or ticks < 1 or p.delay[0] < CHUNK:
-        raise ValueError(f"simulate: {ticks} ticks, delay {p.delay}; expected a multiple of {CHUNK}, and no delay below it")
+        raise ValueError(
+            f"simulate: {ticks} ticks, delay {p.delay}; expected a multiple of {CHUNK}, and no delay below it"
+        )
     earned = given is None
     given = np.zeros(ticks, _f) if given is None else given
-    trace, others = Trace(*(np.zeros(ticks, kind) for kind in (_f, _f, _f, np.uint8, np.int32))), np.zeros(ticks // CHUNK)
+    trace, others = (
+        Trace(*(np.zeros(ticks, kind) for kind in (_f, _f, _f, np.uint8, np.int32))),
+        np.zeros(ticks // CHUNK),
+    )
     noise = np.empty((CHUNK, p.neurons), _f)
     for begin in range(0, ticks, CHUNK):
         part = slice(begin, begin + CHUNK)
         now = Trace(*(x[part] for x in trace))
         rng.random(dtype=_f, out=noise)
-        advance(p, wiring, s, _f(p.noise) * (noise - _f(0.5)), _f(p.pulse) * given[part], now, begin)
+        advance(
+            p, wiring, s, _f(p.noise) * (noise - _f(0.5)), _f(p.pulse) * given[part], now, begin
+        )
         plastic = s.w[: p.excitatory]
         others[begin // CHUNK] = (plastic.sum(dtype=float) - plastic[0, 0]) / (plastic.size - 1)
         if earned:
@@ -175,12 +197,25 @@ def simulate(
     return Run(trace, others, given)
 
 
-def advance(p: Constants, wiring: Wiring, s: State, noise: np.ndarray, pulses: np.ndarray, seen: Trace, begin: int = 0) -> None:
-    """Some ticks, a multiple of PERIOD, from tick `begin`; noise: [T, N], pulses: [T] dopamine; `seen` [T] is written."""
+def advance(
+    p: Constants,
+    wiring: Wiring,
+    s: State,
+    noise: np.ndarray,
+    pulses: np.ndarray,
+    seen: Trace,
+    begin: int = 0,
+) -> None:
+    """Some ticks, a multiple of PERIOD, from tick `begin`; noise: [T, N], pulses: [T] dopamine;
+    `seen` [T] is written.
+    """
     exc, inh = PRESETS["regular_spiking"], PRESETS["fast_spiking"]
     each = np.arange(p.neurons) < p.excitatory
     a, d = (np.where(each, getattr(exc, k), getattr(inh, k)).astype(_f) for k in "ad")
-    keep = (math.exp(-1.0 / tau) for tau in (p.rule.tau_plus, p.rule.tau_minus, p.rule.tau_c, p.dopamine.tau_d))
+    keep = (
+        math.exp(-1.0 / tau)
+        for tau in (p.rule.tau_plus, p.rule.tau_minus, p.rule.tau_c, p.dopamine.tau_d)
+    )
     numbers = (*keep, p.rule.a_plus, p.rule.a_minus, p.rule.lr, p.w_max, p.dopamine.tonic)
     _loop(wiring, s, noise, pulses, seen, a, d, np.array(numbers, _f), begin, p.coincidence)
 

@@ -1,4 +1,6 @@
-"""Where a hostile line is played: a folder of its own with trained runs in it, and this process as it was before it."""
+"""Where a hostile line is played: a folder of its own with trained runs in it, and this process as
+it was before it.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,24 @@ import numpy as np
 import torch
 
 import bio_rl
-from bio_rl import checkpoint, evaluation
 from bio_rl.bench import _hostile_worlds
+from bio_rl.training import checkpoint, evaluation
 
 ROOT = Path(bio_rl.__file__).parents[1]
 ENVIRONMENT = dict(os.environ)
 """Before any line was played in this process."""
 ENDLESS = 400
-"""Steps after which an evaluation gives up; as a user has it, 100,000 of them would take half a minute a line."""
+"""Steps after which an evaluation gives up; as a user has it, 100,000 of them would take half a
+minute a line.
+"""
 MEMORY = 6 * 2**30
 """Bytes that a line may take beyond what this process has."""
 MODULES = (
-    "checkpoint", "codes", "config", "connections", "discovery", "evaluation", "kernels", "memory", "metrics", "networks",
-    "neurons", "observations", "plasticity", "replay", "resilience", "runfolder", "testing", "training", "trust", "vector",
-)  # fmt: skip
+    *("codes", "connections", "discovery", "kernels", "networks", "neurons", "plasticity"),
+    *("testing", "vector", "rl.observations", "rl.replay", "machine.ram", "machine.trust"),
+    *("training.checkpoint", "training.config", "training.evaluation", "training.metrics"),
+    *("training.resilience", "training.runfolder", "training.api"),
+)
 """What an expression finds under its name, beside bio_rl, np, torch, gym, Path and users_worlds."""
 TRAINED = {
     "ppo": "TINY --eval-episodes 2",
@@ -75,7 +81,18 @@ class Edit:
 
     def names(self) -> dict[str, Callable[..., None]]:
         """The functions, by the names that the lines use."""
-        public = ("write", "remove", "link", "config", "unset", "tree", "plain", "mode", "directory", "move")
+        public = (
+            "write",
+            "remove",
+            "link",
+            "config",
+            "unset",
+            "tree",
+            "plain",
+            "mode",
+            "directory",
+            "move",
+        )
         return {name: getattr(self, name) for name in public}
 
     def write(self, path: str, content: str | bytes = b"") -> None:
@@ -126,7 +143,9 @@ class Edit:
         path.write_text(json.dumps(whole[""]))
 
     def tree(self, where: str, value: Any, run: str = "ppo") -> None:
-        """Set `agent/net.0.weight`, say, in every checkpoint of the run; "DELETE" deletes the entry."""
+        """Set `agent/net.0.weight`, say, in every checkpoint of the run; "DELETE" deletes the
+        entry.
+        """
         for path in (self.folder / "runs" / run / "checkpoints").glob("*.pt"):
             whole = {"": checkpoint.load(path)}
             at, key = _find(whole, ["", *where.split("/")] if where else [""])
@@ -150,7 +169,8 @@ def _find(whole: Any, keys: Sequence[str]) -> tuple[Any, Any]:
 
 
 def train_runs(stage: Path, words: Callable[[str], str], needed: str) -> None:
-    """Write the user's module and the trained runs into `stage`, from which every line's folder is copied.
+    """Write the user's module and the trained runs into `stage`, from which every line's folder is
+    copied.
 
     needed: a text in which the runs are named that somebody asks for; ppo is always there.
     """
@@ -172,13 +192,17 @@ def copy(stage: Path, folder: Path, before: str) -> Edit:
     """The stage copied to `folder`, then changed by the statements `before`."""
     shutil.copytree(stage, folder, symlinks=True)
     edit = Edit(folder)
-    exec(before, {**edit.names(), "np": np, "torch": torch, "folder": folder, "os": os, "json": json})
+    exec(
+        before, {**edit.names(), "np": np, "torch": torch, "folder": folder, "os": os, "json": json}
+    )
     return edit
 
 
 def in_process(folder: Path, arguments: Sequence[str], seconds: float) -> Outcome:
     """Play a command line through `main` in this process."""
-    main = pkgutil.resolve_name("bio_rl.__main__:main")  # by name: the command line stands above the benches
+    main = pkgutil.resolve_name(
+        "bio_rl.__main__:main"
+    )  # by name: the command line stands above the benches
     return _played(folder, lambda: main(list(arguments)), seconds)
 
 
@@ -187,7 +211,7 @@ def call(folder: Path, expression: str, seconds: float) -> Outcome:
     names: dict[str, Any] = {"np": np, "torch": torch, "gym": gym, "Path": Path, "bio_rl": bio_rl}
     names["users_worlds"] = _hostile_worlds
     for module in MODULES:
-        names[module] = pkgutil.resolve_name(f"bio_rl.{module}")
+        names[module.rpartition(".")[2]] = pkgutil.resolve_name(f"bio_rl.{module}")
     raised: list[BaseException] = []
 
     def play() -> None:
@@ -202,7 +226,9 @@ def call(folder: Path, expression: str, seconds: float) -> Outcome:
 
 def _played(folder: Path, play: Callable[[], None], seconds: float) -> Outcome:
     """Run `play` in `folder` with its output caught, its time bounded and its traces removed."""
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True)
+    stream = io.TextIOWrapper(
+        io.BytesIO(), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
     code: int | None = 0
     with _as_it_was(folder), redirect_stdout(stream), redirect_stderr(stream):
         try:
@@ -221,7 +247,9 @@ def _played(folder: Path, play: Callable[[], None], seconds: float) -> Outcome:
 
 @contextmanager
 def _timed(seconds: float) -> Iterator[None]:
-    """Raise TooLongError after so many seconds, and again every second in case somebody swallowed it."""
+    """Raise TooLongError after so many seconds, and again every second in case somebody swallowed
+    it.
+    """
 
     def over(signum: int, frame: Any) -> None:
         raise TooLongError
@@ -237,10 +265,15 @@ def _timed(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _as_it_was(folder: Path) -> Iterator[None]:
-    """Work in `folder`; afterwards this process is as before: modules, worlds, paths, signals, generators, threads."""
+    """Work in `folder`; afterwards this process is as before: modules, worlds, paths, signals,
+    generators, threads.
+    """
     here, environment, path = Path.cwd(), dict(os.environ), list(sys.path)
     modules, registry = set(sys.modules), dict(gym.registry)
-    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)}
+    handlers = {
+        s: signal.getsignal(s)
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+    }
     state, legacy, threads = torch.get_rng_state(), random.getstate(), torch.get_num_threads()
     longest = evaluation.MAX_STEPS
     os.chdir(folder)
@@ -281,14 +314,18 @@ def _usual_warnings() -> None:
         warnings.simplefilter("ignore", kind)
 
 
-def _print_warning(message: Any, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
+def _print_warning(
+    message: Any, category: type[Warning], filename: str, lineno: int, *where: Any
+) -> None:
     """Print a warning as Python does."""
     print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 @contextmanager
 def _little_memory() -> Iterator[None]:
-    """A line that asks for more memory than a desktop has gets a MemoryError, not this machine's last page."""
+    """A line that asks for more memory than a desktop has gets a MemoryError, not this machine's
+    last page.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = 0
     with suppress(OSError):
@@ -301,16 +338,29 @@ def _little_memory() -> Iterator[None]:
 
 
 def _hears_signals() -> None:
-    """Undo what nohup and background shells hand down: a process that ignores the signals it is to be sent."""
+    """Undo what nohup and background shells hand down: a process that ignores the signals it is to
+    be sent.
+    """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
 
 def process(folder: Path, command: str, seconds: float, ordinary: bool = False) -> Outcome:
-    """Play a line of shell in a real process; `bio` is the command line. With `ordinary` permissions bind root too."""
+    """Play a line of shell in a real process; `bio` is the command line. With `ordinary`
+    permissions bind root too.
+    """
     shell = f'set -o pipefail\nbio() {{ "{sys.executable}" -m bio_rl "$@"; }}\n{command}'
-    own = {"PYTHONPATH": str(ROOT), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "HOME": str(folder)}
-    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if ordinary and os.geteuid() == 0 else []
+    own = {
+        "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable,
+        "OMP_NUM_THREADS": "1",
+        "HOME": str(folder),
+    }
+    bound = (
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        if ordinary and os.geteuid() == 0
+        else []
+    )
     running = subprocess.Popen(
         [*bound, "bash", "-c", shell], cwd=folder, env={**ENVIRONMENT, **own}, start_new_session=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_hears_signals,

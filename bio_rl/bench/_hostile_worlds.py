@@ -1,4 +1,6 @@
-"""Worlds that do one thing wrong, or one unusual thing right: the module of a user, as `bench hostile` meets it."""
+"""Worlds that do one thing wrong, or one unusual thing right: the module of a user, as `bench
+hostile` meets it.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,9 @@ class NeedsArgument(Fine):
 
 
 class TakesArgument(Fine):
-    def __init__(self, course: str = "flat", hills: int = 0, render_mode: str | None = None) -> None:
+    def __init__(
+        self, course: str = "flat", hills: int = 0, render_mode: str | None = None
+    ) -> None:
         super().__init__(render_mode)
         if hills < 0:
             raise ValueError(f"hills is {hills}, expected 0 or more")
@@ -418,7 +422,10 @@ SPACES: dict[str, tuple[Any, Any]] = {
     "ScalarAction": (None, spaces.Box(-1.0, 1.0, (), np.float32)),
     "HalfBoundedLow": (None, box(0.0, np.inf)),
     "HalfBoundedHigh": (None, box(-np.inf, 0.0)),
-    "MixedBounds": (None, spaces.Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32))),
+    "MixedBounds": (
+        None,
+        spaces.Box(np.array([-1, 0], np.float32), np.array([1, np.inf], np.float32)),
+    ),
     "Unbounded": (None, box(-np.inf, np.inf)),
     "HugeBounds": (None, box(-3e38, 3e38)),
     "TinyBounds": (None, box(-1e-30, 1e-30)),
@@ -502,11 +509,19 @@ def worlds() -> dict[str, Any]:
     wide_space = box(-np.inf, np.inf, dtype=np.float64)
     found["WideReset"] = changed(observation_space=wide_space, first=wide)
     found["WideStep"] = changed(observation_space=wide_space, wrong_obs=wide)
-    found["OutOfDiscrete"] = changed(observation_space=spaces.Discrete(5), wrong_obs=giver(np.int64(6)))
-    found["NegativeDiscrete"] = changed(observation_space=spaces.Discrete(5), wrong_obs=giver(np.int64(-1)))
+    found["OutOfDiscrete"] = changed(
+        observation_space=spaces.Discrete(5), wrong_obs=giver(np.int64(6))
+    )
+    found["NegativeDiscrete"] = changed(
+        observation_space=spaces.Discrete(5), wrong_obs=giver(np.int64(-1))
+    )
     keys = spaces.Dict(a=box(-1.0, 1.0), b=box(-1.0, 1.0))
-    found["DictWithoutKey"] = changed(observation_space=keys, wrong_obs=giver({"a": np.zeros(2, np.float32)}))
-    found["DictNaN"] = changed(observation_space=keys, wrong_obs=giver({"a": np.zeros(2, np.float32), "b": NAN}))
+    found["DictWithoutKey"] = changed(
+        observation_space=keys, wrong_obs=giver({"a": np.zeros(2, np.float32)})
+    )
+    found["DictNaN"] = changed(
+        observation_space=keys, wrong_obs=giver({"a": np.zeros(2, np.float32), "b": NAN})
+    )
     found["Dies"] = changed(fail=dies)
     found["Chatty"] = ChattyWorld
     return found

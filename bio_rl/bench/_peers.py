@@ -11,7 +11,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without MuJoCo's note, once per environment, that Gymnasium's XML uses a deprecated attribute."""
+    """Without MuJoCo's note, once per environment, that Gymnasium's XML uses a deprecated
+    attribute.
+    """
     import mujoco
 
     before = mujoco.get_mju_user_warning()
@@ -25,4 +27,6 @@ def quiet() -> Iterator[None]:
 def sync(env: str, num_envs: int) -> VectorEnv:
     """Gymnasium's SyncVectorEnv of `num_envs` of its environments, in SAME_STEP mode."""
     with quiet():
-        return SyncVectorEnv([lambda: gym.make(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+        return SyncVectorEnv(
+            [lambda: gym.make(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
+        )

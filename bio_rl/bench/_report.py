@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl import runfolder
+from bio_rl.training import runfolder
 
 PEERS = ("stable-baselines3", "envpool", "spikingjelly", "snntorch", "norse")
 SPREADS = ("_quartiles", "_interval")
@@ -44,15 +44,21 @@ class Shared:
 
 
 class Rounds(NamedTuple):
-    """Speeds per side and round: `speeds[side][i]` of different sides were measured within moments of each other."""
+    """Speeds per side and round: `speeds[side][i]` of different sides were measured within moments
+    of each other.
+    """
 
     speeds: dict[str, list[float]]
 
     def figures(self, side: str, *peers: str, name: str = "steps_per_s") -> dict[str, Any]:
-        """`side`'s median speed as `name`, and `vs_<peer>`, the median of paired ratios; each with its quartiles."""
+        """`side`'s median speed as `name`, and `vs_<peer>`, the median of paired ratios; each with
+        its quartiles.
+        """
         found = {name: self.speeds[side]}
         for peer in peers:
-            found[f"vs_{peer}"] = [a / b for a, b in zip(self.speeds[side], self.speeds[peer], strict=True)]
+            found[f"vs_{peer}"] = [
+                a / b for a, b in zip(self.speeds[side], self.speeds[peer], strict=True)
+            ]
         return {k: v for key, values in found.items() for k, v in spread(key, values).items()}
 
     def fastest(self, *sides: str) -> str:
@@ -72,10 +78,11 @@ def rounded(x: float) -> float:
 
 
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
-    """Measure all sides in turn, `rounds` times after one that is not counted (compilation, caches).
+    """Measure all sides in turn, `rounds` times after one that is not counted (compilation,
+    caches).
 
-    A side runs for a moment and returns its speed (or any figure). Every other round goes backwards, so that a drift of
-    the machine's clock favours nobody.
+    A side runs for a moment and returns its speed (or any figure). Every other round goes
+    backwards, so that a drift of the machine's clock favours nobody.
     """
     if rounds < 1:
         raise ValueError(f"--rounds is {rounds}, expected a positive number")
@@ -107,11 +114,15 @@ def save(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def device() -> str:
-    """The CPU's model and the number of its cores that this process may use, and the GPU if torch sees one."""
+    """The CPU's model and the number of its cores that this process may use, and the GPU if torch
+    sees one.
+    """
     model = platform.processor() or platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+        model = (
+            next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+        )
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{model}, {cores()} cores{gpu}"
 
@@ -134,13 +145,21 @@ def note_load() -> None:
     """Say so where other work is running: absolute speeds are then too low, ratios are noisy."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load > 0.5:
-        print(f"note: load average {load:.1f} on {cores()} cores before the start; other work disturbs the figures")
+        print(
+            f"note: load average {load:.1f} on {cores()} cores before the start; other work disturbs the figures"
+        )
 
 
 def show(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
     """A table of the scalar figures with their spreads, cases across where there are few of them."""
-    names = list(dict.fromkeys(name for figures in results.values() for name in figures if _shown(figures, name)))
-    cells = {(case, name): _cell(figures, name) for case, figures in results.items() for name in names}
+    names = list(
+        dict.fromkeys(
+            name for figures in results.values() for name in figures if _shown(figures, name)
+        )
+    )
+    cells = {
+        (case, name): _cell(figures, name) for case, figures in results.items() for name in names
+    }
     down, across = (names, list(results)) if len(results) <= len(names) else (list(results), names)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("")

@@ -1,4 +1,5 @@
-"""Stable-Baselines3 as a peer: PPO in its own vector environment and in ours, and updates of its off-policy learners.
+"""Stable-Baselines3 as a peer: PPO in its own vector environment and in ours, and updates of its
+off-policy learners.
 
 Importing this needs the bench extra.
 """
@@ -51,7 +52,9 @@ class OurVecEnv(VecEnv):
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         raise NotImplementedError
 
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+    def env_method(
+        self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
+    ) -> list[Any]:
         raise NotImplementedError
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
@@ -67,7 +70,9 @@ def dummy(env: str, num_envs: int) -> VecEnv:
 class Learner:
     """SB3's PPO with an MLP (tanh), trained a few updates at a time."""
 
-    def __init__(self, env: VecEnv, hidden: Sequence[int], normalise: bool, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, env: VecEnv, hidden: Sequence[int], normalise: bool, settings: dict[str, Any]
+    ) -> None:
         """settings: n_steps, batch_size, n_epochs."""
         env = VecNormalize(env) if normalise else env
         policy = {"net_arch": list(hidden), "activation_fn": torch.nn.Tanh}
@@ -100,11 +105,18 @@ def off_policy(
 ) -> Callable[[int], None]:
     """So many updates of SB3's learner of that name from a replay that is filled with noise."""
     kind = {"sac": SAC, "td3": TD3, "dqn": DQN}[agent]
-    own = {"policy_kwargs": {"net_arch": list(hidden)}, "device": "cpu", "buffer_size": 20_000, "seed": 0}
+    own = {
+        "policy_kwargs": {"net_arch": list(hidden)},
+        "device": "cpu",
+        "buffer_size": 20_000,
+        "seed": 0,
+    }
     model = kind("MlpPolicy", Nowhere(observation, action), **own)
     model.set_logger(configure(None, []))
     for _ in range(1000):
         seen, after = observation.sample()[None], observation.sample()[None]
         done = np.array([False])
-        model.replay_buffer.add(seen, after, np.array([action.sample()]), np.random.randn(1), done, [{}])
+        model.replay_buffer.add(
+            seen, after, np.array([action.sample()]), np.random.randn(1), done, [{}]
+        )
     return lambda updates: model.train(updates, batch)

@@ -1,4 +1,6 @@
-"""Dopamine finds the one synapse that earned it, seconds later, among 80,000; shuffled in time it does not. Izhikevich 2007."""
+"""Dopamine finds the one synapse that earned it, seconds later, among 80,000; shuffled in time it
+does not. Izhikevich 2007.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ MINUTE = 60_000
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Shared):
-    """The network of Izhikevich 2007, fig. 1, rewarded for n1 and n2 firing together, and with these rewards at other times."""
+    """The network of Izhikevich 2007, fig. 1, rewarded for n1 and n2 firing together, and with
+    these rewards at other times.
+    """
 
     seeds: tuple[int, ...] = tuple(range(20))
     """Each with a wiring of its own."""
@@ -57,7 +61,9 @@ class Outcome(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """One network with its own rewards, and with these very rewards while other noise makes it fire at other times."""
+    """One network with its own rewards, and with these very rewards while other noise makes it fire
+    at other times.
+    """
 
     rewarded: Outcome
     shuffled: Outcome
@@ -66,14 +72,18 @@ class Pair(NamedTuple):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """{"rewarded": figures, "shuffled": figures}: weights of the synapse and of the others, in the last sixth of the time."""
+    """{"rewarded": figures, "shuffled": figures}: weights of the synapse and of the others, in the
+    last sixth of the time.
+    """
     with ThreadPoolExecutor(settings.jobs) as pool:
         pairs = list(pool.map(lambda seed: pair(seed, settings), settings.seeds))
     rewarded, shuffled = [p.rewarded for p in pairs], [p.shuffled for p in pairs]
     if settings.picture is not None and pairs[0].seen is not None:
         weights = [np.stack([o.weight for o in outcomes]) for outcomes in (rewarded, shuffled)]
         others = np.stack([o.others for o in rewarded])
-        picture.draw(*weights, others, zoom(pairs[0].seen), settings.picture, network.Constants().w_max)
+        picture.draw(
+            *weights, others, zoom(pairs[0].seen), settings.picture, network.Constants().w_max
+        )
         print(f"wrote {settings.picture}")
     return {"rewarded": figures(rewarded), "shuffled": figures(shuffled)}
 
@@ -85,9 +95,17 @@ def pair(seed: int, settings: Settings) -> Pair:
     start = time.perf_counter()
     earned = network.simulate(p, wiring, network.initial_state(p), ticks, streams[1])
     middle = time.perf_counter()
-    shuffled = network.simulate(p, wiring, network.initial_state(p), ticks, streams[2], earned.given)
-    first, second = outcome(p, earned, middle - start), outcome(p, shuffled, time.perf_counter() - middle)
-    print(f"seed {seed}: {first.weight[-1]:.2f} mV in the last minute, shuffled {second.weight[-1]:.2f} mV", flush=True)
+    shuffled = network.simulate(
+        p, wiring, network.initial_state(p), ticks, streams[2], earned.given
+    )
+    first, second = (
+        outcome(p, earned, middle - start),
+        outcome(p, shuffled, time.perf_counter() - middle),
+    )
+    print(
+        f"seed {seed}: {first.weight[-1]:.2f} mV in the last minute, shuffled {second.weight[-1]:.2f} mV",
+        flush=True,
+    )
     return Pair(first, second, earned if seed == settings.seeds[0] else None)
 
 
@@ -105,7 +123,9 @@ def outcome(p: network.Constants, seen: network.Run, seconds: float) -> Outcome:
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Over seeds: weights in mV, over the last sixth of the time; at_maximum: in how many runs the synapse ever was."""
+    """Over seeds: weights in mV, over the last sixth of the time; at_maximum: in how many runs the
+    synapse ever was.
+    """
     last = max(1, len(outcomes[0].weight) // 6)
     weight = [float(o.weight[-last:].mean()) for o in outcomes]
     others = [float(o.others[-last:].mean()) for o in outcomes]
@@ -121,7 +141,9 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "seconds_per_run": rounded(float(np.median([o.seconds for o in outcomes]))),
         "weight_by_seed": [rounded(x) for x in weight],
         "others_by_seed": [rounded(x) for x in others],
-        "minute_at_maximum_by_seed": [None if o.reached is None else rounded(o.reached) for o in outcomes],
+        "minute_at_maximum_by_seed": [
+            None if o.reached is None else rounded(o.reached) for o in outcomes
+        ],
         "rewards_by_seed": [o.rewards for o in outcomes],
         "weight_by_seed_and_minute": [[rounded(float(x)) for x in o.weight] for o in outcomes],
         "others_by_seed_and_minute": [[rounded(float(x)) for x in o.others] for o in outcomes],
@@ -129,7 +151,8 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def zoom(seen: network.Run, before: int = 1000, after: int = 1500) -> picture.Zoom:
-    """From a second before a pairing to a while after its reward: the one with the largest effect, among those that are alone.
+    """From a second before a pairing to a while after its reward: the one with the largest effect,
+    among those that are alone.
 
     Raises ValueError where there is none.
     """
@@ -139,10 +162,18 @@ def zoom(seen: network.Run, before: int = 1000, after: int = 1500) -> picture.Zo
         paid = rewards[(rewards >= pairing - before) & (rewards < pairing + 3000 + after)]
         low, high = pairing - before, int(paid[0]) + after if len(paid) else 0
         alone = np.count_nonzero(trace.spikes[max(0, low) : high] & network.EARNS) == 1
-        if len(paid) == 1 and paid[0] >= pairing + 1000 and alone and low >= 0 and high < len(trace.w):
+        if (
+            len(paid) == 1
+            and paid[0] >= pairing + 1000
+            and alone
+            and low >= 0
+            and high < len(trace.w)
+        ):
             spans.append((trace.w[high] - trace.w[low], low, high, pairing, paid[0]))
     if not spans:
-        raise ValueError("--picture: no reward stands alone in the first seed's run; run for more --minutes")
+        raise ValueError(
+            "--picture: no reward stands alone in the first seed's run; run for more --minutes"
+        )
     _, low, high, pairing, reward = max(spans)
     part = slice(low, high)
     return picture.Zoom(

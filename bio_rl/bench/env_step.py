@@ -1,4 +1,5 @@
-"""Steps per second of the MuJoCo worlds under random actions, against Gymnasium's SyncVectorEnv and EnvPool.
+"""Steps per second of the MuJoCo worlds under random actions, against Gymnasium's SyncVectorEnv and
+EnvPool.
 
 Only true transitions count: a row in which a NEXT_STEP environment merely resets itself is no step.
 """
@@ -37,7 +38,9 @@ class Settings(Shared):
 
     def __post_init__(self) -> None:
         if self.num_envs < 1 or self.seconds <= 0:
-            raise ValueError(f"--num-envs {self.num_envs} --seconds {self.seconds}: expected positive numbers")
+            raise ValueError(
+                f"--num-envs {self.num_envs} --seconds {self.seconds}: expected positive numbers"
+            )
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -55,7 +58,10 @@ def compare(env: str, settings: Settings) -> dict[str, Any]:
     pool = envpool(env, n)
     if pool is not None:
         made["envpool"] = pool
-    sides = {name: stepper(e, settings, made["ours"], counts=name == "envpool") for name, e in made.items()}
+    sides = {
+        name: stepper(e, settings, made["ours"], counts=name == "envpool")
+        for name, e in made.items()
+    }
     measured = interleave(sides, settings.rounds)
     for e in made.values():
         e.close()
@@ -80,7 +86,9 @@ def envpool(env: str, n: int) -> Any:
 
 
 def stepper(env: Any, settings: Settings, like: VectorEnv, counts: bool) -> Callable[[], float]:
-    """A measurement of `env`: true transitions per second. counts: it resets in a step of its own, which is no step."""
+    """A measurement of `env`: true transitions per second. counts: it resets in a step of its own,
+    which is no step.
+    """
     n, space = settings.num_envs, like.action_space
     space.seed(0)
     actions = [np.ascontiguousarray(space.sample()) for _ in range(ACTIONS)]

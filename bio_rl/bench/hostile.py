@@ -1,7 +1,9 @@
-"""What hostile input does to the command line and to the calls from Python: no traceback of ours, no hang, no silent yes.
+"""What hostile input does to the command line and to the calls from Python: no traceback of ours,
+no hang, no silent yes.
 
-The lines are data, `hostile.toml` beside this file. A line passes when it ends in time with the status that a user would
-expect, when a refusal is one sentence that names what was wrong, and when no traceback is shown but one of the user's own code.
+The lines are data, `hostile.toml` beside this file. A line passes when it ends in time with the
+status that a user would expect, when a refusal is one sentence that names what was wrong, and when
+no traceback is shown but one of the user's own code.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bio_rl import checkpoint
 from bio_rl.bench import _hostile_stage as stage
 from bio_rl.bench._report import Shared, cores
+from bio_rl.training import checkpoint
 
 DATA = Path(__file__).with_suffix(".toml")
 FORMS = ("commands", "processes", "calls")
-"""Command lines in this process, lines of shell in processes of their own, and expressions in Python."""
+"""Command lines in this process, lines of shell in processes of their own, and expressions in
+Python.
+"""
 KINDS = {
     "traceback": "a traceback of ours was shown",
     "hang": "it did not end in time",
@@ -37,7 +41,9 @@ LONGEST = 800
 """Characters of a sentence that refuses something."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 STYLES = re.compile(r"\x1b\[[0-9;?]*[mKHJhlAG]")
-"""What a progress bar and a table send to the terminal; everything else of the kind came from a file."""
+"""What a progress bar and a table send to the terminal; everything else of the kind came from a
+file.
+"""
 FRAMES = re.compile(r"Traceback \(most recent call last\):\n((?:[ |].*\n)+)")
 USERS = ("users_worlds.py", "_hostile_worlds.py", "breaks.py")
 
@@ -84,7 +90,9 @@ class Line:
     then: str = ""
     """An expression that must be true afterwards, about `folder` and `said`."""
     ordinary: bool = False
-    """Of a process: whether root must go without its privileges, as permissions bind an ordinary user."""
+    """Of a process: whether root must go without its privileges, as permissions bind an ordinary
+    user.
+    """
 
 
 class Verdict(NamedTuple):
@@ -97,7 +105,9 @@ class Verdict(NamedTuple):
 
 
 def read(path: Path = DATA) -> list[Line]:
-    """The lines of a data file, with its words put in. Raises ValueError for a field that a line does not have."""
+    """The lines of a data file, with its words put in. Raises ValueError for a field that a line
+    does not have.
+    """
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     fill = words(table.pop("words"))
     return [line for form, groups in table.items() for line in _lines(form, groups, fill)]
@@ -106,9 +116,16 @@ def read(path: Path = DATA) -> list[Line]:
 def _lines(form: str, groups: dict[str, Any], fill: Callable[[str], str]) -> Iterator[Line]:
     for group, lines in groups.items():
         for name, fields in lines.items():
-            values = {key: _many(value) if key in ("exit", "raises") else value for key, value in fields.items()}
+            values = {
+                key: _many(value) if key in ("exit", "raises") else value
+                for key, value in fields.items()
+            }
             try:
-                yield Line(name=f"{group}: {name}", form=form, **{**values, "run": fill(values["run"]), "typed": values["run"]})
+                yield Line(
+                    name=f"{group}: {name}",
+                    form=form,
+                    **{**values, "run": fill(values["run"]), "typed": values["run"]},
+                )
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{DATA.name}, {form}.{group}, {name!r}: {error}") from error
 
@@ -142,9 +159,14 @@ def _named(line: Line, only: Sequence[str]) -> bool:
 
 
 def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
-    """The verdict on each line, in their order; processes run beside what is played in this process."""
+    """The verdict on each line, in their order; processes run beside what is played in this
+    process.
+    """
     fill = words(tomllib.loads(DATA.read_text(encoding="utf-8"))["words"])
-    with tempfile.TemporaryDirectory(prefix="hostile-") as parent, ThreadPoolExecutor(cores()) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="hostile-") as parent,
+        ThreadPoolExecutor(cores()) as pool,
+    ):
         origin = Path(parent) / "stage"
         stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
         folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
@@ -172,7 +194,11 @@ def verdict(line: Line, origin: Path, folder: Path, seconds: float) -> Verdict:
         case _:
             outcome = stage.call(folder, line.run, seconds)
     kind = judge(line, outcome) or after(line, outcome, folder, before)
-    said = outcome.said if outcome.raised is None else f"{type(outcome.raised).__name__}: {outcome.raised}"
+    said = (
+        outcome.said
+        if outcome.raised is None
+        else f"{type(outcome.raised).__name__}: {outcome.raised}"
+    )
     stage.remove(folder)
     return Verdict(line, kind, said if outcome.code is not None else f"{said}\n[it did not end]")
 
@@ -196,7 +222,11 @@ def judge_call(line: Line, raised: BaseException | None) -> str:
     if raised is None:
         return "accepted" if line.raises and "nothing" not in line.raises else ""
     if not line.raises:
-        return "refused" if isinstance(raised, ValueError | checkpoint.CheckpointError) else "traceback"
+        return (
+            "refused"
+            if isinstance(raised, ValueError | checkpoint.CheckpointError)
+            else "traceback"
+        )
     if not {kind.__name__ for kind in type(raised).__mro__} & set(line.raises):
         return "traceback"
     text = str(raised)
@@ -212,7 +242,9 @@ def ours(said: str) -> bool:
 
 
 def clear(line: Line, said: str, refused: bool) -> bool:
-    """Whether what was said matches the line's pattern, and is one sentence at the end where something was refused."""
+    """Whether what was said matches the line's pattern, and is one sentence at the end where
+    something was refused.
+    """
     plain = STYLES.sub("", said)
     if not matches(line.says, plain) or CONTROL.search(plain.replace("\r", "")):
         return False
@@ -263,10 +295,17 @@ def _tell(verdict: Verdict, verbose: bool) -> None:
     line, kind, said = verdict
     last = " | ".join(STYLES.sub("", said).strip().splitlines()[-2:])[-300:]
     text = said if verbose else CONTROL.sub("?", last)
-    print(f"{kind}: {line.name}\n    {line.typed}\n    expected {_expected(line)}, but {KINDS[kind]}:\n    {text}", flush=True)
+    print(
+        f"{kind}: {line.name}\n    {line.typed}\n    expected {_expected(line)}, but {KINDS[kind]}:\n    {text}",
+        flush=True,
+    )
 
 
 def _expected(line: Line) -> str:
     """What should have come out, in words."""
-    end = f"{' or '.join(line.raises) or 'no error'}" if line.form == "calls" else f"status {' or '.join(map(str, line.exit))}"
+    end = (
+        f"{' or '.join(line.raises) or 'no error'}"
+        if line.form == "calls"
+        else f"status {' or '.join(map(str, line.exit))}"
+    )
     return f"{end}, saying {line.says!r}" if line.says else end

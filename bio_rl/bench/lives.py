@@ -1,12 +1,15 @@
-"""What brains learn within one life, with no training before it: a bandit, a water maze, a motor that turns round.
+"""What brains learn within one life, with no training before it: a bandit, a water maze, a motor
+that turns round.
 
-bandit      BanditReversal-v0: what 200 pulls of one life earn, from the first on.
-water maze  WaterMaze-v0: moves to the platform, trial by trial, before and after it is moved.
-inverted    CartPole-v1: a life in which the motor is inverted; episodes until the mean of ten is back at 90 % of before.
-            Beyond the preset: --three-factor.let-go 1 --three-factor.anneal 0.5, without which they do not come back.
+bandit      BanditReversal-v0: what 200 pulls of one life earn, from the first on. water maze
+WaterMaze-v0: moves to the platform, trial by trial, before and after it is moved. inverted
+CartPole-v1: a life in which the motor is inverted; episodes until the mean of ten is back at 90 %
+of before.
+            Beyond the preset: --three-factor.let-go 1 --three-factor.anneal 0.5, without which they
+                do not come back.
 
-Every life is a brain of its own, which explores and learns throughout. The controls are shuffled dopamine and, after the
-inversion, the same brains without learning.
+Every life is a brain of its own, which explores and learns throughout. The controls are shuffled
+dopamine and, after the inversion, the same brains without learning.
 """
 
 from __future__ import annotations
@@ -19,11 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from bio_rl import config, training, vector
+from bio_rl import vector
 from bio_rl.bench._report import Shared, rounded
-from bio_rl.config import Experiment
-from bio_rl.evaluation import evaluate
-from bio_rl.runner import Runner
+from bio_rl.training import api, config
+from bio_rl.training.config import Experiment
+from bio_rl.training.evaluation import evaluate
+from bio_rl.training.runner import Runner
 
 CASES = ("bandit", "maze", "inverted")
 TRIALS, MOVED = 36, 20
@@ -35,7 +39,9 @@ INVERTED_AT, HORIZON = 60_000, 150_000
 AFTER = 100
 """Episodes within which it has to come back."""
 RELEARNING = {"let_go": 1.0, "anneal": 0.5}
-"""The agent's settings of that life beyond the preset: weights are given up after a surprise, and rates stay high enough."""
+"""The agent's settings of that life beyond the preset: weights are given up after a surprise, and
+rates stay high enough.
+"""
 WINDOW = 10
 """Episodes of the mean that has to come back."""
 
@@ -55,14 +61,16 @@ class Settings(Shared):
     def __post_init__(self) -> None:
         unknown = [case for case in self.cases if case not in CASES]
         if unknown or self.lives < 1:
-            raise ValueError(f"--cases {self.cases} --lives {self.lives}: expected some of {CASES} and at least one life")
+            raise ValueError(
+                f"--cases {self.cases} --lives {self.lives}: expected some of {CASES} and at least one life"
+            )
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """{case: figures}, over lives."""
     lives = {"bandit": bandit, "maze": maze, "inverted": inverted}
     results = {}
-    with training.single_thread():
+    with api.single_thread():
         for case in settings.cases:
             results |= lives[case](settings)
     return results
@@ -76,7 +84,7 @@ def bandit(settings: Settings) -> dict[str, Any]:
     n, results = 50 * settings.lives, {}
     for dopamine in ("rpe", "shuffled"):
         experiment = brains("BanditReversal-v0", settings, n, dopamine=dopamine)
-        with closing(training.make_env(experiment.run, n)) as env:
+        with closing(api.make_env(experiment.run, n)) as env:
             runner = started(experiment, env)
             returns = np.zeros(n)
             alive = np.ones(n, bool)
@@ -94,13 +102,18 @@ def bandit(settings: Settings) -> dict[str, Any]:
 
 
 def maze(settings: Settings) -> dict[str, Any]:
-    """Moves of each trial, means over lives, and the two ratios that say how well it was learned and learned anew."""
+    """Moves of each trial, means over lives, and the two ratios that say how well it was learned
+    and learned anew.
+    """
     results = {}
     for dopamine in ("rpe", "shuffled"):
         moves = latencies(brains("WaterMaze-v0", settings, settings.lives, dopamine=dopamine))
         mean = moves.mean(0)
         first, late = mean[:3].mean(), mean[15:20].mean()
-        back = {share: [k + 1 for k, x in enumerate(mean[MOVED:]) if x <= share * first][:1] for share in (0.5, 0.25)}
+        back = {
+            share: [k + 1 for k, x in enumerate(mean[MOVED:]) if x <= share * first][:1]
+            for share in (0.5, 0.25)
+        }
         results[f"water maze {dopamine}"] = {
             "lives": len(moves),
             "trials_1_3": rounded(first),
@@ -110,14 +123,22 @@ def maze(settings: Settings) -> dict[str, Any]:
             "trials_until_quarter": back[0.25][0] if back[0.25] else None,
             "moves": [rounded(x) for x in mean],
         }
-        print(f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back}", flush=True)
+        print(
+            f"water maze, {dopamine}: {first:.0f} moves in trials 1-3, {late:.0f} in 16-20, back after {back}",
+            flush=True,
+        )
     return results
 
 
 def latencies(experiment: Experiment) -> np.ndarray:
     """Moves of each trial [lives, TRIALS] of lives that learn throughout."""
     n = experiment.run.num_envs
-    settings = {"trials": TRIALS, "move_at": MOVED, "limit": LIMIT, "max_episode_steps": TRIALS * (LIMIT + 1)}
+    settings = {
+        "trials": TRIALS,
+        "move_at": MOVED,
+        "limit": LIMIT,
+        "max_episode_steps": TRIALS * (LIMIT + 1),
+    }
     starts: list[list[int]] = [[] for _ in range(n)]
     with closing(vector.make(experiment.run.env, n, **settings)) as env:
         runner = started(experiment, env)
@@ -135,20 +156,29 @@ def latencies(experiment: Experiment) -> np.ndarray:
 
 
 def inverted(settings: Settings) -> dict[str, Any]:
-    """Episodes to recover, of brains that go on learning; and what they earn in that world without learning."""
+    """Episodes to recover, of brains that go on learning; and what they earn in that world without
+    learning.
+    """
     n = settings.lives
     experiment = brains("CartPole-v1", settings, n, **RELEARNING)
-    turned = config.replace_run(experiment, perturb=(f"force=-1@life:{INVERTED_AT}",), steps=n * HORIZON)
+    turned = config.replace_run(
+        experiment, perturb=(f"force=-1@life:{INVERTED_AT}",), steps=n * HORIZON
+    )
     ends: list[list[float]] = [[] for _ in range(n)]
-    with closing(training.make_env(turned.run, n)) as env:
+    with closing(api.make_env(turned.run, n)) as env:
         runner = started(turned, env)
         live(runner, ends, lambda: runner.seen >= n * INVERTED_AT)
         before = np.array([np.mean(returns[-WINDOW:]) for returns in ends])
-        with closing(training.make_env(config.replace_run(experiment, perturb=("force=-1",)).run, n)) as other:
-            frozen = np.array(evaluate(runner.agent, other, training.FINAL_SEED).returns)
+        with closing(
+            api.make_env(config.replace_run(experiment, perturb=("force=-1",)).run, n)
+        ) as other:
+            frozen = np.array(evaluate(runner.agent, other, api.FINAL_SEED).returns)
         ends = [[] for _ in range(n)]
         live(runner, ends, lambda: min(map(len, ends)) >= AFTER or runner.seen >= n * HORIZON)
-    back = [recovery(np.array(returns), 0.9 * level) for returns, level in zip(ends, before, strict=True)]
+    back = [
+        recovery(np.array(returns), 0.9 * level)
+        for returns, level in zip(ends, before, strict=True)
+    ]
     known = [x for x in back if x is not None]
     print(
         f"inverted motor: {before.mean():.0f} before, {frozen.mean():.0f} frozen, back after {sorted(known)} episodes",
@@ -157,7 +187,9 @@ def inverted(settings: Settings) -> dict[str, Any]:
     return {
         "inverted motor": {
             "lives": n,
-            "settings": {name: value for name, value in turned.changed().items() if name != "run-dir"},
+            "settings": {
+                name: value for name, value in turned.changed().items() if name != "run-dir"
+            },
             "before": spread(before),
             "frozen_share": spread(frozen / before),
             "recovered": len(known),
@@ -189,12 +221,14 @@ def recovery(returns: np.ndarray, level: float) -> int | None:
 def brains(env: str, settings: Settings, n: int, **agent: Any) -> Experiment:
     """The preset of a world for `n` lives, a brain each."""
     own = {"brains": n, "anneal": 1.0, **agent} if env != "CartPole-v1" else {"brains": n, **agent}
-    return config.experiment(env, settings.agent, agent_settings=own, num_envs=n, seed=settings.seed, episodes=0)
+    return config.experiment(
+        env, settings.agent, agent_settings=own, num_envs=n, seed=settings.seed, episodes=0
+    )
 
 
 def started(experiment: Experiment, env: vector.Vector) -> Runner:
     """Fresh lives."""
-    runner = Runner(training.make_agent(experiment, env), env)
+    runner = Runner(api.make_agent(experiment, env), env)
     runner.start(experiment.run.seed)
     return runner
 
@@ -202,5 +236,11 @@ def started(experiment: Experiment, env: vector.Vector) -> Runner:
 def spread(x: np.ndarray) -> dict[str, float]:
     """Mean with its standard error, median and range."""
     error = float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
-    figures = {"mean": x.mean(), "se": error, "median": np.median(x), "min": x.min(), "max": x.max()}
+    figures = {
+        "mean": x.mean(),
+        "se": error,
+        "median": np.median(x),
+        "min": x.min(),
+        "max": x.max(),
+    }
     return {name: rounded(float(value)) for name, value in figures.items()} | {"lives": len(x)}

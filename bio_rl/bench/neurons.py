@@ -1,8 +1,10 @@
-"""Two spiking layers through T ticks, forward and backward: ours against SpikingJelly, snnTorch, norse and a plain MLP.
+"""Two spiking layers through T ticks, forward and backward: ours against SpikingJelly, snnTorch,
+norse and a plain MLP.
 
-Every side computes dense in -> hidden, neurons, dense hidden -> hidden, neurons, dense hidden -> out at each tick, from the
-same weights and inputs, and the gradients of all weights; the MLP has ReLU in the neurons' place: about what the products
-alone cost. The peers run in their fastest eager form: layer by layer, the product of all ticks at once, then the neurons.
+Every side computes dense in -> hidden, neurons, dense hidden -> hidden, neurons, dense hidden ->
+out at each tick, from the same weights and inputs, and the gradients of all weights; the MLP has
+ReLU in the neurons' place: about what the products alone cost. The peers run in their fastest eager
+form: layer by layer, the product of all ticks at once, then the neurons.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ GAIN = 5.0
 """Of the weights, as in networks/spiking.py: about one neuron in four spikes."""
 
 TAU_MEM = 1.0 / math.log(2.0)
-"""ms: a membrane keeps half of its potential per tick, as SpikingJelly's default does (its tau = 2)."""
+"""ms: a membrane keeps half of its potential per tick, as SpikingJelly's default does (its tau =
+2).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,16 +60,24 @@ class Settings(Shared):
     """Least duration of one measurement."""
 
     def __post_init__(self) -> None:
-        if min(itertools.chain((self.threads,), *self.shapes)) < 1 or self.seconds <= 0 or not self.shapes:
+        if (
+            min(itertools.chain((self.threads,), *self.shapes)) < 1
+            or self.seconds <= 0
+            or not self.shapes
+        ):
             raise ValueError("--shapes, --threads and --seconds: expected positive numbers")
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Figures of every shape, once forward and backward and once forward alone, and their geometric means."""
+    """Figures of every shape, once forward and backward and once forward alone, and their geometric
+    means.
+    """
     both: dict[str, Rounds] = {}
     alone: dict[str, Rounds] = {}
     with threads(settings.threads), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "PyTree type", UserWarning)  # norse registers its tuples twice
+        warnings.filterwarnings(
+            "ignore", "PyTree type", UserWarning
+        )  # norse registers its tuples twice
         for shape in settings.shapes:
             forwards, x = sides(*shape)
             case = "T{} B{} {}-{}-{}".format(*shape)
@@ -86,12 +98,16 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def measured(forwards: Mapping[str, nn.Module], x: Tensor, settings: Settings, *, backward: bool) -> Rounds:
+def measured(
+    forwards: Mapping[str, nn.Module], x: Tensor, settings: Settings, *, backward: bool
+) -> Rounds:
     """Calls per second of every side."""
     shape = next(iter(forwards.values()))(x).shape
     cotangent = torch.randn(shape) if backward else None
     calls = {name: call(module, x, cotangent) for name, module in forwards.items()}
-    return interleave({name: timer(f, settings.seconds) for name, f in calls.items()}, settings.rounds)
+    return interleave(
+        {name: timer(f, settings.seconds) for name, f in calls.items()}, settings.rounds
+    )
 
 
 def call(forward: nn.Module, x: Tensor, cotangent: Tensor | None) -> Callable[[], None]:
@@ -111,7 +127,9 @@ def call(forward: nn.Module, x: Tensor, cotangent: Tensor | None) -> Callable[[]
 
 
 def timer(once: Callable[[], None], seconds: float) -> Callable[[], float]:
-    """A measurement: calls per second of as many calls as fill `seconds`, counted at its first, uncounted use."""
+    """A measurement: calls per second of as many calls as fill `seconds`, counted at its first,
+    uncounted use.
+    """
     repeats = 0
 
     def measure() -> float:
@@ -130,7 +148,9 @@ def timer(once: Callable[[], None], seconds: float) -> Callable[[], float]:
 
 
 def figures(rounds: Rounds) -> dict[str, Any]:
-    """Median time per call of each side in ms, and the median of paired ratios of the others' time to ours."""
+    """Median time per call of each side in ms, and the median of paired ratios of the others' time
+    to ours.
+    """
     found = {}
     for side, speeds in rounds.speeds.items():
         found |= spread(f"{side}_ms", [1e3 / speed for speed in speeds])
@@ -140,22 +160,35 @@ def figures(rounds: Rounds) -> dict[str, Any]:
 
 
 def means(cases: Mapping[str, Rounds]) -> dict[str, Any]:
-    """Over all shapes: geometric mean and minimum of the ratios to the MLP and to the fastest of the peers at each shape."""
+    """Over all shapes: geometric mean and minimum of the ratios to the MLP and to the fastest of
+    the peers at each shape.
+    """
     against: dict[str, list[float]] = {"vs_fastest_peer": [], "vs_mlp": []}
     for rounds in cases.values():
         peers = [side for side in rounds.speeds if side in PACKAGES]
-        pairs = {"vs_fastest_peer": rounds.fastest(*peers), "vs_mlp": "mlp"} if peers else {"vs_mlp": "mlp"}
+        pairs = (
+            {"vs_fastest_peer": rounds.fastest(*peers), "vs_mlp": "mlp"}
+            if peers
+            else {"vs_mlp": "mlp"}
+        )
         for name, peer in pairs.items():
             against[name].append(rounds.figures("ours", peer)[f"vs_{peer}"])
     found = {}
     for name, ratios in against.items():
         if ratios:
-            found |= {name: rounded(float(np.exp(np.log(ratios).mean()))), f"{name}_min": min(ratios)}
+            found |= {
+                name: rounded(float(np.exp(np.log(ratios).mean()))),
+                f"{name}_min": min(ratios),
+            }
     return found
 
 
-def sides(T: int, batch: int, n_in: int, hidden: int, n_out: int) -> tuple[dict[str, nn.Module], Tensor]:
-    """The network of each side, ours first, with the same weights; peers that are not installed are left out. And an input."""
+def sides(
+    T: int, batch: int, n_in: int, hidden: int, n_out: int
+) -> tuple[dict[str, nn.Module], Tensor]:
+    """The network of each side, ours first, with the same weights; peers that are not installed are
+    left out. And an input.
+    """
     torch.manual_seed(0)
     ours, x = Ours(n_in, hidden, n_out), torch.randn(T, batch, n_in)
     found: dict[str, nn.Module] = {"ours": ours}
@@ -177,7 +210,10 @@ class Ours(nn.Module):
         super().__init__()
         self.p: Any = LIF(tau_mem=TAU_MEM)
         self.connections = nn.ModuleList(
-            [dense.Connection(n_in, hidden, gain=GAIN), dense.Connection(hidden, hidden, gain=GAIN, graded=False)]
+            [
+                dense.Connection(n_in, hidden, gain=GAIN),
+                dense.Connection(hidden, hidden, gain=GAIN, graded=False),
+            ]
         )
         self.readout = dense.Connection(hidden, n_out, graded=False)
 
@@ -194,15 +230,23 @@ def linears(n_in: int, hidden: int, n_out: int) -> tuple[nn.Linear, nn.Linear, n
 
 
 class SpikingJelly(nn.Module):
-    """Multi-step LIFNode on its torch code, all that it has on the CPU; its state must be reset before every call."""
+    """Multi-step LIFNode on its torch code, all that it has on the CPU; its state must be reset
+    before every call.
+    """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
         super().__init__()
         from spikingjelly.activation_based import functional, neuron, surrogate
 
         first, second, readout = linears(n_in, hidden, n_out)
-        nodes = [neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m") for _ in range(2)]
-        self.network, self.reset = nn.Sequential(first, nodes[0], second, nodes[1], readout), functional.reset_net
+        nodes = [
+            neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m")
+            for _ in range(2)
+        ]
+        self.network, self.reset = (
+            nn.Sequential(first, nodes[0], second, nodes[1], readout),
+            functional.reset_net,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         self.reset(self.network)
@@ -210,7 +254,9 @@ class SpikingJelly(nn.Module):
 
 
 class SnnTorch(nn.Module):
-    """Leaky (by default with atan) in a loop over time, its membrane carried by hand, so that no hidden state must be reset."""
+    """Leaky (by default with atan) in a loop over time, its membrane carried by hand, so that no
+    hidden state must be reset.
+    """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
         super().__init__()
@@ -223,14 +269,18 @@ class SnnTorch(nn.Module):
         for linear, neuron in zip(self.linears, self.neurons, strict=False):
             drive, spikes, membrane = linear(x), [], None
             for now in drive.unbind():
-                spike, membrane = neuron(now, torch.zeros_like(now) if membrane is None else membrane)
+                spike, membrane = neuron(
+                    now, torch.zeros_like(now) if membrane is None else membrane
+                )
                 spikes.append(spike)
             x = torch.stack(spikes)
         return self.linears[-1](x)
 
 
 class Norse(nn.Module):
-    """Functional LIFBox, its cheapest LIF (no synaptic current), in a loop over time; its default surrogate SuperSpike."""
+    """Functional LIFBox, its cheapest LIF (no synaptic current), in a loop over time; its default
+    surrogate SuperSpike.
+    """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
         super().__init__()
@@ -238,7 +288,9 @@ class Norse(nn.Module):
 
         self.linears = nn.ModuleList(linears(n_in, hidden, n_out))
         self.step, self.at_rest = lif_box.lif_box_feed_forward_step, lif_box.LIFBoxFeedForwardState
-        self.p = lif_box.LIFBoxParameters(tau_mem_inv=torch.tensor(500.0))  # times its tick of 1 ms: half
+        self.p = lif_box.LIFBoxParameters(
+            tau_mem_inv=torch.tensor(500.0)
+        )  # times its tick of 1 ms: half
 
     def forward(self, x: Tensor) -> Tensor:
         for linear in self.linears[:-1]:

@@ -1,8 +1,9 @@
 """Updates per second of SAC, TD3 and DQN, with an MLP and spiking, against Stable-Baselines3's.
 
-An update is a draw from a replay of a thousand steps and one gradient step of all networks (TD3's actor and targets move at
-every second). Layers, batch, observations and actions are the same for everyone, and DQN is without its double form, which SB3
-does not have. Each side runs at the best of the thread counts tried.
+An update is a draw from a replay of a thousand steps and one gradient step of all networks (TD3's
+actor and targets move at every second). Layers, batch, observations and actions are the same for
+everyone, and DQN is without its double form, which SB3 does not have. Each side runs at the best of
+the thread counts tried.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from bio_rl import config
 from bio_rl.bench._report import Rounds, Shared, interleave
-from bio_rl.clock import Horizon
+from bio_rl.contracts import Percept, Transition
 from bio_rl.networks import Blueprint
+from bio_rl.rl.clock import Horizon
 from bio_rl.state import to
-from bio_rl.types import Percept, Transition
+from bio_rl.training import config
 
 NETWORKS = ("mlp", "spiking")
 
@@ -64,9 +65,15 @@ def run(settings: Settings) -> dict[str, Any]:
         peer = theirs(agent, settings)
         if peer is not None:
             makers[f"sb3 {agent}"] = peer
-        sides = {f"{name} {n}": timed(do, n, settings.updates) for name, do in makers.items() for n in settings.threads}
+        sides = {
+            f"{name} {n}": timed(do, n, settings.updates)
+            for name, do in makers.items()
+            for n in settings.threads
+        }
         measured = interleave(sides, settings.rounds)
-        best = {name: measured.fastest(*(f"{name} {n}" for n in settings.threads)) for name in makers}
+        best = {
+            name: measured.fastest(*(f"{name} {n}" for n in settings.threads)) for name in makers
+        }
         measured = Rounds({name: measured.speeds[side] for name, side in best.items()})
         against = [name for name in makers if name.startswith("sb3") or name.endswith("mlp")]
         for name in makers:
@@ -102,7 +109,9 @@ def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
     """Do so many updates."""
     module = config.agents_module(agent)
     its = {"double": False} if agent == "dqn" else {"critic_hidden": settings.hidden}
-    own = {"hidden": settings.hidden} | ({"activation": "relu"} if network == "mlp" else {"ticks": settings.ticks})
+    own = {"hidden": settings.hidden} | (
+        {"activation": "relu"} if network == "mlp" else {"ticks": settings.ticks}
+    )
     blueprint = Blueprint(network, config.fill(Blueprint.default(network).config, own, network))
     learner = module.Agent(
         module.Config(batch=settings.batch, replay=20_000, **its), blueprint, *spaces(agent, settings),
@@ -116,7 +125,9 @@ def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
         action = torch.randint(settings.action, (t, b), generator=g)
     no = torch.zeros(t, b, dtype=torch.bool)
     percept = Percept(obs, action, torch.zeros(t, b), no, no)
-    steps = Transition(percept, action, torch.randn(t, b, generator=g), no, no, obs.flip(0), ~no, {})
+    steps = Transition(
+        percept, action, torch.randn(t, b, generator=g), no, no, obs.flip(0), ~no, {}
+    )
     learner.replay.add(to(steps, settings.device))
     cuda = settings.device != "cpu"
 

@@ -1,8 +1,10 @@
-"""One step of plastic synapses: ours against the best in-place torch, torch.compile, and reading and writing both arrays.
+"""One step of plastic synapses: ours against the best in-place torch, torch.compile, and reading
+and writing both arrays.
 
-Every side changes the same w and e in place: the gated change, clamped, the eligibility, and the product with the next input;
-one modulator a row, one learning rate and one decay, which leaves torch its cheapest operations. `times_floor` is the time in
-multiples of what a sign change of w and e takes, which reads and writes both once and does nothing else.
+Every side changes the same w and e in place: the gated change, clamped, the eligibility, and the
+product with the next input; one modulator a row, one learning rate and one decay, which leaves
+torch its cheapest operations. `times_floor` is the time in multiples of what a sign change of w and
+e takes, which reads and writes both once and does nothing else.
 """
 
 from __future__ import annotations
@@ -53,10 +55,16 @@ class Settings(Shared):
     """Least duration of one measurement."""
 
     def __post_init__(self) -> None:
-        if not self.shapes or min(self.threads, *(size for shape in self.shapes for size in shape)) < 1 or self.seconds <= 0:
+        if (
+            not self.shapes
+            or min(self.threads, *(size for shape in self.shapes for size in shape)) < 1
+            or self.seconds <= 0
+        ):
             raise ValueError("--shapes, --threads and --seconds: expected positive numbers")
         if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"--device is {self.device}, but torch {torch.__version__} sees no CUDA device; known: cpu")
+            raise ValueError(
+                f"--device is {self.device}, but torch {torch.__version__} sees no CUDA device; known: cpu"
+            )
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -67,7 +75,9 @@ def run(settings: Settings) -> dict[str, Any]:
             case = "B{} {}x{}".format(*shape)
             need, free = 8.0 * math.prod(shape), memory(device)
             if 1.25 * need > free:
-                print(f"{case} is left out: it needs {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free")
+                print(
+                    f"{case} is left out: it needs {need / 2**30:.1f} GiB, and {free / 2**30:.1f} are free"
+                )
                 continue
             synapses = Synapses(*shape, device)
             forms = calls(synapses) | (compiled(synapses) if settings.compile else {})
@@ -94,12 +104,20 @@ class Synapses:
         torch.manual_seed(0)
         self.w, self.e = (torch.randn(batch, post, pre, device=device) for _ in range(2))
         self.x, self.x_next = (torch.rand(batch, pre, device=device) for _ in range(2))
-        self.signal, self.modulator = torch.randn(batch, post, device=device), torch.randn(batch, device=device)
-        self.gate, self.y = torch.empty(batch, 1, 1, device=device), torch.empty(batch, post, device=device)
+        self.signal, self.modulator = (
+            torch.randn(batch, post, device=device),
+            torch.randn(batch, device=device),
+        )
+        self.gate, self.y = (
+            torch.empty(batch, 1, 1, device=device),
+            torch.empty(batch, post, device=device),
+        )
 
     def ours(self) -> None:
         inputs = self.x, self.signal, self.modulator, self.x_next
-        plastic_step(self.w, self.e, *inputs, lr=LR, decay=DECAY, w_min=-BOUND, w_max=BOUND, out=self.y)
+        plastic_step(
+            self.w, self.e, *inputs, lr=LR, decay=DECAY, w_min=-BOUND, w_max=BOUND, out=self.y
+        )
 
     def change(self) -> None:
         torch.mul(self.modulator.view(-1, 1, 1), LR, out=self.gate)
@@ -120,14 +138,18 @@ class Synapses:
         self.e.neg_()
 
 
-def with_bmm(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
+def with_bmm(
+    w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor
+) -> None:
     """The same for a compiler, the product left to its library."""
     e.copy_(DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1))
     w.copy_((w + LR * modulator.view(-1, 1, 1) * e).clamp(-BOUND, BOUND))
     torch.bmm(w, x_next.unsqueeze(2), out=y.unsqueeze(2))
 
 
-def with_sum(w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor) -> None:
+def with_sum(
+    w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, y: Tensor
+) -> None:
     """The same for a compiler, the product as a sum that it can fuse with what makes the weights."""
     trace = DECAY * e + signal.unsqueeze(2) * x.unsqueeze(1)
     new = (w + LR * modulator.view(-1, 1, 1) * trace).clamp(-BOUND, BOUND)
@@ -141,7 +163,12 @@ FORMS = (with_bmm, with_sum)
 
 def calls(s: Synapses) -> dict[str, Callable[[], Any]]:
     """What each side calls; one has several forms where it depends on the shape which is fastest."""
-    return {"ours": s.ours, "torch baddbmm": s.torch_baddbmm, "torch addcmul": s.torch_addcmul, "floor": s.floor}
+    return {
+        "ours": s.ours,
+        "torch baddbmm": s.torch_baddbmm,
+        "torch addcmul": s.torch_addcmul,
+        "floor": s.floor,
+    }
 
 
 def compiled(s: Synapses) -> dict[str, Callable[[], Any]]:
@@ -154,7 +181,9 @@ def compiled(s: Synapses) -> dict[str, Callable[[], Any]]:
             call()
             found[f"compile {form.__name__}"] = call
     except Exception as error:  # whatever a compiler that is missing or broken raises
-        print(f"torch.compile is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        print(
+            f"torch.compile is left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        )
         return {}
     return found
 
@@ -166,7 +195,9 @@ def timer(call: Callable[[], Any], seconds: float, device: torch.device) -> Call
 
 
 def figures(rounds: Rounds, moved: float) -> dict[str, Any]:
-    """Median ms of the fastest form of each side; paired ratios; GB/s of ours, each number of w and e read and written once."""
+    """Median ms of the fastest form of each side; paired ratios; GB/s of ours, each number of w and
+    e read and written once.
+    """
     found = {"forms": {}}
     for side in ("ours", *SIDES, "floor"):
         forms = [name for name in rounds.speeds if name.split()[0] == side]
@@ -176,7 +207,13 @@ def figures(rounds: Rounds, moved: float) -> dict[str, Any]:
         found |= spread(f"{side}_ms", [1e3 / speed for speed in rounds.speeds[form]])
         if side in SIDES:
             found["forms"][side] = form
-            ratios = [a / b for a, b in zip(rounds.speeds["ours"], rounds.speeds[form], strict=True)]
+            ratios = [
+                a / b for a, b in zip(rounds.speeds["ours"], rounds.speeds[form], strict=True)
+            ]
             found |= spread(f"vs_{side}", ratios)
     ratios = [a / b for a, b in zip(rounds.speeds["floor"], rounds.speeds["ours"], strict=True)]
-    return found | spread("times_floor", ratios) | {"gb_per_s": rounded(2.0 * moved / found["ours_ms"] / 1e6)}
+    return (
+        found
+        | spread("times_floor", ratios)
+        | {"gb_per_s": rounded(2.0 * moved / found["ours_ms"] / 1e6)}
+    )

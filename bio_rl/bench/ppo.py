@@ -1,7 +1,9 @@
-"""Steps per second of whole PPO training, ours with an MLP and with a spiking network, against Stable-Baselines3's MLP.
+"""Steps per second of whole PPO training, ours with an MLP and with a spiking network, against
+Stable-Baselines3's MLP.
 
-Everyone gets the same environments x rollout, minibatch, epochs, layer sizes and normalisations. SB3 runs in its own
-DummyVecEnv (`sb3`) and in our native environment (`sb3_on_our_env`), each at the best of the thread counts tried.
+Everyone gets the same environments x rollout, minibatch, epochs, layer sizes and normalisations.
+SB3 runs in its own DummyVecEnv (`sb3`) and in our native environment (`sb3_on_our_env`), each at
+the best of the thread counts tried.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bio_rl import config, training, vector
+from bio_rl import vector
 from bio_rl.bench._report import Rounds, Shared, interleave, rounded
-from bio_rl.config import Experiment, Run
 from bio_rl.networks import Blueprint
-from bio_rl.runner import Runner
+from bio_rl.training import api, config
+from bio_rl.training.config import Experiment, Run
+from bio_rl.training.runner import Runner
 
 OURS = ("mlp", "spiking")
 
@@ -60,18 +63,25 @@ def run(settings: Settings) -> dict[str, Any]:
         sides |= of_form
     measured = interleave(sides, settings.rounds)
     best = {form: measured.fastest(*of_form) for form, of_form in forms.items()}
-    measured = Rounds(measured.speeds | {form: measured.speeds[side] for form, side in best.items()})
+    measured = Rounds(
+        measured.speeds | {form: measured.speeds[side] for form, side in best.items()}
+    )
     results = {k: measured.figures(k, *forms) | phases(times[k][1:]) for k in OURS}
     for form, of_form in forms.items():
         tried = {side.partition(" ")[2]: measured.figures(side)["steps_per_s"] for side in of_form}
-        results[form] = measured.figures(form) | {"threads": int(best[form].split()[1]), "tried": tried}
+        results[form] = measured.figures(form) | {
+            "threads": int(best[form].split()[1]),
+            "tried": tried,
+        }
     for r in runners.values():
         r.env.close()
     return results
 
 
 def ours(network: str, settings: Settings) -> Runner:
-    """Our PPO, started; with the agent's and the network's defaults wherever `settings` names nothing."""
+    """Our PPO, started; with the agent's and the network's defaults wherever `settings` names
+    nothing.
+    """
     agent = config.agents_module("ppo").Config(
         rollout=settings.rollout,
         minibatch=settings.minibatch,
@@ -81,20 +91,24 @@ def ours(network: str, settings: Settings) -> Runner:
     )
     own = {"hidden": settings.hidden} | ({"ticks": settings.ticks} if network == "spiking" else {})
     blueprint = Blueprint(network, config.fill(Blueprint.default(network).config, own, network))
-    experiment = Experiment(Run(env=settings.env, network=network, num_envs=settings.num_envs), agent, blueprint)
+    experiment = Experiment(
+        Run(env=settings.env, network=network, num_envs=settings.num_envs), agent, blueprint
+    )
     env = vector.make(settings.env, settings.num_envs)
-    runner = Runner(training.make_agent(experiment, env), env)
+    runner = Runner(api.make_agent(experiment, env), env)
     runner.start(seed=0)
     return runner
 
 
 def our_side(runner: Runner, updates: int, times: list[tuple[float, float]]) -> Callable[[], float]:
-    """A measurement: environment steps per second of `updates` rollouts and updates; times: collects (rollout, update) in s."""
+    """A measurement: environment steps per second of `updates` rollouts and updates; times:
+    collects (rollout, update) in s.
+    """
 
     def measure() -> float:
         seen, collect, learn = runner.seen, runner.collect_s, runner.learn_s
         began = time.perf_counter()
-        with training.single_thread():
+        with api.single_thread():
             for _ in range(updates):
                 runner.step()
         elapsed = time.perf_counter() - began
@@ -122,11 +136,17 @@ def sb3_sides(settings: Settings) -> dict[str, dict[str, Callable[[], float]]]:
         "sb3": _sb3.dummy(settings.env.rpartition("/")[2], settings.num_envs),
         "sb3_on_our_env": _sb3.OurVecEnv(native),
     }
-    sizes = {"n_steps": settings.rollout, "batch_size": settings.minibatch, "n_epochs": settings.epochs}
+    sizes = {
+        "n_steps": settings.rollout,
+        "batch_size": settings.minibatch,
+        "n_epochs": settings.epochs,
+    }
     sides: dict[str, dict[str, Callable[[], float]]] = {}
     for form, env in envs.items():
         learner = _sb3.Learner(env, settings.hidden, settings.normalise, sizes)
-        sides[form] = {f"{form} {n}": sb3_side(learner, n, settings.updates) for n in settings.threads}
+        sides[form] = {
+            f"{form} {n}": sb3_side(learner, n, settings.updates) for n in settings.threads
+        }
     return sides
 
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from bio_rl import checkpoint
 from bio_rl.bench._report import BenchError, Shared
-from bio_rl.checkpoint import Checkpoints
-from bio_rl.replay_files import add_rows
 from bio_rl.state import leaves
+from bio_rl.training import checkpoint
+from bio_rl.training.checkpoint import Checkpoints
+from bio_rl.training.replay_files import add_rows
 
 FLAGS = (
     *("--env", "Hopper-v5", "--num-envs", "4", "--eval-episodes", "2"),
@@ -55,13 +55,17 @@ def run(settings: Settings) -> dict[str, Any]:
 
 def bio_rl(*arguments: str) -> None:
     """Run one command in a new process."""
-    done = subprocess.run([sys.executable, "-m", "bio_rl", *arguments], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "bio_rl", *arguments], capture_output=True, text=True
+    )
     if done.returncode:
         raise BenchError(f"{' '.join(arguments)} failed: {done.stderr[-2000:]}")
 
 
 def halves(folder: Path, network: str, steps: int, *flags: str) -> dict[str, Any]:
-    """Train 2N steps in one process; N, then killed right after the checkpoint, and N more in another; compare the ends."""
+    """Train 2N steps in one process; N, then killed right after the checkpoint, and N more in
+    another; compare the ends.
+    """
     ends = []
     for part in ("whole", "cut"):
         own = ["--network", network, "--steps", str(steps), "--checkpoints", "4", *flags]
@@ -84,7 +88,9 @@ def last_tree(folder: Path) -> dict[str, Any]:
 
 
 def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """Whether two checkpoints hold the same tensors and numbers bit for bit (wall-clock time aside), and how many."""
+    """Whether two checkpoints hold the same tensors and numbers bit for bit (wall-clock time
+    aside), and how many.
+    """
     parts = ("agent", "runner", "stats", "best", "horizon")
     pairs = [pair for part in parts for pair in zip(leaves(a[part]), leaves(b[part]), strict=True)]
     equal = [torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y for x, y in pairs]
@@ -92,12 +98,25 @@ def difference(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
 
 
 def kill(folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """kill -9 a training `kills` times at random moments; each later process resumes what the kill before has left."""
+    """kill -9 a training `kills` times at random moments; each later process resumes what the kill
+    before has left.
+    """
     rng, lost, unreadable, run_folder = random.Random(seed), [], 0, None
-    own = ["--network", "spiking", "--steps", str(200 * INTERVAL), "--checkpoints", "200", "--run-dir", str(folder)]
+    own = [
+        "--network",
+        "spiking",
+        "--steps",
+        str(200 * INTERVAL),
+        "--checkpoints",
+        "200",
+        "--run-dir",
+        str(folder),
+    ]
     for _ in range(kills):
         arguments = ["resume", str(run_folder)] if run_folder else [*FLAGS, *own]
-        process = subprocess.Popen([sys.executable, "-m", "bio_rl", *arguments], stdout=-3, stderr=-3)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bio_rl", *arguments], stdout=-3, stderr=-3
+        )
         run_folder = _under_way(process, folder, run_folder)
         time.sleep(rng.uniform(0.0, 1.5))
         process.kill()
@@ -126,7 +145,11 @@ def _under_way(process: subprocess.Popen, folder: Path, run_folder: Path | None)
             raise BenchError("the training ended before it could be killed")
         latest = folder / "latest"
         run_folder = run_folder or (latest.resolve() if latest.exists() else None)
-        if run_folder and _seen(run_folder) > start and list((run_folder / "checkpoints").glob("step_*.pt")):
+        if (
+            run_folder
+            and _seen(run_folder) > start
+            and list((run_folder / "checkpoints").glob("step_*.pt"))
+        ):
             return run_folder
         time.sleep(0.005)
 

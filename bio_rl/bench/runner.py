@@ -1,4 +1,6 @@
-"""What the runner and the vector adapter cost per step: an agent that does nothing in a world that does nothing."""
+"""What the runner and the vector adapter cost per step: an agent that does nothing in a world that
+does nothing.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,11 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from bio_rl import runner
 from bio_rl.bench._report import Rounds, Shared, interleave, spread
-from bio_rl.training import single_thread
-from bio_rl.types import ActOut, Episodes, Metrics, Percept, Rollout, State, Steps
-from bio_rl.vector import Vector
+from bio_rl.contracts import ActOut, Episodes, Metrics, Percept, Rollout, State, Steps
+from bio_rl.training import runner
+from bio_rl.training.api import single_thread
+from bio_rl.vector.adapter import Vector
 
 OBS, ACTIONS = 17, 6
 """Sizes of HalfCheetah-v5."""
@@ -83,13 +85,17 @@ class NullAgent:
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """µs per step (of all environments together) of the loop and of its parts, for each number of environments."""
+    """µs per step (of all environments together) of the loop and of its parts, for each number of
+    environments.
+    """
     with single_thread():
         return {f"num_envs={n}": overhead(n, settings) for n in settings.num_envs}
 
 
 def overhead(n: int, settings: Settings) -> dict[str, Any]:
-    """`overhead_us` is the loop's time without the environment's own; `adapter_us` is the share of `Vector.step`."""
+    """`overhead_us` is the loop's time without the environment's own; `adapter_us` is the share of
+    `Vector.step`.
+    """
     agent, env = NullAgent(n, settings.steps), Vector(NullEnv(n))
     life = runner.begin(agent, env)
     action, array = torch.zeros(n, ACTIONS), np.zeros((n, ACTIONS), np.float32)
@@ -117,7 +123,9 @@ def timer(call: Callable[[], Any], calls: int, steps: int = 1) -> Callable[[], f
 
 def parts(timed: Rounds) -> dict[str, Any]:
     """Differences of times within a round."""
-    env, adapter, decide, collect = (np.asarray(timed.speeds[k]) for k in ("env", "adapter", "decide", "collect"))
+    env, adapter, decide, collect = (
+        np.asarray(timed.speeds[k]) for k in ("env", "adapter", "decide", "collect")
+    )
     times = {
         "overhead_us": collect - env,
         "adapter_us": adapter - env,
@@ -125,4 +133,6 @@ def parts(timed: Rounds) -> dict[str, Any]:
         "stack_us": collect - decide,
         "env_us": env,
     }
-    return {k: v for name, values in times.items() for k, v in spread(name, values.tolist()).items()}
+    return {
+        k: v for name, values in times.items() for k, v in spread(name, values.tolist()).items()
+    }

@@ -1,4 +1,5 @@
-"""Steps per second of every `bio_rl/` world at 1 and 1,024 environments, against a SyncVectorEnv of the same single class.
+"""Steps per second of every `bio_rl/` world at 1 and 1,024 environments, against a SyncVectorEnv of
+the same single class.
 
 Random actions drawn beforehand; only true transitions (all environments are asked for SAME_STEP).
 """
@@ -21,7 +22,9 @@ from bio_rl.viz import worlds
 BATCHES = 16
 """Batches of random actions made beforehand and used in turn."""
 FEW = {"robotics": 16}
-"""At most so many single environments stand beside ours, by family: more would not be faster per step."""
+"""At most so many single environments stand beside ours, by family: more would not be faster per
+step.
+"""
 SOME = 64
 """The same of every other family."""
 
@@ -37,15 +40,21 @@ class Settings(Shared):
     rounds: int = 5
     """Measurements of each side, in turn."""
     budget: float = 2.0
-    """s for each world, its construction aside, shared by all measurements; one lasts at least a step."""
+    """s for each world, its construction aside, shared by all measurements; one lasts at least a
+    step.
+    """
 
     def __post_init__(self) -> None:
         if min(self.num_envs, default=0) < 1 or self.budget <= 0:
-            raise ValueError(f"--num-envs {self.num_envs} --budget {self.budget}: expected positive numbers")
+            raise ValueError(
+                f"--num-envs {self.num_envs} --budget {self.budget}: expected positive numbers"
+            )
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """{"Name-v0 x N": steps_per_s, vs_sync, sync_steps_per_s, sync_envs}; ids that cannot be made here are left out."""
+    """{"Name-v0 x N": steps_per_s, vs_sync, sync_steps_per_s, sync_envs}; ids that cannot be made
+    here are left out.
+    """
     results: dict[str, Any] = {}
     for env_id in [ours(env) for env in settings.env] or sorted(envs.discover()):
         try:
@@ -59,7 +68,9 @@ def ours(env: str) -> str:
     """The id of one of our worlds. Raises ValueError for any other."""
     env_id = vector.find_id(env)
     if not env_id.startswith("bio_rl/"):
-        raise ValueError(f"--env {env}: the library has no world of its own under this name (see: train.py list envs)")
+        raise ValueError(
+            f"--env {env}: the library has no world of its own under this name (see: train.py list envs)"
+        )
     return env_id
 
 
@@ -71,12 +82,17 @@ def compare(env_id: str, settings: Settings) -> dict[str, Any]:
             made[f"{n}"] = gym.make_vec(env_id, n, autoreset_mode=AutoresetMode.SAME_STEP)
             made[f"sync {n}"] = sync(env_id, peers(env_id, n))
         seconds = settings.budget / (len(made) * (settings.rounds + 1))
-        measured = interleave({side: stepper(env, seconds) for side, env in made.items()}, settings.rounds)
+        measured = interleave(
+            {side: stepper(env, seconds) for side, env in made.items()}, settings.rounds
+        )
     finally:
         for env in made.values():
             env.close()
     name = env_id.removeprefix("bio_rl/")
-    return {f"{name} x {n:,}": figures(measured, n) | {"sync_envs": peers(env_id, n)} for n in settings.num_envs}
+    return {
+        f"{name} x {n:,}": figures(measured, n) | {"sync_envs": peers(env_id, n)}
+        for n in settings.num_envs
+    }
 
 
 def peers(env_id: str, n: int) -> int:
@@ -88,11 +104,15 @@ def figures(measured: Rounds, n: int) -> dict[str, Any]:
     """Of n environments."""
     mine, theirs = measured.speeds[f"{n}"], measured.speeds[f"sync {n}"]
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    return spread("steps_per_s", mine) | spread("vs_sync", ratios) | spread("sync_steps_per_s", theirs)
+    return (
+        spread("steps_per_s", mine) | spread("vs_sync", ratios) | spread("sync_steps_per_s", theirs)
+    )
 
 
 def stepper(env: VectorEnv, seconds: float) -> Callable[[], float]:
-    """A measurement of `env`: steps of single environments per second, over `seconds` and at least one step of all."""
+    """A measurement of `env`: steps of single environments per second, over `seconds` and at least
+    one step of all.
+    """
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(BATCHES)]
     env.reset(seed=0)

@@ -12,8 +12,12 @@ def check_ticks(owner: str, ticks: int) -> None:
 
 
 def by_decision(owner: str, train: Tensor, ticks: int) -> Tensor:
-    """`train` [T·K, B, N] as [T, K, B, N]. Raises ValueError unless it is whole decisions of K = `ticks`."""
+    """`train` [T·K, B, N] as [T, K, B, N]. Raises ValueError unless it is whole decisions of K =
+    `ticks`.
+    """
     check_ticks(owner, ticks)
     if train.dim() != 3 or not train.shape[0] or train.shape[0] % ticks:
-        raise ValueError(f"{owner}: got shape {tuple(train.shape)}, expected [T·K, B, N] with T >= 1 and K = {ticks} ticks")
+        raise ValueError(
+            f"{owner}: got shape {tuple(train.shape)}, expected [T·K, B, N] with T >= 1 and K = {ticks} ticks"
+        )
     return train.unflatten(0, (-1, ticks))

@@ -1,8 +1,10 @@
-"""Delta code: events where the input has moved since the last event, as of an event camera (send-on-delta).
+"""Delta code: events where the input has moved since the last event, as of an event camera
+(send-on-delta).
 
     n = ⌊|x - x̂| / θ⌋ events, ON if x > x̂, OFF if x < x̂;   x̂ ← x̂ + θ (n_on - n_off)
 
-Lichtsteiner, Posch & Delbruck 2008 (one pixel, with x the log intensity); Miskowicz 2006 (send-on-delta).
+Lichtsteiner, Posch & Delbruck 2008 (one pixel, with x the log intensity); Miskowicz 2006
+(send-on-delta).
 """
 
 from __future__ import annotations
@@ -21,19 +23,27 @@ class DeltaState(NamedTuple):
 
 
 def init(batch: int, n: int, device: torch.device | str | None = None) -> DeltaState:
-    """`batch` x `n` inputs of which nothing has been sent: x̂ = 0, so that the first events tell the level itself."""
+    """`batch` x `n` inputs of which nothing has been sent: x̂ = 0, so that the first events tell
+    the level itself.
+    """
     return DeltaState(torch.zeros(batch, n, device=device))
 
 
-def events(state: DeltaState, x: Tensor, reset: Tensor, threshold: float) -> tuple[Tensor, DeltaState]:
-    """Events [B, 2N] float, the N ON channels before the N OFF channels, and the new state. Afterwards |x - x̂| < θ.
+def events(
+    state: DeltaState, x: Tensor, reset: Tensor, threshold: float
+) -> tuple[Tensor, DeltaState]:
+    """Events [B, 2N] float, the N ON channels before the N OFF channels, and the new state.
+    Afterwards |x - x̂| < θ.
 
-    x: [B, N]; reset: [B] bool, rows that start anew at x̂ = 0; threshold: θ, in units of x. Every entry is the number of
-    events n of one step (a graded spike; 0 or 1 while the input moves slower than 2 θ per step), so that a fast input never
-    outruns its events. No gradient flows to x. Raises ValueError for θ <= 0, or a state or reset of another shape than x.
+    x: [B, N]; reset: [B] bool, rows that start anew at x̂ = 0; threshold: θ, in units of x. Every
+    entry is the number of events n of one step (a graded spike; 0 or 1 while the input moves slower
+    than 2 θ per step), so that a fast input never outruns its events. No gradient flows to x.
+    Raises ValueError for θ <= 0, or a state or reset of another shape than x.
     """
     if not threshold > 0.0:
-        raise ValueError(f"delta: threshold is {threshold}, expected a positive number in units of the input")
+        raise ValueError(
+            f"delta: threshold is {threshold}, expected a positive number in units of the input"
+        )
     if x.dim() != 2 or state.sent.shape != x.shape or reset.shape != x.shape[:1]:
         raise ValueError(
             f"delta: state has shape {tuple(state.sent.shape)}, x {tuple(x.shape)} and reset {tuple(reset.shape)}, "

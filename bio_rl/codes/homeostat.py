@@ -1,6 +1,7 @@
 """Homeostasis of the firing rate, and the numbers that tell when a layer needs it.
 
-b ← b + η (r* - r)      intrinsic excitability: Desai, Rutherford & Turrigiano 1999; reviewed in Turrigiano 2008
+b ← b + η (r* - r)      intrinsic excitability: Desai, Rutherford & Turrigiano 1999; reviewed in
+Turrigiano 2008
 """
 
 from __future__ import annotations
@@ -24,26 +25,36 @@ class Activity(NamedTuple):
 def homeostat(bias: Tensor, rate: Tensor, target: float, lr: float) -> Tensor:
     """The bias [N] after one step towards the target rate, b + η (r* - r), detached.
 
-    bias: [N], the current that every neuron gets besides its input; rate: r [N] and target: r*, in spikes per tick;
-    lr: η, current per (spike per tick), small enough that the rate is an average over many episodes. Raises ValueError for
-    a rate of another shape than the bias, a target outside [0, 1] or a negative lr.
+    bias: [N], the current that every neuron gets besides its input; rate: r [N] and target: r*, in
+    spikes per tick; lr: η, current per (spike per tick), small enough that the rate is an average
+    over many episodes. Raises ValueError for a rate of another shape than the bias, a target
+    outside [0, 1] or a negative lr.
     """
     if not 0.0 <= target <= 1.0:
-        raise ValueError(f"homeostat: target is {target}, expected a rate between 0 and 1 spikes per tick")
+        raise ValueError(
+            f"homeostat: target is {target}, expected a rate between 0 and 1 spikes per tick"
+        )
     if not lr >= 0.0:
-        raise ValueError(f"homeostat: lr is {lr}, expected 0 or a positive number (a negative one drives rates away)")
+        raise ValueError(
+            f"homeostat: lr is {lr}, expected 0 or a positive number (a negative one drives rates away)"
+        )
     if rate.shape != bias.shape:
-        raise ValueError(f"homeostat: rate has shape {tuple(rate.shape)}, expected that of bias, {tuple(bias.shape)}")
+        raise ValueError(
+            f"homeostat: rate has shape {tuple(rate.shape)}, expected that of bias, {tuple(bias.shape)}"
+        )
     return bias.detach() + lr * (target - rate.detach())
 
 
 def activity(spikes: Tensor) -> Activity:
-    """The mean rate and the fractions of dead and saturated neurons of the spikes [S, B, N] of S ticks, detached.
+    """The mean rate and the fractions of dead and saturated neurons of the spikes [S, B, N] of S
+    ticks, detached.
 
     Raises ValueError unless `spikes` has these three axes and none is empty.
     """
     if spikes.dim() != 3 or not spikes.numel():
-        raise ValueError(f"activity: spikes have shape {tuple(spikes.shape)}, expected [S, B, N], none of them 0")
+        raise ValueError(
+            f"activity: spikes have shape {tuple(spikes.shape)}, expected [S, B, N], none of them 0"
+        )
     spikes = spikes.detach()
     fired = spikes.flatten(0, 1) > 0
     dead, saturated = ~fired.any(0), fired.all(0)

@@ -2,7 +2,8 @@
 
 A constant current x charges a capacitor, V(t) = x (1 - exp(-t/τ)), which fires when V reaches θ:
 
-    t(x) = τ ln(x / (x - θ))   for x > θ, else never      Gerstner et al., Neuronal Dynamics (2014), §1.3, inverted
+    t(x) = τ ln(x / (x - θ))   for x > θ, else never
+        Gerstner et al., Neuronal Dynamics (2014), §1.3, inverted
 
 It is the first spike of `neurons.lif` under the drive x, and snnTorch's `spikegen.latency`.
 """
@@ -16,14 +17,18 @@ from bio_rl.codes._ticks import check_ticks
 
 
 def latency(intensity: Tensor, ticks: int, *, tau: float, theta: float, dt: float = 1.0) -> Tensor:
-    """Spikes [K, B, N] float: one for every x > θ, at the first tick k with (k + 1) dt >= t(x), and none for the others.
+    """Spikes [K, B, N] float: one for every x > θ, at the first tick k with (k + 1) dt >= t(x), and
+    none for the others.
 
-    intensity: x [B, N] in [0, 1]; tau: ms; theta: in units of x; dt: ms per tick. A spike that would come after the window
-    is sent at its last tick, so that silence always means x <= θ. No gradient flows to `intensity`. Raises ValueError for
-    ticks < 1, tau <= 0, dt <= 0 or θ outside (0, 1).
+    intensity: x [B, N] in [0, 1]; tau: ms; theta: in units of x; dt: ms per tick. A spike that
+    would come after the window is sent at its last tick, so that silence always means x <= θ. No
+    gradient flows to `intensity`. Raises ValueError for ticks < 1, tau <= 0, dt <= 0 or θ outside
+    (0, 1).
     """
     if not 0.0 < theta < 1.0:
-        raise ValueError(f"latency: theta is {theta}, expected a number between 0 and 1, the range of the intensities")
+        raise ValueError(
+            f"latency: theta is {theta}, expected a number between 0 and 1, the range of the intensities"
+        )
     for name, value in (("tau", tau), ("dt", dt)):
         if not value > 0.0:
             raise ValueError(f"latency: {name} is {value}, expected a positive number of ms")
@@ -32,10 +37,11 @@ def latency(intensity: Tensor, ticks: int, *, tau: float, theta: float, dt: floa
 
 
 def linear_latency(intensity: Tensor, ticks: int) -> Tensor:
-    """Spikes [K, B, N] float: one for every x > 0, at tick k = round((1 - x) (K - 1)), and none for the others.
+    """Spikes [K, B, N] float: one for every x > 0, at tick k = round((1 - x) (K - 1)), and none for
+    the others.
 
-    intensity: x [B, N] in [0, 1]: 1 fires at the first tick and a faint input at the last. No gradient flows to
-    `intensity`. Raises ValueError for ticks < 1.
+    intensity: x [B, N] in [0, 1]: 1 fires at the first tick and a faint input at the last. No
+    gradient flows to `intensity`. Raises ValueError for ticks < 1.
     """
     return _one_spike(((1.0 - intensity) * (ticks - 1)).round(), intensity > 0.0, ticks)
 

@@ -1,11 +1,14 @@
-"""Population code: every input dimension drives neurons with Gaussian receptive fields along it, every output reads its own.
+"""Population code: every input dimension drives neurons with Gaussian receptive fields along it,
+every output reads its own.
 
-A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]      Tang et al. 2020 (PopSAN), eq. 1
+A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]      Tang et al. 2020 (PopSAN),
+eq. 1
 
-The fields drive the next layer directly (current), are spike probabilities (poisson, in `codes.rate`), or charge one
-integrate-and-fire neuron each (deterministic).
+The fields drive the next layer directly (current), are spike probabilities (poisson, in
+`codes.rate`), or charge one integrate-and-fire neuron each (deterministic).
 
-    y_a = Σ_i w_ai r_ai + b_a   over the rates r_ai of the neurons of output a alone                    ibid., the decoder
+    y_a = Σ_i w_ai r_ai + b_a   over the rates r_ai of the neurons of output a alone
+        ibid., the decoder
 """
 
 from __future__ import annotations
@@ -18,19 +21,24 @@ from bio_rl.codes.rate import poisson
 
 __all__ = ["Population", "Readout", "deterministic", "poisson"]
 
-THRESHOLD = 0.999  # of the encoding neurons, in PopSAN's code: just below the field's peak, which so fires at every tick
+# of the encoding neurons, in PopSAN's code: just below the field's peak, which so fires at every
+# tick
+THRESHOLD = 0.999
 
 
 class Population(nn.Module):
     """Features [..., F] to currents or spike probabilities [..., F·size] in [0, 1].
 
-    reach, sigma: in units of the (normalised) input. With sigma=None neighbouring fields cross at half a spacing per σ.
+    reach, sigma: in units of the (normalised) input. With sigma=None neighbouring fields cross at
+    half a spacing per σ.
     """
 
     def __init__(self, size: int, reach: float = 3.0, sigma: float | None = None) -> None:
         super().__init__()
         if size < 2 or reach <= 0:
-            raise ValueError(f"population code of size {size} and reach {reach}: expected size >= 2 and reach > 0")
+            raise ValueError(
+                f"population code of size {size} and reach {reach}: expected size >= 2 and reach > 0"
+            )
         spacing = 2.0 * reach / (size - 1)
         self.scale = nn.Buffer(torch.tensor(0.5**0.5 / (sigma or spacing)), persistent=False)
         self.centres = nn.Buffer(torch.linspace(-reach, reach, size) * self.scale, persistent=False)
@@ -44,8 +52,8 @@ class Population(nn.Module):
 class Readout(nn.Module):
     """Rates [..., A·size], of a population for each of A outputs, to the outputs [..., A].
 
-    gain: initial length of an output's weights. With a group axis, [G, A, size], weights read rows [..., G·B, A·size], a block
-    for each, as in `connections.dense.linear`.
+    gain: initial length of an output's weights. With a group axis, [G, A, size], weights read rows
+    [..., G·B, A·size], a block for each, as in `connections.dense.linear`.
     """
 
     def __init__(self, n_out: int, size: int, gain: float = 1.0) -> None:
@@ -63,26 +71,34 @@ class Readout(nn.Module):
 
 
 def deterministic(currents: Tensor, ticks: int, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Spikes [K, B, N] float of integrate-and-fire neurons that the fields charge, and their membranes [B, N] after them.
+    """Spikes [K, B, N] float of integrate-and-fire neurons that the fields charge, and their
+    membranes [B, N] after them.
 
-        V ← V + A;   z = 1[V > 0.999];   V ← V - 0.999 z              Tang et al. 2020 (PopSAN), constants of its code
+        V ← V + A;   z = 1[V > 0.999];   V ← V - 0.999 z
+            Tang et al. 2020 (PopSAN), constants of its code
 
-    currents: A [B, N] in [0, 1], held for the K = `ticks` ticks; v: [B, N], what the last decision left, None for zero.
-    From zero a field with 0 < A <= 0.999 fires ⌈K A / 0.999⌉ - 1 times, at even intervals.
+    currents: A [B, N] in [0, 1], held for the K = `ticks` ticks; v: [B, N], what the last decision
+    left, None for zero. From zero a field with 0 < A <= 0.999 fires ⌈K A / 0.999⌉ - 1 times, at
+    even intervals.
 
-    The threshold has no derivative; as in PopSAN's code the gradient passes straight through it, ∂z/∂V := 1, also into
-    the reset. Then ∂z_k/∂A = (1 - 0.001^k) / 0.999 and the count's is about K / 0.999, the slope of the line that the count
-    rounds: centres and widths can be learned through it. Raises ValueError for a v of another shape or ticks < 1.
+    The threshold has no derivative; as in PopSAN's code the gradient passes straight through it,
+    ∂z/∂V := 1, also into the reset. Then ∂z_k/∂A = (1 - 0.001^k) / 0.999 and the count's is about K
+    / 0.999, the slope of the line that the count rounds: centres and widths can be learned through
+    it. Raises ValueError for a v of another shape or ticks < 1.
     """
     check_ticks("deterministic", ticks)
     if v is None:
         v = torch.zeros_like(currents)
     if v.shape != currents.shape:
-        raise ValueError(f"deterministic: v has shape {tuple(v.shape)}, expected that of currents, {tuple(currents.shape)}")
+        raise ValueError(
+            f"deterministic: v has shape {tuple(v.shape)}, expected that of currents, {tuple(currents.shape)}"
+        )
     spikes = []
     for _ in range(ticks):
         v = v + currents
-        z = (v > THRESHOLD).to(v.dtype) + (v - v.detach())  # the bracket is exactly zero, and carries the gradient
+        z = (v > THRESHOLD).to(v.dtype) + (
+            v - v.detach()
+        )  # the bracket is exactly zero, and carries the gradient
         v = v - THRESHOLD * z
         spikes.append(z)
     return torch.stack(spikes), v

@@ -1,6 +1,7 @@
 """Population-vector decoder: every neuron votes for its preferred value with its firing rate.
 
-a_i = Σ_k r_ik c_k / Σ_k r_ik,   c evenly over [-1, 1]      Georgopoulos, Schwartz & Kettner 1986, normalised by activity
+a_i = Σ_k r_ik c_k / Σ_k r_ik,   c evenly over [-1, 1]      Georgopoulos, Schwartz & Kettner 1986,
+normalised by activity
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ from torch import Tensor
 
 
 def population_vector(rates: Tensor, size: int) -> Tensor:
-    """a [..., A] in [-1, 1] of the rates [..., A·size], not negative, of `size` neurons for each of A values.
+    """a [..., A] in [-1, 1] of the rates [..., A·size], not negative, of `size` neurons for each of
+    A values.
 
-    Where a whole group is silent a_i = 0, with the finite gradient c_k towards each rate; differentiable everywhere else.
-    Raises ValueError for size < 2 or a last axis that is not whole groups.
+    Where a whole group is silent a_i = 0, with the finite gradient c_k towards each rate;
+    differentiable everywhere else. Raises ValueError for size < 2 or a last axis that is not whole
+    groups.
     """
     if size < 2:
-        raise ValueError(f"population_vector: size is {size}, expected at least 2 neurons for each value")
+        raise ValueError(
+            f"population_vector: size is {size}, expected at least 2 neurons for each value"
+        )
     if rates.shape[-1] % size:
-        raise ValueError(f"population_vector: rates have shape {tuple(rates.shape)}, expected [..., A·{size}]")
+        raise ValueError(
+            f"population_vector: rates have shape {tuple(rates.shape)}, expected [..., A·{size}]"
+        )
     groups = rates.unflatten(-1, (-1, size))
     preferred = torch.linspace(-1.0, 1.0, size, dtype=rates.dtype, device=rates.device)
     activity = groups.sum(-1)

@@ -13,7 +13,9 @@ def check_sizes(owner: str, **sizes: int) -> None:
 
 
 def check_spikes(owner: str, spikes: Tensor, n_pre: int, batched: bool = False) -> None:
-    """Raise ValueError unless spikes are [..., pre], or [B, pre] where there is a state (`batched`)."""
+    """Raise ValueError unless spikes are [..., pre], or [B, pre] where there is a state
+    (`batched`).
+    """
     if spikes.dim() == 0 or spikes.shape[-1] != n_pre or (batched and spikes.dim() != 2):
         shape = "[B, pre]" if batched else "[..., pre]"
         raise ValueError(

@@ -7,5 +7,7 @@ from torch import nn
 
 
 def orthogonal(*shape: int, gain: float) -> nn.Parameter:
-    """Weights [post, pre, ...], orthogonal as a matrix [post, all the rest] with singular values `gain`. Saxe et al. 2014."""
+    """Weights [post, pre, ...], orthogonal as a matrix [post, all the rest] with singular values
+    `gain`. Saxe et al. 2014.
+    """
     return nn.Parameter(nn.init.orthogonal_(torch.empty(shape), gain))

@@ -1,13 +1,15 @@
-"""Short-term plasticity in front of dense weights.      dt, tau_f and tau_d in ms; u and x are fractions.
+"""Short-term plasticity in front of dense weights.
+    dt, tau_f and tau_d in ms; u and x are fractions.
 
     du/dt = (U - u)/τ_f      dx/dt = (1 - x)/τ_d      at a spike, in this order:
     u ← u + U (1 - u)        release = u x, with the new u and the old x        x ← x - u x
     drive_j = Σ_i w_ji release_i + b_j
 
-u is the fraction of its resources that a spike releases, x the fraction available. Between ticks both decay exactly; a tick
-decays first, then spikes. τ_f = 0 holds u at U (depression only, Tsodyks & Markram 1997): the first spike of a rested synapse
-releases U, and U(2 - U) where τ_f > 0, since facilitation acts before release. Markram, Wang & Tsodyks 1998; u rests at U as in
-Mongillo, Barak & Tsodyks 2008.
+u is the fraction of its resources that a spike releases, x the fraction available. Between ticks
+both decay exactly; a tick decays first, then spikes. τ_f = 0 holds u at U (depression only, Tsodyks
+& Markram 1997): the first spike of a rested synapse releases U, and U(2 - U) where τ_f > 0, since
+facilitation acts before release. Markram, Wang & Tsodyks 1998; u rests at U as in Mongillo, Barak &
+Tsodyks 2008.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from bio_rl.state import check_batch
 
 
 class STP(NamedTuple):
-    """Constants; a depressing synapse (as tsodyks_synapse in NEST). Facilitating: STP(0.15, 1500, 200), near Mongillo 2008."""
+    """Constants; a depressing synapse (as tsodyks_synapse in NEST). Facilitating: STP(0.15, 1500,
+    200), near Mongillo 2008.
+    """
 
     U: float = 0.5
     """Utilisation of a rested synapse, in (0, 1]."""
@@ -48,7 +52,9 @@ def init(p: STP, batch: int, n: int, device: torch.device | None = None) -> STPS
 
 
 def step(p: STP, s: STPState, spikes: Tensor, dt: float = 1.0) -> tuple[Tensor, STPState]:
-    """Advance one tick. spikes [B, pre] in {0, 1}. Returns what they release, [B, pre] in [0, 1], and the new state."""
+    """Advance one tick. spikes [B, pre] in {0, 1}. Returns what they release, [B, pre] in [0, 1],
+    and the new state.
+    """
     x = 1.0 + math.exp(-dt / p.tau_d) * (s.x - 1.0)
     u = s.u
     if p.tau_f > 0:
@@ -59,13 +65,21 @@ def step(p: STP, s: STPState, spikes: Tensor, dt: float = 1.0) -> tuple[Tensor, 
 
 
 class Connection(nn.Module):
-    """Spikes [B, pre] to drive [B, post]; the state is one synapse per presynaptic neuron, shared by its targets.
+    """Spikes [B, pre] to drive [B, post]; the state is one synapse per presynaptic neuron, shared
+    by its targets.
 
     U, tau_f, tau_d: see STP. gain: of the orthogonal initial weights; the bias starts at zero.
     """
 
     def __init__(
-        self, n_pre: int, n_post: int, *, U: float = 0.5, tau_f: float = 0.0, tau_d: float = 800.0, gain: float = 1.0
+        self,
+        n_pre: int,
+        n_post: int,
+        *,
+        U: float = 0.5,
+        tau_f: float = 0.0,
+        tau_d: float = 800.0,
+        gain: float = 1.0,
     ) -> None:
         super().__init__()
         check_sizes("stp", n_pre=n_pre, n_post=n_post)
@@ -81,7 +95,9 @@ class Connection(nn.Module):
         return init(self.synapse, batch, self.weight.shape[1], self.weight.device)
 
     def forward(self, spikes: Tensor, state: STPState, dt: float = 1.0) -> tuple[Tensor, STPState]:
-        """(drive, state). Raises ValueError for spikes of another layer's size or a state of another batch."""
+        """(drive, state). Raises ValueError for spikes of another layer's size or a state of
+        another batch.
+        """
         check_spikes("stp", spikes, self.weight.shape[1], batched=True)
         check_batch(state, spikes.shape[0], "stp")
         release, state = step(self.synapse, state, spikes, dt)

@@ -1,6 +1,8 @@
-"""Compilation of loops with Numba. What is compiled is kept on disk where there is a place for it, else made anew in memory.
+"""Compilation of loops with Numba. What is compiled is kept on disk where there is a place for it,
+else made anew in memory.
 
-A container's user may own neither the package nor a home, and a disk may be full: both cost time at the start, not the run.
+A container's user may own neither the package nor a home, and a disk may be full: both cost time at
+the start, not the run.
 """
 
 from __future__ import annotations
@@ -33,12 +35,16 @@ class _Cache(FunctionCache):
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """A decorator like `numba.njit(cache=True, **options)` that does without the cache where there is no place for one."""
+    """A decorator like `numba.njit(cache=True, **options)` that does without the cache where there
+    is no place for one.
+    """
 
     def compile_later(function: Callable[..., Any]) -> Any:
         loop = numba.njit(**options)(function)
         try:
-            loop._cache = _Cache(function)  # as `enable_caching` does, which raises where it finds no place
+            loop._cache = _Cache(
+                function
+            )  # as `enable_caching` does, which raises where it finds no place
         except RuntimeError:
             say_once("no folder for it can be written")
         return loop
@@ -50,7 +56,10 @@ def say_once(why: str) -> None:
     """Tell on stderr that loops are compiled anew in every process; the first reason is enough."""
     if not _SAID:
         _SAID.append(why)
-        print(f"neuron kernels: compiled in memory, as Numba has no cache ({why}): {REMEDY}", file=sys.stderr)
+        print(
+            f"neuron kernels: compiled in memory, as Numba has no cache ({why}): {REMEDY}",
+            file=sys.stderr,
+        )
 
 
 _SAID: list[str] = []

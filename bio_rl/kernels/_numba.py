@@ -1,11 +1,14 @@
-"""The time loop of `neurons.Core` fused for the CPU with Numba: one pass over memory forward, one backward.
+"""The time loop of `neurons.Core` fused for the CPU with Numba: one pass over memory forward, one
+backward.
 
-Rows are taken in blocks small enough that a block's state stays in the first-level cache through all ticks. Row d of the
-drive is held for `hold` ticks; row o of the output sums the spikes of `span` ticks, a tick keeping `keep` of the sum so far
-(span 1: the spikes themselves). Kept for the way back is x, the membrane's distance from the threshold before the reset, and
--∞ where a neuron was held: the rest follows from it. S ticks, B rows, N neurons; arrays without a B axis are flat, M = B·N.
-A state that a neuron does not have is None: Numba compiles that neuron's loop without it. Tensors are handed over by address,
-which takes a tenth of the time of a NumPy view: a small layer costs its Python, not its neurons.
+Rows are taken in blocks small enough that a block's state stays in the first-level cache through
+all ticks. Row d of the drive is held for `hold` ticks; row o of the output sums the spikes of
+`span` ticks, a tick keeping `keep` of the sum so far (span 1: the spikes themselves). Kept for the
+way back is x, the membrane's distance from the threshold before the reset, and -∞ where a neuron
+was held: the rest follows from it. S ticks, B rows, N neurons; arrays without a B axis are flat, M
+= B·N. A state that a neuron does not have is None: Numba compiles that neuron's loop without it.
+Tensors are handed over by address, which takes a tenth of the time of a NumPy view: a small layer
+costs its Python, not its neurons.
 """
 
 from __future__ import annotations
@@ -24,12 +27,19 @@ from numba import types
 from numba.extending import intrinsic, overload
 from torch import Tensor
 
+from bio_rl.contracts import State
 from bio_rl.kernels._compile import compiled
 from bio_rl.kernels.unroll import PER_NEURON
 from bio_rl.neurons import Core
-from bio_rl.types import State
 
-_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4, "damped_triangle": 5}
+_SURROGATES = {
+    "atan": 0,
+    "fast_sigmoid": 1,
+    "triangle": 2,
+    "rectangle": 3,
+    "sigmoid": 4,
+    "damped_triangle": 5,
+}
 _BLOCK = 4096
 """Neurons per block: 16 KiB of membranes."""
 _SHARE = 1 << 20
@@ -41,7 +51,9 @@ _jit = compiled(nogil=True, error_model="numpy")
 
 
 class _Numbers(NamedTuple):
-    """The numbers of a Core and of a call as the loops take them: one array, which costs a tenth of so many arguments."""
+    """The numbers of a Core and of a call as the loops take them: one array, which costs a tenth of
+    so many arguments.
+    """
 
     decay: Any
     gain: Any
@@ -64,7 +76,9 @@ def _named(x):
 
 
 def _decay(learned, m, c):
-    """β of neuron m: learned[m], or the core's number where none is learned; known when the loop is compiled."""
+    """β of neuron m: learned[m], or the core's number where none is learned; known when the loop is
+    compiled.
+    """
     raise AssertionError("only inside a compiled loop")
 
 
@@ -112,7 +126,9 @@ def _part(address, start, size):
 def _part_compiled(address, start, size):
     if isinstance(address, types.NoneType):
         return lambda address, start, size: None
-    return lambda address, start, size: numba.carray(_floats_at(np.int64(address + 4 * start)), (size,))  # type: ignore[call-arg]
+    return lambda address, start, size: numba.carray(
+        _floats_at(np.int64(address + 4 * start)), (size,)
+    )  # type: ignore[call-arg]
 
 
 def _unless_none(address, x):
@@ -122,12 +138,16 @@ def _unless_none(address, x):
 
 @overload(_unless_none)
 def _unless_none_compiled(address, x):
-    return (lambda address, x: None) if isinstance(address, types.NoneType) else (lambda address, x: x)
+    return (
+        (lambda address, x: None) if isinstance(address, types.NoneType) else (lambda address, x: x)
+    )
 
 
 @_jit
 def _load(address, start, to):
-    """Fill `to` [M], if there is one, with the numbers from `start` on of the array at an address; zeros for the address 0."""
+    """Fill `to` [M], if there is one, with the numbers from `start` on of the array at an address;
+    zeros for the address 0.
+    """
     if to is not None:
         if address == 0:
             to[:] = np.float32(0.0)
@@ -137,7 +157,9 @@ def _load(address, start, to):
 
 @_jit
 def _store(address, start, x):
-    """Write x [M], if there is one, from `start` on to the array at an address; nowhere for the address 0."""
+    """Write x [M], if there is one, from `start` on to the array at an address; nowhere for the
+    address 0.
+    """
     if x is not None:  # noqa: SIM102  (a test of its own, so that Numba drops what follows where there is none)
         if address != 0:
             _part(address, start, len(x))[:] = x
@@ -154,10 +176,11 @@ def _clear(x, n, starts, value):
 
 @_jit
 def _tick(drive, v, i, a, r, adds, out, x, learned, c, soft):
-    """One tick of M neurons; all arrays [M], so that the loop vectorises. The state is advanced in place.
+    """One tick of M neurons; all arrays [M], so that the loop vectorises. The state is advanced in
+    place.
 
-    adds: None for the first tick of a sum, which writes out; else out is added to. (Given out twice, a loop would find that its
-    arrays overlap, and not vectorise.)
+    adds: None for the first tick of a sum, which writes out; else out is added to. (Given out
+    twice, a loop would find that its arrays overlap, and not vectorise.)
     """
     zero, one = np.float32(0.0), np.float32(1.0)
     for m in range(len(v)):
@@ -191,8 +214,8 @@ def _tick(drive, v, i, a, r, adds, out, x, learned, c, soft):
 def _forward(lo, hi, shape, loop, numbers, learned, before, after, drive, reset, out, xs):
     """Rows lo to hi of shape (S, B, N).
 
-    loop: of `_Plan`; learned: None, or β of one block. Addresses: before and after (v, i, a, r) [B, N] each, drive [D, M],
-    reset [T, B]; out [O, M] and, unless it is 0, xs [S, M] are written.
+    loop: of `_Plan`; learned: None, or β of one block. Addresses: before and after (v, i, a, r) [B,
+    N] each, drive [D, M], reset [T, B]; out [O, M] and, unless it is 0, xs [S, M] are written.
     """
     steps, batch, n = shape
     ticks, hold, span, soft = loop[0], loop[1], loop[2], loop[3] != 0
@@ -209,13 +232,18 @@ def _forward(lo, hi, shape, loop, numbers, learned, before, after, drive, reset,
         _load(before[3], left, r)
         for s in range(steps):
             if s % ticks == 0:
-                starts = numba.carray(_bytes_at(np.int64(reset + s // ticks * batch + top)), (m // n,))  # type: ignore[call-arg]
+                starts = numba.carray(
+                    _bytes_at(np.int64(reset + s // ticks * batch + top)), (m // n,)
+                )  # type: ignore[call-arg]
                 _clear(v, n, starts, c.v_leak)
                 _clear(i, n, starts, np.float32(0.0))
                 _clear(a, n, starts, np.float32(0.0))
                 _clear(r, n, starts, np.float32(0.0))
             x = unsaved[:m] if xs == 0 else _part(xs, s * size + left, m)
-            current, z = _part(drive, s // hold * size + left, m), _part(out, s // span * size + left, m)
+            current, z = (
+                _part(drive, s // hold * size + left, m),
+                _part(out, s // span * size + left, m),
+            )
             if s % span == 0:
                 _tick(current, v, i, a, r, None, z, x, learned, c, soft)
             else:
@@ -252,11 +280,30 @@ def _derivative(x, kind, slope, out):
 
 
 @_jit
-def _tick_back(grad_out, weight, gv, gi, ga, r, x, derivative, learned, c, soft, adds, grad_drive, before, drive, gdecay):
-    """One tick backwards, all arrays [M]: gv, gi, ga become the gradients of the state before this tick.
+def _tick_back(
+    grad_out,
+    weight,
+    gv,
+    gi,
+    ga,
+    r,
+    x,
+    derivative,
+    learned,
+    c,
+    soft,
+    adds,
+    grad_drive,
+    before,
+    drive,
+    gdecay,
+):
+    """One tick backwards, all arrays [M]: gv, gi, ga become the gradients of the state before this
+    tick.
 
-    r is not None where neurons are refractory after a spike. adds: None for the last tick of a held drive, as in `_tick`.
-    With gdecay the gradient of the decay is added to it; before is the membrane before this tick.
+    r is not None where neurons are refractory after a spike. adds: None for the last tick of a held
+    drive, as in `_tick`. With gdecay the gradient of the decay is added to it; before is the
+    membrane before this tick.
     """
     zero = np.float32(0.0)
     for m in range(len(gv)):
@@ -299,17 +346,21 @@ def _backward(
 ):  # fmt: skip
     """Rows lo to hi of shape (S, B, N).
 
-    Addresses: the gradients `ends` of the final state (v, i, a; for r any) [B, N] each, 0 for zero; grad_out [O, M],
-    reset [T, B], xs [S, M]. Written: grad_drive [D, M] and, unless it is 0, each of `starts`, the gradients of the initial
-    state. Returns, where the decay is learned, its gradient summed over blocks of rows; then drive [D, M] and v0 [B, N] are
-    what went in.
+    Addresses: the gradients `ends` of the final state (v, i, a; for r any) [B, N] each, 0 for zero;
+    grad_out [O, M], reset [T, B], xs [S, M]. Written: grad_drive [D, M] and, unless it is 0, each
+    of `starts`, the gradients of the initial state. Returns, where the decay is learned, its
+    gradient summed over blocks of rows; then drive [D, M] and v0 [B, N] are what went in.
     """
     steps, batch, n = shape
     ticks, hold, span, soft = loop[0], loop[1], loop[2], loop[3] != 0
     c = _named(numbers)
     size, rows = batch * n, max(1, _BLOCK // n)
     most = min(rows, hi - lo) * n
-    derivative, before, state = np.empty(most, np.float32), np.empty(most, np.float32), np.empty((3, most), np.float32)
+    derivative, before, state = (
+        np.empty(most, np.float32),
+        np.empty(most, np.float32),
+        np.empty((3, most), np.float32),
+    )
     gdecay = _unless_none(learned, np.zeros(most, np.float32))
     for top in range(lo, hi, rows):
         left, m = top * n, (min(top + rows, hi) - top) * n
@@ -327,19 +378,58 @@ def _backward(
             current = _part(drive, s // hold * size + left, m)
             if gdecay is not None:
                 if s > 0:
-                    _after(_part(xs, (s - 1) * size + left, m), c.v_threshold, c.v_reset, soft, before[:m])
+                    _after(
+                        _part(xs, (s - 1) * size + left, m),
+                        c.v_threshold,
+                        c.v_reset,
+                        soft,
+                        before[:m],
+                    )
                 else:
                     _load(v0, left, before[:m])
                 if s % ticks == 0:
                     _clear(before[:m], n, fresh, c.v_leak)
-            z, charge = _part(grad_out, s // span * size + left, m), _part(grad_drive, s // hold * size + left, m)
+            z, charge = (
+                _part(grad_out, s // span * size + left, m),
+                _part(grad_drive, s // hold * size + left, m),
+            )
             if s % hold == hold - 1:
                 _tick_back(
-                    z, weight, gv, gi, ga, ends[3], x, derivative, learned, c, soft, None, charge, before, current, gdecay
+                    z,
+                    weight,
+                    gv,
+                    gi,
+                    ga,
+                    ends[3],
+                    x,
+                    derivative,
+                    learned,
+                    c,
+                    soft,
+                    None,
+                    charge,
+                    before,
+                    current,
+                    gdecay,
                 )
             else:
                 _tick_back(
-                    z, weight, gv, gi, ga, ends[3], x, derivative, learned, c, soft, True, charge, before, current, gdecay
+                    z,
+                    weight,
+                    gv,
+                    gi,
+                    ga,
+                    ends[3],
+                    x,
+                    derivative,
+                    learned,
+                    c,
+                    soft,
+                    True,
+                    charge,
+                    before,
+                    current,
+                    gdecay,
                 )
             if s % ticks == 0:
                 _clear(gv, n, fresh, np.float32(0.0))
@@ -358,13 +448,17 @@ class _Plan(NamedTuple):
     loop: tuple[int, int, int, int]
     """ticks, hold, span, and 1 for a soft reset."""
     present: tuple[bool, ...]
-    """Which of `_FIELDS` the neuron has. Autograd is shown these alone: every argument of its costs a small layer dearly."""
+    """Which of `_FIELDS` the neuron has. Autograd is shown these alone: every argument of its costs
+    a small layer dearly.
+    """
     numbers: np.ndarray
     """float32, of `_Numbers`."""
 
 
 @functools.lru_cache(maxsize=64)
-def _plan(core: Core, present: tuple[bool, ...], ticks: int, hold: int, span: int, keep: float, dt: float) -> _Plan:
+def _plan(
+    core: Core, present: tuple[bool, ...], ticks: int, hold: int, span: int, keep: float, dt: float
+) -> _Plan:
     numbers = _Numbers(
         core.decay, core.gain, core.v_threshold, core.v_leak, core.v_reset or 0.0, core.decay_synapse, core.decay_adaptation,
         core.adaptation, core.refractory, dt, 0.5 * dt, keep, core.slope,
@@ -374,30 +468,54 @@ def _plan(core: Core, present: tuple[bool, ...], ticks: int, hold: int, span: in
 
 
 def run(
-    core: Core, state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, span: int, keep: float, dt: float
+    core: Core,
+    state: State,
+    drive: Tensor,
+    reset: Tensor,
+    ticks: int,
+    hold: int,
+    span: int,
+    keep: float,
+    dt: float,
 ) -> tuple[Tensor, Any]:
-    """See `kernels.unroll.unroll`; the output is not yet divided by the sum of the readout's weights.
+    """See `kernels.unroll.unroll`; the output is not yet divided by the sum of the readout's
+    weights.
 
     Raises ValueError for a device or dtype that the loops do not run on.
     """
-    # not as a decorator: that imports Dynamo, which takes over a second (measured), and costs every call 1 µs
+    # not as a decorator: that imports Dynamo, which takes over a second (measured), and costs every
+    # call 1 µs
     loops = torch.compiler.disable(_run) if torch.compiler.is_compiling() else _run
     return loops(core, state, drive, reset, ticks, hold, span, keep, dt)
 
 
 def _run(
-    core: Core, state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, span: int, keep: float, dt: float
+    core: Core,
+    state: State,
+    drive: Tensor,
+    reset: Tensor,
+    ticks: int,
+    hold: int,
+    span: int,
+    keep: float,
+    dt: float,
 ) -> tuple[Tensor, Any]:
     fields = {name: x for name in _FIELDS if isinstance(x := getattr(state, name, None), Tensor)}
     present = tuple([name in fields for name in _FIELDS])
     given = [*fields.values()]
     for x in (drive, *given):
         if x.dtype is not torch.float32 or not x.is_cpu:
-            raise ValueError(f"backend 'numba' got a drive or a state of {x.dtype} on {x.device}; known: torch.float32 on cpu")
+            raise ValueError(
+                f"backend 'numba' got a drive or a state of {x.dtype} on {x.device}; known: torch.float32 on cpu"
+            )
     decay = core.decay if isinstance(core.decay, Tensor) else None
-    plan = _plan(core if decay is None else core._replace(decay=0.0), present, ticks, hold, span, keep, dt)
+    plan = _plan(
+        core if decay is None else core._replace(decay=0.0), present, ticks, hold, span, keep, dt
+    )
     reset = reset.contiguous()
-    if torch.is_grad_enabled() and (drive.requires_grad or any([x.requires_grad for x in (*given, decay) if x is not None])):
+    if torch.is_grad_enabled() and (
+        drive.requires_grad or any([x.requires_grad for x in (*given, decay) if x is not None])
+    ):
         out, *after = _Unroll.apply(plan, reset, decay, drive, *given)  # type: ignore[misc]
     else:
         out, after, _, _ = _advance(plan, reset, decay, drive, given, save=False)
@@ -405,9 +523,17 @@ def _run(
 
 
 def _advance(
-    plan: _Plan, reset: Tensor, decay: Tensor | None, drive: Tensor, given: Sequence[Tensor], *, save: bool
+    plan: _Plan,
+    reset: Tensor,
+    decay: Tensor | None,
+    drive: Tensor,
+    given: Sequence[Tensor],
+    *,
+    save: bool,
 ) -> tuple[Tensor, list[Tensor], Tensor | None, np.ndarray | None]:
-    """(out [O, B, N], state after, xs [S, B, N] where it is to be saved, β of a block where it is learned)."""
+    """(out [O, B, N], state after, xs [S, B, N] where it is to be saved, β of a block where it is
+    learned).
+    """
     held, batch, n = drive.shape
     _, hold, span, _ = plan.loop
     steps = held * hold
@@ -426,7 +552,9 @@ def _advance(
 
 
 class _Unroll(torch.autograd.Function):
-    """decay [] or [N], or None where it is the core's number; drive [D, B, N]; and of v, i, a, r [B, N] those present."""
+    """decay [] or [N], or None where it is the core's number; drive [D, B, N]; and of v, i, a, r
+    [B, N] those present.
+    """
 
     @staticmethod
     def forward(ctx, plan: _Plan, reset, decay, drive, *given):  # type: ignore[override]
@@ -442,11 +570,17 @@ class _Unroll(torch.autograd.Function):
     def backward(ctx, grad_out, *grads):  # type: ignore[override]
         plan, learned = ctx.plan
         xs, reset, *others = ctx.saved_tensors
-        drive, v0, decay = (others[0].contiguous(), others[1].contiguous(), others[2]) if others else (None, None, None)
+        drive, v0, decay = (
+            (others[0].contiguous(), others[1].contiguous(), others[2])
+            if others
+            else (None, None, None)
+        )
         steps, batch, n = xs.shape
         _, hold, span, _ = plan.loop
         grad_drive = torch.empty(steps // hold, batch, n)
-        grad_out = torch.zeros(steps // span, batch, n) if grad_out is None else grad_out.contiguous()
+        grad_out = (
+            torch.zeros(steps // span, batch, n) if grad_out is None else grad_out.contiguous()
+        )
         ends = [None if g is None else g.contiguous() for g in grads]
         starts = [torch.empty(batch, n) if needed else None for needed in ctx.needs_input_grad[4:]]
         if plan.present[3]:
@@ -466,7 +600,9 @@ def _address(x: Tensor | None) -> int:
 
 
 def _addresses(plan: _Plan, state: Sequence[Tensor | None]) -> tuple[int | None, ...]:
-    """Of `_FIELDS`, from the tensors that are present: None for what the neuron lacks, 0 where there is no tensor."""
+    """Of `_FIELDS`, from the tensors that are present: None for what the neuron lacks, 0 where
+    there is no tensor.
+    """
     left = iter(state)
     return tuple([_address(next(left)) if there else None for there in plan.present])
 
@@ -482,10 +618,17 @@ def _summed(parts: list[np.ndarray], n: int, decay: Tensor) -> Tensor:
     return torch.as_tensor(each if decay.dim() else each.sum(), dtype=decay.dtype)
 
 
-def _share(loop: Callable[..., Any], arguments: tuple[Any, ...], batch: int, work: int) -> list[Any]:
-    """loop(lo, hi, *arguments) over shares of the rows, as many at a time as torch has threads, where the work (per row) is
-    worth it. The caller holds on to the tensors whose addresses it gives away."""
-    if batch * work < 2 * _SHARE or (count := min(torch.get_num_threads(), batch * work // _SHARE, batch)) < 2:
+def _share(
+    loop: Callable[..., Any], arguments: tuple[Any, ...], batch: int, work: int
+) -> list[Any]:
+    """loop(lo, hi, *arguments) over shares of the rows, as many at a time as torch has threads,
+    where the work (per row) is worth it. The caller holds on to the tensors whose addresses it
+    gives away.
+    """
+    if (
+        batch * work < 2 * _SHARE
+        or (count := min(torch.get_num_threads(), batch * work // _SHARE, batch)) < 2
+    ):
         return [loop(0, batch, *arguments)]
     edges = [batch * k // count for k in range(count + 1)]
     pool = _pool(count)

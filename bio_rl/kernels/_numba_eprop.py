@@ -16,11 +16,18 @@ _jit = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"
 
 @_jit
 def _ticks(current, inside, v, a, r, z, x, beta, spikes, over, membranes, numbers):
-    """Neurons v, a, r, z, x [B, N] go on in place; inside [pre, post], empty where neurons do not meet."""
+    """Neurons v, a, r, z, x [B, N] go on in place; inside [pre, post], empty where neurons do not
+    meet.
+    """
     alpha, rho, keep, jump, threshold, leak, refractory, dt = numbers
     ticks, batch, n = spikes.shape
     drive = np.empty(n, np.float32)
-    one, zero, gain, half = np.float32(1.0), np.float32(0.0), np.float32(1.0) - alpha, np.float32(0.5) * dt
+    one, zero, gain, half = (
+        np.float32(1.0),
+        np.float32(0.0),
+        np.float32(1.0) - alpha,
+        np.float32(0.5) * dt,
+    )
     for b in range(batch):
         for k in range(ticks):
             drive[:] = current[b]
@@ -45,8 +52,26 @@ def _ticks(current, inside, v, a, r, z, x, beta, spikes, over, membranes, number
 
 
 @_jit
-def _traces(eps, of_a, of_e, keep_a, keep_e, cross, keep_f, signal, beta, old, new, before, after, pull, asked):
-    """One pass over the synapses, neuron by neuron so that its row of `asked` stays in cache; arguments as in `traces`."""
+def _traces(
+    eps,
+    of_a,
+    of_e,
+    keep_a,
+    keep_e,
+    cross,
+    keep_f,
+    signal,
+    beta,
+    old,
+    new,
+    before,
+    after,
+    pull,
+    asked,
+):
+    """One pass over the synapses, neuron by neuron so that its row of `asked` stays in cache;
+    arguments as in `traces`.
+    """
     (a0, e0, f0), (a1, e1, f1) = old, new
     batch, post, pre = e0.shape
     ticks = eps.shape[1]
@@ -108,10 +133,12 @@ def traces(
     eps: Tensor, of_a: Tensor, of_e: Tensor, keep_a: Tensor, keep_e: Tensor, cross: Tensor, keep_f: Tensor, signal: Tensor,
     beta: Tensor, old: tuple[Tensor, ...], new: tuple[Tensor, ...], before: Tensor, after: Tensor, pull: Tensor, asked: Tensor,
 ) -> None:  # fmt: skip
-    """ε^a, ē and f of `old` into `new`, [B, post, pre] each, and what they ask for added to asked [post, pre].
+    """ε^a, ē and f of `old` into `new`, [B, post, pre] each, and what they ask for added to asked
+    [post, pre].
 
-    eps [B, K, pre]; of_a, of_e [K, B, post], what ε of a tick adds to ε^a and ē; keep_a, cross [B, post], what is left of ε^a
-    and what it adds to ē; keep_e, keep_f, before, after [B]; signal, pull [B, post]; beta [post], 0 where there is no ε^a.
+    eps [B, K, pre]; of_a, of_e [K, B, post], what ε of a tick adds to ε^a and ē; keep_a, cross [B,
+    post], what is left of ε^a and what it adds to ē; keep_e, keep_f, before, after [B]; signal,
+    pull [B, post]; beta [post], 0 where there is no ε^a.
     """
 
     def array(t: Tensor) -> np.ndarray:

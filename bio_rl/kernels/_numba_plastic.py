@@ -1,9 +1,12 @@
-"""The step of plastic synapses fused for the CPU with Numba: w and e are read once and written once.
+"""The step of plastic synapses fused for the CPU with Numba: w and e are read once and written
+once.
 
-A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next product. All rows that see the
-same input are one call: the test that no arrays overlap takes as long as a row of 64. Shared weights change by a sum over batch
-rows: one pass over e, in parts that depend on the sizes and not on the number of threads, then the sum of the parts and the
-products, neuron by neuron. Tensors are handed over by address, as `_numba` does: at a few neurons a call costs its Python.
+A neuron's row of w and of e, its pre synapses, is one loop over vectors that also sums its next
+product. All rows that see the same input are one call: the test that no arrays overlap takes as
+long as a row of 64. Shared weights change by a sum over batch rows: one pass over e, in parts that
+depend on the sizes and not on the number of threads, then the sum of the parts and the products,
+neuron by neuron. Tensors are handed over by address, as `_numba` does: at a few neurons a call
+costs its Python.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ _PARTS = 16
 """At most, of a sum over rows: they are memory that is added up again."""
 
 _jit = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-"""Sums in any order and a fused multiply-add, without which a product is no vector loop; NaN and ∞ stay what they are."""
+"""Sums in any order and a fused multiply-add, without which a product is no vector loop; NaN and ∞
+stay what they are.
+"""
 
 
 @_jit
@@ -47,7 +52,9 @@ def _gates(gate, j, b, post, each, lr, lrs, modulator):
 
 @_jit
 def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
-    """Change w and e [n·pre] of n neurons that see the same x and x_next [pre]; gate, signal [n]; y [n] is written."""
+    """Change w and e [n·pre] of n neurons that see the same x and x_next [pre]; gate, signal [n]; y
+    [n] is written.
+    """
     pre = len(x)
     for j in range(len(y)):
         row, product = j * pre, np.float32(0.0)
@@ -62,7 +69,9 @@ def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
 
 @_jit
 def _add(change, e, x, gate, signal, decay):
-    """As `_step` for weights that others share: one batch row's part is added to their change [n·pre]."""
+    """As `_step` for weights that others share: one batch row's part is added to their change
+    [n·pre].
+    """
     pre = len(x)
     for j in range(len(gate)):
         row = j * pre
@@ -76,8 +85,8 @@ def _add(change, e, x, gate, signal, decay):
 def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
     """Neurons lo to hi, of B·post, with weights of their own.
 
-    shape: (B, G, post, pre). Addresses, each 0 where there is a number instead: arrays (w, e, x, signal, modulator, x_next, y,
-    lr, decay). each: 1 for a modulator of each neuron's own.
+    shape: (B, G, post, pre). Addresses, each 0 where there is a number instead: arrays (w, e, x,
+    signal, modulator, x_next, y, lr, decay). each: 1 for a modulator of each neuron's own.
     """
     _, _, post, pre = shape
     w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
@@ -94,7 +103,9 @@ def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
 
 @_jit
 def _shared(lo, hi, shape, arrays, each, lr, decay, change, parts):
-    """Parts lo to hi of the batch rows, each into its own of change [parts, G, post, pre]; arguments as `_own` takes them."""
+    """Parts lo to hi of the batch rows, each into its own of change [parts, G, post, pre];
+    arguments as `_own` takes them.
+    """
     batch, groups, post, pre = shape
     _, e, x, signal, modulator, _, _, lrs, decays = arrays
     gate, size = np.empty(post, np.float32), post * pre
@@ -109,7 +120,9 @@ def _shared(lo, hi, shape, arrays, each, lr, decay, change, parts):
 
 @_jit
 def _settle(lo, hi, shape, arrays, w_min, w_max, change, parts):
-    """Neurons lo to hi, of G·post: their weights change by the sum over the parts, are clamped, and see x_next of all rows."""
+    """Neurons lo to hi, of G·post: their weights change by the sum over the parts, are clamped, and
+    see x_next of all rows.
+    """
     batch, groups, post, pre = shape
     x_next, y, w_min, w_max = arrays[5], arrays[6], np.float32(w_min), np.float32(w_max)
     for n in range(lo, hi):
@@ -131,23 +144,42 @@ def run(
     w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, lr: float | Tensor,
     decay: float | Tensor, w_min: float | None, w_max: float | None, out: Tensor,
 ) -> Tensor:  # fmt: skip
-    """See `kernels.plastic.plastic_step`. Raises ValueError for a device or dtype that the loops do not run on."""
+    """See `kernels.plastic.plastic_step`. Raises ValueError for a device or dtype that the loops do
+    not run on.
+    """
     if e.dtype != torch.float32 or not e.is_cpu:
-        raise ValueError(f"backend 'numba' got synapses of {e.dtype} on {e.device}; known: torch.float32 on cpu")
+        raise ValueError(
+            f"backend 'numba' got synapses of {e.dtype} on {e.device}; known: torch.float32 on cpu"
+        )
     batch, post, pre = e.shape
     groups = w.shape[0] if w.dim() == 3 else 1
     lrs, lr = (lr.contiguous(), 0.0) if isinstance(lr, Tensor) else (None, float(lr))
     decays, decay = (decay.contiguous(), 0.0) if isinstance(decay, Tensor) else (None, float(decay))
-    held = [tensor.contiguous() for tensor in (x, signal, modulator, x_next)]  # until the loop is done with their addresses
+    held = [
+        tensor.contiguous() for tensor in (x, signal, modulator, x_next)
+    ]  # until the loop is done with their addresses
     inputs = [tensor.data_ptr() for tensor in held]
     arrays = w.data_ptr(), e.data_ptr(), *inputs, out.data_ptr(), _address(lrs), _address(decays)
     shape, each = (batch, groups, post, pre), modulator.dim() - 1
-    bounds = -math.inf if w_min is None else float(w_min), math.inf if w_max is None else float(w_max)
+    bounds = (
+        -math.inf if w_min is None else float(w_min),
+        math.inf if w_max is None else float(w_max),
+    )
     if groups == batch:
         _share(_own, (shape, arrays, each, lr, decay, *bounds), batch * post, pre)
         return out
     parts = max(1, min(e.numel() // _SHARE, _PARTS, batch))
     change = torch.zeros(parts, groups, post, pre)
-    _share(_shared, (shape, arrays, each, lr, decay, change.data_ptr(), parts), parts, e.numel() // parts)
-    _share(_settle, (shape, arrays, *bounds, change.data_ptr(), parts), groups * post, batch // groups * pre)
+    _share(
+        _shared,
+        (shape, arrays, each, lr, decay, change.data_ptr(), parts),
+        parts,
+        e.numel() // parts,
+    )
+    _share(
+        _settle,
+        (shape, arrays, *bounds, change.data_ptr(), parts),
+        groups * post,
+        batch // groups * pre,
+    )
     return out

@@ -1,4 +1,6 @@
-"""The prediction error for the CPU with Numba: one loop. Tensors are handed over by address, as `_numba` does."""
+"""The prediction error for the CPU with Numba: one loop. Tensors are handed over by address, as
+`_numba` does.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,20 @@ def _bits(address, n):
 
 @_jit
 def _judge(n, numbers, bools, gamma, fade, rpe, decay):
-    """Addresses: numbers (reward, value, next_value) and bools (terminated, cut, reset, valid) [n]; rpe and decay, written."""
-    reward, value, beyond = _part(numbers[0], 0, n), _part(numbers[1], 0, n), _part(numbers[2], 0, n)
-    terminated, cut, reset, valid = _bits(bools[0], n), _bits(bools[1], n), _bits(bools[2], n), _bits(bools[3], n)
+    """Addresses: numbers (reward, value, next_value) and bools (terminated, cut, reset, valid) [n];
+    rpe and decay, written.
+    """
+    reward, value, beyond = (
+        _part(numbers[0], 0, n),
+        _part(numbers[1], 0, n),
+        _part(numbers[2], 0, n),
+    )
+    terminated, cut, reset, valid = (
+        _bits(bools[0], n),
+        _bits(bools[1], n),
+        _bits(bools[2], n),
+        _bits(bools[3], n),
+    )
     error, left = _part(rpe, 0, n), _part(decay, 0, n)
     gamma, fade, zero = np.float32(gamma), np.float32(fade), np.float32(0.0)
     counted, ended, total, size, worth = 0, 0, 0.0, 0.0, 0.0
@@ -41,13 +54,21 @@ def run(
     reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, cut: Tensor, reset: Tensor, valid: Tensor,
     gamma: float, lam: float,
 ) -> Judged:  # fmt: skip
-    """See `kernels.td.judge`. Raises ValueError for a device or dtype that the loop does not run on."""
-    numbers = [x.contiguous() for x in (reward, value, next_value)]  # held until the loop is done with their addresses
+    """See `kernels.td.judge`. Raises ValueError for a device or dtype that the loop does not run
+    on.
+    """
+    numbers = [
+        x.contiguous() for x in (reward, value, next_value)
+    ]  # held until the loop is done with their addresses
     bools = [x.contiguous() for x in (terminated, cut, reset, valid)]
     for tensors, dtype in ((numbers, torch.float32), (bools, torch.bool)):
         for x in tensors:
             if x.dtype != dtype or not x.is_cpu:
-                raise ValueError(f"backend 'numba' got a tensor of {x.dtype} on {x.device}, expected {dtype} on cpu")
+                raise ValueError(
+                    f"backend 'numba' got a tensor of {x.dtype} on {x.device}, expected {dtype} on cpu"
+                )
     rpe, decay = torch.empty_like(numbers[0]), torch.empty_like(numbers[0])
     at = tuple([x.data_ptr() for x in numbers]), tuple([x.data_ptr() for x in bools])
-    return Judged(rpe, decay, *_judge(len(rpe), *at, gamma, gamma * lam, rpe.data_ptr(), decay.data_ptr()))
+    return Judged(
+        rpe, decay, *_judge(len(rpe), *at, gamma, gamma * lam, rpe.data_ptr(), decay.data_ptr())
+    )

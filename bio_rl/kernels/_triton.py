@@ -1,12 +1,16 @@
-"""The time loop of `neurons.Core` fused for GPUs with Triton: one kernel forward, one backward, the state in registers.
+"""The time loop of `neurons.Core` fused for GPUs with Triton: one kernel forward, one backward, the
+state in registers.
 
-A program runs BLOCK neurons through all ticks; neurons never meet, so M = B·N of them lie side by side. Row d of the drive is
-held for `hold` ticks; with a readout (span = ticks) row t of the output sums the spikes of decision t, a tick keeping `keep` of
-the sum so far, else it is the spikes themselves. Kept for the way back is x, the membrane's distance from the threshold before
-the reset, and -∞ where a neuron was held: the rest follows from it. Drive, output and x have the dtype of the drive, float32
-or half precision; the state is float32. How many ticks there are is an argument, not a constant of the compiled kernel.
+A program runs BLOCK neurons through all ticks; neurons never meet, so M = B·N of them lie side by
+side. Row d of the drive is held for `hold` ticks; with a readout (span = ticks) row t of the output
+sums the spikes of decision t, a tick keeping `keep` of the sum so far, else it is the spikes
+themselves. Kept for the way back is x, the membrane's distance from the threshold before the reset,
+and -∞ where a neuron was held: the rest follows from it. Drive, output and x have the dtype of the
+drive, float32 or half precision; the state is float32. How many ticks there are is an argument, not
+a constant of the compiled kernel.
 
-It runs on CUDA tensors; on CPU tensors only in Triton's interpreter (TRITON_INTERPRET=1), which is for tests.
+It runs on CUDA tensors; on CPU tensors only in Triton's interpreter (TRITON_INTERPRET=1), which is
+for tests.
 """
 
 from __future__ import annotations
@@ -19,20 +23,31 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bio_rl.contracts import State
 from bio_rl.neurons import Core
-from bio_rl.types import State
 
-_SURROGATES = {"atan": 0, "fast_sigmoid": 1, "triangle": 2, "rectangle": 3, "sigmoid": 4, "damped_triangle": 5}
+_SURROGATES = {
+    "atan": 0,
+    "fast_sigmoid": 1,
+    "triangle": 2,
+    "rectangle": 3,
+    "sigmoid": 4,
+    "damped_triangle": 5,
+}
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _FIELDS = ("v", "i", "a", "refractory")
 """Of a state, in the order in which the kernels take them."""
 _MANY = 1 << 19
-"""Neurons that fill a GPU even with eight to a thread, which then loads 16 bytes of half precision at a time."""
+"""Neurons that fill a GPU even with eight to a thread, which then loads 16 bytes of half precision
+at a time.
+"""
 
 _HALF_PI = tl.constexpr(1.5707963267948966)
 _LARGEST = tl.constexpr(65504.0)
 _SMALLEST = tl.constexpr(2.0**-24)
-"""Of float16, the narrowest x: a rounded x must be neither -∞, which says held, nor zero where it was negative."""
+"""Of float16, the narrowest x: a rounded x must be neither -∞, which says held, nor zero where it
+was negative.
+"""
 
 _RUNTIME = ["n", "batch", "decisions", "ticks", "hold"]
 """Arguments of which no value compiles a kernel of its own."""
@@ -67,7 +82,9 @@ def _forward(
     HAS_I: tl.constexpr, HAS_A: tl.constexpr, HAS_R: tl.constexpr, LEARN: tl.constexpr, SOFT: tl.constexpr,
     HOLDS: tl.constexpr, READOUT: tl.constexpr, HALF: tl.constexpr, SAVE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """All ticks of BLOCK neurons. drive [D, M]; v, i, a, r [M]; decay [N]; reset [T, B]; out [O, M], x [S, M] are written."""
+    """All ticks of BLOCK neurons. drive [D, M]; v, i, a, r [M]; decay [N]; reset [T, B]; out [O,
+    M], x [S, M] are written.
+    """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here, row = m < size, m // n
     stride, steps = tl.cast(size, tl.int64), decisions * ticks
@@ -81,7 +98,9 @@ def _forward(
     if LEARN:
         decay = tl.load(decay_ptr + m % n, mask=here, other=0.0)
         gain = 1.0 - decay
-    ahead = tl.load(drive_ptr + m, mask=here, other=0.0)  # a row is fetched while the one before is worked on
+    ahead = tl.load(
+        drive_ptr + m, mask=here, other=0.0
+    )  # a row is fetched while the one before is worked on
     for t in range(decisions):
         fresh = tl.load(reset_ptr + t * batch + row, mask=here, other=0) != 0
         v = tl.where(fresh, v_leak, v)
@@ -149,9 +168,11 @@ def _backward(
     HAS_I: tl.constexpr, HAS_A: tl.constexpr, HAS_R: tl.constexpr, LEARN: tl.constexpr, SOFT: tl.constexpr,
     HOLDS: tl.constexpr, READOUT: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """All ticks of BLOCK neurons, backwards. gv, gi, ga [M]: gradients of the final state go in, of the initial one come out.
+    """All ticks of BLOCK neurons, backwards. gv, gi, ga [M]: gradients of the final state go in, of
+    the initial one come out.
 
-    grad_out [O, M], x [S, M]; grad_drive [D, M] is written. LEARN: also grad_decay [M], from drive [D, M] and v [M] as given.
+    grad_out [O, M], x [S, M]; grad_drive [D, M] is written. LEARN: also grad_decay [M], from drive
+    [D, M] and v [M] as given.
     """
     m = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here, row = m < size, m // n
@@ -254,9 +275,18 @@ class _Loop(NamedTuple):
 
 
 def run(
-    core: Core, state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, span: int, keep: float, dt: float
+    core: Core,
+    state: State,
+    drive: Tensor,
+    reset: Tensor,
+    ticks: int,
+    hold: int,
+    span: int,
+    keep: float,
+    dt: float,
 ) -> tuple[Tensor, Any]:
-    """See `kernels.unroll.unroll`; the output is not yet divided by the sum of the readout's weights. span is 1 or `ticks`.
+    """See `kernels.unroll.unroll`; the output is not yet divided by the sum of the readout's
+    weights. span is 1 or `ticks`.
 
     Raises ValueError for a device or dtype that the kernels do not run on.
     """
@@ -265,9 +295,16 @@ def run(
     decay = core.decay if isinstance(core.decay, Tensor) else None
     _check(drive)
     if decay is not None:
-        core, decay = core._replace(decay=0.0), decay.to(drive.device, torch.float32).expand(drive.shape[2])
-    out, *after = _Unroll.apply(drive, *tensors, decay, reset, core, _Loop(ticks, hold, span, keep, dt))  # type: ignore[misc]
-    return out, state._replace(**{name: x for name, x in zip(_FIELDS, after, strict=True) if x is not None})
+        core, decay = (
+            core._replace(decay=0.0),
+            decay.to(drive.device, torch.float32).expand(drive.shape[2]),
+        )
+    out, *after = _Unroll.apply(
+        drive, *tensors, decay, reset, core, _Loop(ticks, hold, span, keep, dt)
+    )  # type: ignore[misc]
+    return out, state._replace(
+        **{name: x for name, x in zip(_FIELDS, after, strict=True) if x is not None}
+    )
 
 
 def _check(drive: Tensor) -> None:
@@ -277,7 +314,9 @@ def _check(drive: Tensor) -> None:
             "interpreter; the drive is on the CPU, for which there are: torch, numba"
         )
     if drive.dtype not in _DTYPES:
-        raise ValueError(f"backend 'triton' got a drive of {drive.dtype}; known: {', '.join(map(str, _DTYPES))}")
+        raise ValueError(
+            f"backend 'triton' got a drive of {drive.dtype}; known: {', '.join(map(str, _DTYPES))}"
+        )
 
 
 class _Unroll(torch.autograd.Function):
@@ -299,7 +338,9 @@ class _Unroll(torch.autograd.Function):
                 drive, *state, decay, reset, out, xs, *after, *sizes, **_numbers(core, loop), refractory=float(core.refractory),
                 dt=float(loop.dt), HALF=drive.dtype != torch.float32, SAVE=save, **flags,
             )  # fmt: skip
-        ctx.save_for_backward(xs, reset, *((None,) * 3 if decay is None else (drive, state[0], decay)))
+        ctx.save_for_backward(
+            xs, reset, *((None,) * 3 if decay is None else (drive, state[0], decay))
+        )
         ctx.plan = (core, loop, drive.shape, (grid, sizes, flags))
         ctx.set_materialize_grads(False)
         if r is not None:
@@ -312,9 +353,16 @@ class _Unroll(torch.autograd.Function):
         core, loop, shape, (grid, sizes, flags) = ctx.plan
         xs, reset, drive, v, decay = ctx.saved_tensors
         steps, batch, n = xs.shape
-        grad_out = xs.new_zeros(steps // loop.span, batch, n) if grad_out is None else grad_out.contiguous()
+        grad_out = (
+            xs.new_zeros(steps // loop.span, batch, n)
+            if grad_out is None
+            else grad_out.contiguous()
+        )
         present = (True, flags["HAS_I"], flags["HAS_A"])
-        ends = [_given(g, xs[0]) if there else None for there, g in zip(present, (grad_v, grad_i, grad_a), strict=True)]
+        ends = [
+            _given(g, xs[0]) if there else None
+            for there, g in zip(present, (grad_v, grad_i, grad_a), strict=True)
+        ]
         starts = [None if g is None else torch.empty_like(g) for g in ends]
         grad_drive = xs.new_empty(shape)
         grad_decay = None if decay is None else torch.empty_like(v)
@@ -324,11 +372,24 @@ class _Unroll(torch.autograd.Function):
                 grad_out, *ends, reset, xs, drive, v, decay, grad_drive, *starts, grad_decay, *sizes, **_numbers(core, loop),
                 slope=float(core.slope), SURROGATE=_SURROGATES[core.surrogate], **flags,
             )  # fmt: skip
-        return grad_drive, *starts, None, None if grad_decay is None else grad_decay.sum(0), None, None, None
+        return (
+            grad_drive,
+            *starts,
+            None,
+            None if grad_decay is None else grad_decay.sum(0),
+            None,
+            None,
+            None,
+        )
 
 
 def _plan(
-    reset: Tensor, shape: torch.Size, state: list[Tensor | None], decay: Tensor | None, core: Core, loop: _Loop
+    reset: Tensor,
+    shape: torch.Size,
+    state: list[Tensor | None],
+    decay: Tensor | None,
+    core: Core,
+    loop: _Loop,
 ) -> tuple[tuple[int], tuple[int, ...], dict[str, Any]]:
     """(grid, sizes, flags) of a launch: the loops' lengths, and what a kernel is compiled for."""
     decisions, (batch, n) = reset.shape[0], shape
@@ -344,13 +405,16 @@ def _plan(
         "READOUT": loop.span > 1,
         "BLOCK": block,
         "num_warps": 4,
-        "enable_fp_fusion": False,  # a fused multiply-add rounds once, the reference twice: spikes would differ
+        # a fused multiply-add rounds once, the reference twice: spikes would differ
+        "enable_fp_fusion": False,
     }
     return (triton.cdiv(size, block),), (size, n, batch, decisions, loop.ticks, loop.hold), flags
 
 
 def _numbers(core: Core, loop: _Loop) -> dict[str, float]:
-    """What both kernels take by name; floats even where an int was given, or a kernel would be compiled for it."""
+    """What both kernels take by name; floats even where an int was given, or a kernel would be
+    compiled for it.
+    """
     return {
         "decay": float(core.decay),
         "gain": float(core.gain),

@@ -2,7 +2,8 @@
 
     drive = current + jump · W z        z, v, a: neurons.alif        x ← κ x + z
 
-A product at every tick, of a matrix with few spikes: the Numba loop adds the weights of those neurons that spiked.
+A product at every tick, of a matrix with few spikes: the Numba loop adds the weights of those
+neurons that spiked.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ def decision(
     p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None,
     *, jump: float, keep: float, ticks: int, dt: float, backend: str | None = None,
 ) -> Ticks:  # fmt: skip
-    """z [B, N], spikes of the tick before; x [B, N]; current [B, N]; inside [post, pre], None where neurons do not meet.
+    """z [B, N], spikes of the tick before; x [B, N]; current [B, N]; inside [post, pre], None where
+    neurons do not meet.
 
-    The torch reference runs where gradients are wanted, where Numba does not run (`kernels.suited`), and for neurons that are
-    not the network's own; backend: to insist. Raises ValueError for shapes that do not fit, and for what a backend
-    does not run.
+    The torch reference runs where gradients are wanted, where Numba does not run
+    (`kernels.suited`), and for neurons that are not the network's own; backend: to insist. Raises
+    ValueError for shapes that do not fit, and for what a backend does not run.
     """
     given = _check(p, s, z, x, current, inside, ticks)
     if backend is None:
@@ -48,7 +50,9 @@ def decision(
         fused = not wanted and not obstacle(p, given)
         backend = "numba" if fused and suited(current) == "numba" else "torch"
     elif backend not in ("torch", "numba"):
-        raise ValueError(f"no kernel backend called {backend!r} for these ticks; known: torch, numba")
+        raise ValueError(
+            f"no kernel backend called {backend!r} for these ticks; known: torch, numba"
+        )
     if backend == "numba":
         if why := obstacle(p, given):
             raise ValueError(f"backend 'numba' does not run these ticks: {why}")
@@ -79,16 +83,22 @@ def obstacle(p: ALIF, given: list[Tensor]) -> str:
     return ""
 
 
-def _check(p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None, ticks: int) -> list[Tensor]:
+def _check(
+    p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None, ticks: int
+) -> list[Tensor]:
     """All tensors of a call. Raises ValueError for shapes that do not fit."""
     shape = current.shape
     if ticks < 1 or len(shape) != 2:
-        raise ValueError(f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1")
+        raise ValueError(
+            f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1"
+        )
     given = [current, z, x, s.v, s.a]
     if isinstance(s.refractory, Tensor):
         given.append(s.refractory)
     elif some(p.tau_refractory):
-        raise ValueError("the state has no refractory, but the neurons have a refractory period; begin with p.init(B, N)")
+        raise ValueError(
+            "the state has no refractory, but the neurons have a refractory period; begin with p.init(B, N)"
+        )
     if any([t.shape != shape for t in given]):
         _refuse(zip(("current", "z", "x", "v", "a", "refractory"), given, strict=False), shape)
     if inside is not None:

@@ -1,7 +1,7 @@
 """Layers of linear units with an activation between them as one step of automatic differentiation.
 
-Each product is one call, on the memory that it needs: activations work in place, and the gradient of a weight has its layout.
-The reference is `torch.nn.Sequential` of linear layers and activations.
+Each product is one call, on the memory that it needs: activations work in place, and the gradient
+of a weight has its layout. The reference is `torch.nn.Sequential` of linear layers and activations.
 """
 
 from __future__ import annotations
@@ -16,18 +16,24 @@ from bio_rl.modes import autocast, transformed
 
 aten = torch.ops.aten
 FUSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (torch.relu_, lambda grad, y: aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad)),
+    "relu": (
+        torch.relu_,
+        lambda grad, y: aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad),
+    ),
     "tanh": (torch.tanh_, lambda grad, y: aten.tanh_backward.grad_input(grad, y, grad_input=grad)),
 }
 """In place, and in place its gradient by the output y."""
 
 
-def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str) -> Tensor:
+def perceptron(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], activation: str
+) -> Tensor:
     """x [..., n_in] through every layer, the last without activation: [..., n_out].
 
-    weights [post, pre] and biases [post]; or, with a group axis, [G, post, pre] and [G, post] for x [G·B, n_in], whose rows are
-    a block for each member. activation: of FUSED. Gradients of gradients raise RuntimeError, except
-    in function transforms: there and under autocast torch differentiates every operation.
+    weights [post, pre] and biases [post]; or, with a group axis, [G, post, pre] and [G, post] for x
+    [G·B, n_in], whose rows are a block for each member. activation: of FUSED. Gradients of
+    gradients raise RuntimeError, except in function transforms: there and under autocast torch
+    differentiates every operation.
     """
     grouped = weights[0].dim() == 3
     rows = _blocks(x, len(weights[0])) if grouped else x.flatten(0, -2)
@@ -39,14 +45,20 @@ def perceptron(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], a
 
 
 def _blocks(x: Tensor, groups: int) -> Tensor:
-    """x [G·B, n_in], or with leading axes of one, as [G, B, n_in]. Raises ValueError for rows that are not a block for each."""
+    """x [G·B, n_in], or with leading axes of one, as [G, B, n_in]. Raises ValueError for rows that
+    are not a block for each.
+    """
     count = x.shape[-2] if x.dim() > 1 else 0
     if x.dim() < 2 or count % groups or x.shape[:-2].numel() != 1:
-        raise ValueError(f"x has shape {tuple(x.shape)}, expected [G·B, n_in] with G = {groups} groups")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, expected [G·B, n_in] with G = {groups} groups"
+        )
     return x.reshape(groups, count // groups, x.shape[-1])
 
 
-def _layers(x: Tensor, activation: str, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Tensor]:
+def _layers(
+    x: Tensor, activation: str, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> list[Tensor]:
     """What every layer gives."""
     outs, last = [], len(weights) - 1
     for depth, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -73,7 +85,9 @@ class _Perceptron(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise RuntimeError("perceptron keeps no graph of its gradients: take those of gradients from torch.nn.Sequential")
+            raise RuntimeError(
+                "perceptron keeps no graph of its gradients: take those of gradients from torch.nn.Sequential"
+            )
         n = len(ctx.saved_tensors) // 2
         inputs, weights = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
         need_x, _, *need = ctx.needs_input_grad

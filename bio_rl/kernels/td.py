@@ -1,4 +1,5 @@
-"""The prediction error of a decision, what it leaves of older traces, and a summary of both, in one pass over the batch.
+"""The prediction error of a decision, what it leaves of older traces, and a summary of both, in one
+pass over the batch.
 
     δ = valid · (r + γ (1 - terminated) V(s') - V(s))       κ = γλ (1 - reset)
 
@@ -50,9 +51,10 @@ def judge(
 ) -> Judged:
     """All arguments [B]; float32 the first three, bool the others.
 
-    next_value: of the state before any reset; cut: terminated or truncated; reset: the decision was the first of its episode.
-    backend: torch (the reference), numba, or triton, for which it is the reference; None takes the device's default. Raises
-    ValueError for other shapes, flags that are not bool, or an unknown backend.
+    next_value: of the state before any reset; cut: terminated or truncated; reset: the decision was
+    the first of its episode. backend: torch (the reference), numba, or triton, for which it is the
+    reference; None takes the device's default. Raises ValueError for other shapes, flags that are
+    not bool, or an unknown backend.
     """
     given = reward, value, next_value, terminated, cut, reset, valid
     if reward.dim() != 1 or any([x.shape != reward.shape for x in given]):

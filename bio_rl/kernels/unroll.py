@@ -1,7 +1,8 @@
 """The time loop of a neuron: many ticks in one call, resets inside, forward and backward.
 
-A call covers T decisions of K ticks each. The drive either changes every tick (`hold=1`, [T·K, B, N]) or is a static
-input held for the K ticks of a decision (`hold=K`, [T, B, N]), so that its matrix product is computed once and not K times.
+A call covers T decisions of K ticks each. The drive either changes every tick (`hold=1`, [T·K, B,
+N]) or is a static input held for the K ticks of a decision (`hold=K`, [T, B, N]), so that its
+matrix product is computed once and not K times.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bio_rl.contracts import State
 from bio_rl.kernels import BACKENDS, fused, suited
 from bio_rl.modes import transformed
 from bio_rl.neurons import Core, Neuron, reset_rows
-from bio_rl.types import State
 
 PER_NEURON = ("v", "i", "a", "refractory")
 """Fields of a state that the fused loops read, [B, N] each."""
@@ -32,12 +33,14 @@ def unroll(
     dt: float = 1.0,
     backend: str | None = None,
 ) -> tuple[Tensor, Any]:
-    """Spikes [T·ticks, B, N], or with a `readout` the leaky average of each decision's [T, B, N]; and the state after them.
+    """Spikes [T·ticks, B, N], or with a `readout` the leaky average of each decision's [T, B, N];
+    and the state after them.
 
-    p: any neuron; state: its own, [B, N] a field; drive [T·ticks / hold, B, N], each row held for `hold` ticks; reset [T, B]
-    bool: that row starts decision t at rest. backend: torch (the reference), numba or triton; None takes the device's default,
-    and the reference for what that one does not run: see `kernels.suited` and `obstacle`. Raises ValueError for shapes that do
-    not fit, an unknown backend, or one that has no fused loop for this neuron.
+    p: any neuron; state: its own, [B, N] a field; drive [T·ticks / hold, B, N], each row held for
+    `hold` ticks; reset [T, B] bool: that row starts decision t at rest. backend: torch (the
+    reference), numba or triton; None takes the device's default, and the reference for what that
+    one does not run: see `kernels.suited` and `obstacle`. Raises ValueError for shapes that do not
+    fit, an unknown backend, or one that has no fused loop for this neuron.
     """
     _check(state, drive, reset, ticks, hold, backend)
     core = None
@@ -52,7 +55,9 @@ def unroll(
             why = "a function transform, torch.func, is active"
         if core is None or why:
             why = f" ({why})" if why else ""
-            raise ValueError(f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}")
+            raise ValueError(
+                f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}"
+            )
     if core is None or backend == "torch":
         spikes, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
         return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
@@ -62,7 +67,9 @@ def unroll(
 
 
 def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple[Core | None, str]:
-    """(What the fused loops run, None for a neuron that has no such loop; in words, why they cannot, else nothing)."""
+    """(What the fused loops run, None for a neuron that has no such loop; in words, why they
+    cannot, else nothing).
+    """
     if not hasattr(p, "core"):
         return None, ""
     try:
@@ -71,8 +78,13 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
         return None, str(error)
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
-    if backend == "numba" and any([x.dtype is not torch.float32 for x in state if isinstance(x, Tensor)]):
-        return core, f"the state is of {[x.dtype for x in state if isinstance(x, Tensor)]}, not all torch.float32"
+    if backend == "numba" and any(
+        [x.dtype is not torch.float32 for x in state if isinstance(x, Tensor)]
+    ):
+        return (
+            core,
+            f"the state is of {[x.dtype for x in state if isinstance(x, Tensor)]}, not all torch.float32",
+        )
     return core, ""
 
 
@@ -94,9 +106,18 @@ def obstacle(core: Core, state: State, drive: Tensor) -> str:
 
 
 def trace(
-    p: Neuron, state: State, drive: Tensor, reset: Tensor, *, ticks: int, hold: int = 1, dt: float = 1.0
+    p: Neuron,
+    state: State,
+    drive: Tensor,
+    reset: Tensor,
+    *,
+    ticks: int,
+    hold: int = 1,
+    dt: float = 1.0,
 ) -> tuple[Tensor, Tensor, Any]:
-    """The reference, the readable loop over `p.step`: (spikes, membranes after each tick [T·ticks, B, N], final state)."""
+    """The reference, the readable loop over `p.step`: (spikes, membranes after each tick [T·ticks,
+    B, N], final state).
+    """
     if not len(drive):  # no time: what is empty stays as empty
         return drive, drive, state
     spikes, membranes = [], []
@@ -110,9 +131,11 @@ def trace(
 
 
 def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
-    """Leaky integrals of the spikes [T·K, B, N] of each decision, y ← κ y + z, in units of their largest value: [T, B, N].
+    """Leaky integrals of the spikes [T·K, B, N] of each decision, y ← κ y + z, in units of their
+    largest value: [T, B, N].
 
-    κ = `keep`: 1 gives the firing rate; below it, late spikes weigh more, so that K ticks can say up to 2^K values, not K+1.
+    κ = `keep`: 1 gives the firing rate; below it, late spikes weigh more, so that K ticks can say
+    up to 2^K values, not K+1.
     """
     y = torch.zeros_like(spikes[::ticks])
     for z in spikes.unflatten(0, (len(spikes) // ticks, ticks)).unbind(1):
@@ -124,7 +147,9 @@ def _weight(ticks: int, keep: float) -> float:
     return sum(keep**k for k in range(ticks))
 
 
-def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, backend: str | None) -> None:
+def _check(
+    state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, backend: str | None
+) -> None:
     shape = drive.shape
     if len(shape) != 3 or reset.dim() != 2:
         shapes = f"drive has shape {tuple(shape)} and reset {tuple(reset.shape)}"
@@ -132,7 +157,9 @@ def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, ba
     if ticks < 1 or hold < 1:
         raise ValueError(f"ticks is {ticks} and hold is {hold}, expected at least 1")
     if reset.dtype is not torch.bool or reset.device != drive.device:
-        raise ValueError(f"reset is of {reset.dtype} on {reset.device}, expected torch.bool on the drive's {drive.device}")
+        raise ValueError(
+            f"reset is of {reset.dtype} on {reset.device}, expected torch.bool on the drive's {drive.device}"
+        )
     decisions, batch = reset.shape
     if shape[0] * hold != decisions * ticks or shape[1] != batch:
         raise ValueError(
@@ -143,7 +170,9 @@ def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, ba
     if any([x.shape != row for x in state if isinstance(x, Tensor)]):
         for name, x in state._asdict().items():
             if name in PER_NEURON and isinstance(x, Tensor) and x.shape != row:
-                raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(row)}")
+                raise ValueError(
+                    f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(row)}"
+                )
     if state.v.device != drive.device:
         raise ValueError(f"state.v is on {state.v.device}, but the drive on {drive.device}")
     if backend is not None and backend not in BACKENDS:

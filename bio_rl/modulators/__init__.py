@@ -1,1 +1,3 @@
-"""Neuromodulators, one a file: functions of [B] tensors that gate plasticity rules (`bio_rl.plasticity`)."""
+"""Neuromodulators, one a file: functions of [B] tensors that gate plasticity rules
+(`bio_rl.plasticity`).
+"""

@@ -3,8 +3,9 @@
 h ← h e^(-1/τ) + (1 - e^(-1/τ)) |δ|                  the associability of Pearce & Hall 1980
 ACh = min(h / h_full, 1)                             a factor of the learning rate: Doya 2002
 
-δ is any prediction error, such as dopamine's. This is expected uncertainty, errors of a size one is used to (Yu & Dayan 2005);
-errors beyond it are `noradrenaline`. As there, and as in a new place, everything counts as uncertain at first.
+δ is any prediction error, such as dopamine's. This is expected uncertainty, errors of a size one is
+used to (Yu & Dayan 2005); errors beyond it are `noradrenaline`. As there, and as in a new place,
+everything counts as uncertain at first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Dopamine: what came beyond what was expected, and how its concentration lingers.
 
-δ = r + γ (1 - terminated) V(s') - V(s)                  Schultz, Dayan & Montague 1997; Sutton & Barto 2018, eq. 6.5
-d ← d e^(-dt/τ_d) + pulse,   D = d + tonic               Izhikevich 2007, eq. 3 (τ_d 200 ms)
+δ = r + γ (1 - terminated) V(s') - V(s)                  Schultz, Dayan & Montague 1997; Sutton &
+Barto 2018, eq. 6.5 d ← d e^(-dt/τ_d) + pulse,   D = d + tonic               Izhikevich 2007, eq. 3
+(τ_d 200 ms)
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import torch
 from torch import Tensor
 
 
-def dopamine_rpe(reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, gamma: float) -> Tensor:
+def dopamine_rpe(
+    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, gamma: float
+) -> Tensor:
     """The reward prediction error δ [B], detached: the phasic response of dopamine neurons.
 
-    reward, value: [B], of the decision taken and of the state before it; next_value: [B], of the state after it, before any
-    reset, so that a time limit still bootstraps; terminated: [B] bool. Raises ValueError for other shapes.
+    reward, value: [B], of the decision taken and of the state before it; next_value: [B], of the
+    state after it, before any reset, so that a time limit still bootstraps; terminated: [B] bool.
+    Raises ValueError for other shapes.
     """
     if not (reward.shape == value.shape == next_value.shape == terminated.shape):
         shapes = [tuple(x.shape) for x in (reward, value, next_value, terminated)]
@@ -41,8 +45,12 @@ class Dopamine(NamedTuple):
     def init(self, batch: int, device: torch.device | None = None) -> DopamineState:
         return DopamineState(torch.zeros(batch, device=device))
 
-    def step(self, s: DopamineState, pulse: Tensor, dt: float = 1.0) -> tuple[Tensor, DopamineState]:
-        """(The concentration D [B] at the end of a tick of dt ms, state). pulse: [B], released at the end of the tick."""
+    def step(
+        self, s: DopamineState, pulse: Tensor, dt: float = 1.0
+    ) -> tuple[Tensor, DopamineState]:
+        """(The concentration D [B] at the end of a tick of dt ms, state). pulse: [B], released at
+        the end of the tick.
+        """
         kept = math.exp(-dt / self.tau_d) if self.tau_d > 0 else 0.0
         phasic = kept * s.phasic + pulse
         return phasic + self.tonic, DopamineState(phasic)

@@ -1,10 +1,12 @@
-"""Error fed back: the learning signal of hidden neurons from the error of the output, through weights that need not be its own.
+"""Error fed back: the learning signal of hidden neurons from the error of the output, through
+weights that need not be its own.
 
     L_j = Σ_k B_jk (y_k - y*_k)                    given to a rule as its `signal`
 
-random      B is drawn once and stays; W_out comes to align with it. Lillicrap et al. 2016; to every layer at once, Nøkland 2016
-symmetric   B = W_outᵀ: for a linear readout L_j is the gradient of ½ Σ_k (y_k - y*_k)² by the activity of neuron j
-adaptive    B is drawn, and changes by what W_out changes by, while both decay: they become symmetric. Kolen & Pollack 1994
+random      B is drawn once and stays; W_out comes to align with it. Lillicrap et al. 2016; to every
+layer at once, Nøkland 2016 symmetric   B = W_outᵀ: for a linear readout L_j is the gradient of ½
+Σ_k (y_k - y*_k)² by the activity of neuron j adaptive    B is drawn, and changes by what W_out
+changes by, while both decay: they become symmetric. Kolen & Pollack 1994
 
 All three are those of e-prop (Bellec et al. 2020, "random", "symmetric" and "adaptive e-prop").
 """
@@ -32,17 +34,22 @@ class Feedback(NamedTuple):
     """Adaptive: the part of B and of W_out that is lost at each change."""
 
     def init(self, w_out: Tensor, generator: torch.Generator | None = None) -> FeedbackState:
-        """B for the readout w_out [..., out, hidden]: normal, with the standard deviation 1 / √hidden.
+        """B for the readout w_out [..., out, hidden]: normal, with the standard deviation 1 /
+        √hidden.
 
         Raises ValueError for an unknown kind, or one that does not decay and yet should.
         """
         if self.kind not in KINDS:
             raise ValueError(f"feedback: kind is {self.kind!r}; known: {', '.join(KINDS)}")
         if not 0.0 <= self.decay < 1.0 or (self.decay > 0.0) != (self.kind == "adaptive"):
-            raise ValueError(f"feedback: decay is {self.decay}, expected a part in (0, 1) for 'adaptive' and 0 for the others")
+            raise ValueError(
+                f"feedback: decay is {self.decay}, expected a part in (0, 1) for 'adaptive' and 0 for the others"
+            )
         if self.kind == "symmetric":
             return FeedbackState()
-        drawn = torch.randn(w_out.mT.shape, generator=generator, device=w_out.device, dtype=w_out.dtype)
+        drawn = torch.randn(
+            w_out.mT.shape, generator=generator, device=w_out.device, dtype=w_out.dtype
+        )
         return FeedbackState(drawn * w_out.shape[-1] ** -0.5)
 
     def signal(self, s: FeedbackState, w_out: Tensor, error: Tensor) -> Tensor:
@@ -51,7 +58,9 @@ class Feedback(NamedTuple):
         return (b @ error.unsqueeze(-1)).squeeze(-1).detach()
 
     def step(self, s: FeedbackState, w_out: Tensor, change: Tensor) -> tuple[Tensor, FeedbackState]:
-        """(W_out, state) after a change [..., out, hidden] of the readout by its own rule, detached."""
+        """(W_out, state) after a change [..., out, hidden] of the readout by its own rule,
+        detached.
+        """
         kept = 1.0 - self.decay
         w_out = (kept * w_out + change).detach()
         if self.kind != "adaptive" or isinstance(s.b, tuple):

@@ -1,13 +1,14 @@
 """Noradrenaline: errors larger than those that one is used to, the sign that the world has changed.
 
-f, s ← running means of |δ| over τ_fast and τ_slow decisions
-NE = max(0, 1 - s/f)                                 unexpected uncertainty, s being the expected one: Yu & Dayan 2005
-β = β_0 (1 - NE)                                     inverse temperature: explore after a surprise, Aston-Jones & Cohen 2005
-reset, once, where NE rises above θ                  let go of the state that no longer holds: Bouret & Sara 2005
+f, s ← running means of |δ| over τ_fast and τ_slow decisions NE = max(0, 1 - s/f)
+unexpected uncertainty, s being the expected one: Yu & Dayan 2005 β = β_0 (1 - NE)
+inverse temperature: explore after a surprise, Aston-Jones & Cohen 2005 reset, once, where NE rises
+above θ                  let go of the state that no longer holds: Bouret & Sara 2005
 
-That noradrenaline sets the inverse temperature is Doya 2002, who has it rise with arousal; here NE is the tonic level, which
-lowers it. In Yu & Dayan it is the posterior probability of a change, which takes a model; the ratio of two means sees a change
-that doubles the errors at least: the reversal of a choice that was right nine times in ten, not of one right eight times.
+That noradrenaline sets the inverse temperature is Doya 2002, who has it rise with arousal; here NE
+is the tonic level, which lowers it. In Yu & Dayan it is the posterior probability of a change,
+which takes a model; the ratio of two means sees a change that doubles the errors at least: the
+reversal of a choice that was right nine times in ten, not of one right eight times.
 """
 
 from __future__ import annotations
@@ -42,14 +43,22 @@ class Noradrenaline(NamedTuple):
         expected = torch.full((batch,), self.initial, device=device)
         return NoradrenalineState(expected, expected.clone(), torch.zeros_like(expected))
 
-    def step(self, s: NoradrenalineState, error: Tensor) -> tuple[Tensor, Tensor, NoradrenalineState]:
-        """(NE [B] in [0, 1), reset [B] bool, state) after one decision with the prediction error δ [B]."""
+    def step(
+        self, s: NoradrenalineState, error: Tensor
+    ) -> tuple[Tensor, Tensor, NoradrenalineState]:
+        """(NE [B] in [0, 1), reset [B] bool, state) after one decision with the prediction error δ
+        [B].
+        """
         size = error.detach().abs()
         keep_fast, keep_slow = math.exp(-1.0 / self.tau_fast), math.exp(-1.0 / self.tau_slow)
         fast = keep_fast * s.fast + (1.0 - keep_fast) * size
         slow = keep_slow * s.slow + (1.0 - keep_slow) * size
         level = torch.where(fast > slow, 1.0 - slow / fast, 0.0)
-        return level, (level > self.threshold) & (s.level <= self.threshold), NoradrenalineState(fast, slow, level)
+        return (
+            level,
+            (level > self.threshold) & (s.level <= self.threshold),
+            NoradrenalineState(fast, slow, level),
+        )
 
 
 def inverse_temperature(level: Tensor, beta: float | Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """Serotonin: how far ahead rewards count, found by trying whether more or less patience earns more.
 
-γ = e^(-1/τ),   τ = e^(b + σ)                        time horizon in decisions: serotonin's role in Doya 2002
-r̄ ← r̄ + (r - r̄) / τ_mid         r̄̄ ← r̄̄ + (r̄ - r̄̄) / τ_long
-b ← b + μ (r̄ - r̄̄) σ                                 σ ~ N(0, ν²), drawn anew every n decisions
+γ = e^(-1/τ),   τ = e^(b + σ)                        time horizon in decisions: serotonin's role in
+Doya 2002 r̄ ← r̄ + (r - r̄) / τ_mid         r̄̄ ← r̄̄ + (r̄ - r̄̄) / τ_long b ← b + μ (r̄ - r̄̄) σ
+σ ~ N(0, ν²), drawn anew every n decisions
 
-b follows the perturbations σ under which the reward of late exceeds that of before: on average, the gradient of the reward by
-log τ. Schweighofer & Doya 2003; their γ = 1 - e^-(b + σ) is the same to first order in 1/τ. Rewards should be of a size near
-one, and take less time to earn than there is between two draws. Both means start at the first reward.
+b follows the perturbations σ under which the reward of late exceeds that of before: on average, the
+gradient of the reward by log τ. Schweighofer & Doya 2003; their γ = 1 - e^-(b + σ) is the same to
+first order in 1/τ. Rewards should be of a size near one, and take less time to earn than there is
+between two draws. Both means start at the first reward.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Serotonin(NamedTuple):
     def init(self, batch: int, device: torch.device | None = None) -> SerotoninState:
         """Raises ValueError for a horizon outside the limits."""
         if not 0.0 < self.limits[0] <= self.tau <= self.limits[1]:
-            raise ValueError(f"serotonin: tau is {self.tau}, expected one within limits, {self.limits}")
+            raise ValueError(
+                f"serotonin: tau is {self.tau}, expected one within limits, {self.limits}"
+            )
         zero = torch.zeros(batch, device=device)
         count = torch.zeros(batch, dtype=torch.int64, device=device)
         return SerotoninState(zero, zero.clone(), zero + math.log(self.tau), zero.clone(), count)
@@ -65,4 +68,6 @@ class Serotonin(NamedTuple):
         log_tau = (s.log_tau + self.lr * (mid - long) * s.sigma).clamp(*map(math.log, self.limits))
         fresh = self.noise * torch.randn(log_tau.shape, generator=generator, device=log_tau.device)
         sigma = torch.where(s.count % self.period == 0, fresh, s.sigma)
-        return torch.exp(-torch.exp(-log_tau - sigma)), SerotoninState(mid, long, log_tau, sigma, s.count + 1)
+        return torch.exp(-torch.exp(-log_tau - sigma)), SerotoninState(
+            mid, long, log_tau, sigma, s.count + 1
+        )

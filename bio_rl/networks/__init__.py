@@ -1,4 +1,6 @@
-"""Networks, one a file: a frozen `Config`, and `Network(config, n_in, n_out, out_gain)` fulfilling `types.Network`."""
+"""Networks, one a file: a frozen `Config`, and `Network(config, n_in, n_out, out_gain)` fulfilling
+`types.Network`.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,22 @@ class Blueprint:
         Raises ValueError for sizes that no network has.
         """
         if isinstance(n_in, int) is self.image or min(n_in if self.image else (n_in,)) < 1:
-            kind = "the shape (C, H, W) of pictures" if self.image else "a positive number of features"
+            kind = (
+                "the shape (C, H, W) of pictures" if self.image else "a positive number of features"
+            )
             raise ValueError(f"{self.name}: n_in is {n_in!r}, expected {kind}")
         if not isinstance(n_out, int) or n_out < 1:
-            raise ValueError(f"{self.name}: n_out is {n_out!r}, expected a positive number of outputs")
-        return discovery.load(sys.modules[__name__], self.name).Network(self.config, n_in, n_out, out_gain)
+            raise ValueError(
+                f"{self.name}: n_out is {n_out!r}, expected a positive number of outputs"
+            )
+        return discovery.load(sys.modules[__name__], self.name).Network(
+            self.config, n_in, n_out, out_gain
+        )
 
     def critic(self) -> Blueprint:
-        """The network that values states beside this one: `config.critic` where it has one, else a twin."""
+        """The network that values states beside this one: `config.critic` where it has one, else a
+        twin.
+        """
         name = getattr(self.config, "critic", self.name)
         try:
             return self if name == self.name else Blueprint.default(name)

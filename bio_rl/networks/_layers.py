@@ -1,4 +1,6 @@
-"""A layer of a spiking network: a connection, and the neurons that it drives, which may drive each other."""
+"""A layer of a spiking network: a connection, and the neurons that it drives, which may drive each
+other.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,32 @@ from torch import Tensor, nn
 
 from bio_rl import discovery, neurons
 from bio_rl.connections import recurrent
+from bio_rl.contracts import Probe, State
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
 from bio_rl.neurons import reset_rows
 from bio_rl.state import Tree, tree_map
-from bio_rl.types import Probe, State
 
 if TYPE_CHECKING:
     from bio_rl.networks._spikes import Spikes
 
 
 def neuron(config: Spikes, depth: int, n: int) -> Any:
-    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or constant."""
+    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or
+    constant.
+    """
     kind = neurons.load(config.neuron)
     fields, unit = kind._fields, getattr(kind, "SPAN", 1.0)
     tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
-    values: dict[str, Any] = {"tau_mem": tau_mem, "surrogate": config.surrogate, "slope": config.slope[0] / unit}
+    values: dict[str, Any] = {
+        "tau_mem": tau_mem,
+        "surrogate": config.surrogate,
+        "slope": config.slope[0] / unit,
+    }
     if config.soft_reset:
         if "v_reset" not in fields or unit != 1.0:
-            raise ValueError(f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own")
+            raise ValueError(
+                f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own"
+            )
         values["v_reset"] = None
     values = {name: value for name, value in values.items() if name in fields}
     for text in config.constants:
@@ -44,12 +54,16 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
 
 
 def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> float:
-    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or that a network sets."""
+    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or
+    that a network sets.
+    """
     default = kind._field_defaults[name]
     if isinstance(default, str):
         raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
     if hasattr(kind, "learning") and name == "w":
-        raise ValueError(f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead")
+        raise ValueError(
+            f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead"
+        )
     try:
         return int(number) if isinstance(default, int) else float(number)
     except ValueError:
@@ -71,7 +85,9 @@ class Layer(nn.Module):
         super().__init__()
         p = neuron(config, depth, n)
         self.connection, self.n, self.p = connection, n, p
-        self.learned = nn.ParameterDict({name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)})
+        self.learned = nn.ParameterDict(
+            {name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)}
+        )
         self.unit = getattr(p, "DRIVE", 1.0)
 
     def constants(self) -> Any:
@@ -98,12 +114,24 @@ class Layer(nn.Module):
         return self.connection.weight, spikes
 
     def run(
-        self, drive: Tensor, state: State, reset: Tensor, *, ticks: int, hold: int, readout: float | None, probe: Probe | None
+        self,
+        drive: Tensor,
+        state: State,
+        reset: Tensor,
+        *,
+        ticks: int,
+        hold: int,
+        readout: float | None,
+        probe: Probe | None,
     ) -> tuple[Tensor, State, Tensor | None]:
         """(spikes [S, B, N] or their leaky average [T, B, N], state, membranes for a probe)."""
         if probe is None:
-            return *unroll(self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout), None
-        spikes, membranes, state = trace(self.constants(), state, drive, reset, ticks=ticks, hold=hold)
+            return *unroll(
+                self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout
+            ), None
+        spikes, membranes, state = trace(
+            self.constants(), state, drive, reset, ticks=ticks, hold=hold
+        )
         return spikes, state, membranes
 
 
@@ -114,9 +142,18 @@ class RecurrentState(NamedTuple):
 
 
 class RecurrentLayer(Layer):
-    """A layer whose neurons also drive each other, through `recurrent`. Each tick needs a product, so the loop is torch's."""
+    """A layer whose neurons also drive each other, through `recurrent`. Each tick needs a product,
+    so the loop is torch's.
+    """
 
-    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int, recurrent: recurrent.Connection) -> None:
+    def __init__(
+        self,
+        config: Spikes,
+        depth: int,
+        connection: nn.Module,
+        n: int,
+        recurrent: recurrent.Connection,
+    ) -> None:
         super().__init__(config, depth, connection, n)
         self.recurrent = recurrent
 
@@ -149,4 +186,8 @@ class RecurrentLayer(Layer):
             before = torch.cat([state.spikes.unsqueeze(0), train[:-1]])
             probe.synapses("recurrent", weight, before)
             return train, RecurrentState(neurons, z), torch.stack(membranes)
-        return (train if readout is None else leaky_average(train, ticks, readout)), RecurrentState(neurons, z), None
+        return (
+            (train if readout is None else leaky_average(train, ticks, readout)),
+            RecurrentState(neurons, z),
+            None,
+        )

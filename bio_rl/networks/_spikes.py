@@ -1,7 +1,9 @@
-"""What the spiking networks share: their settings, their outputs, and the run through K ticks of T decisions.
+"""What the spiking networks share: their settings, their outputs, and the run through K ticks of T
+decisions.
 
-Memoryless: every decision starts at rest. With `memory` the neurons' state is carried from decision to decision and cleared
-where an episode starts. A static input (a direct current) meets its weights once a decision, not K times.
+Memoryless: every decision starts at rest. With `memory` the neurons' state is carried from decision
+to decision and cleared where an episode starts. A static input (a direct current) meets its weights
+once a decision, not K times.
 """
 
 from __future__ import annotations
@@ -14,22 +16,24 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from bio_rl import discovery, random
+from bio_rl import discovery, seeding
 from bio_rl.checks import check_settings, owner
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
+from bio_rl.contracts import Percept, Probe, State
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks._init import orthogonal
 from bio_rl.networks._layers import Layer, RecurrentLayer, like_weights, neuron
 from bio_rl.state import check_batch
 from bio_rl.surrogates import SURROGATES
-from bio_rl.types import Percept, Probe, State
 
 LATERAL_GAIN = 0.5
 """Initial length of the weights by which a neuron hears its own population."""
 HOMEOSTAT_RATE = 0.02
-"""Step of the homeostat per update: a silent neuron gains a threshold's worth of drive in about 50/target updates."""
+"""Step of the homeostat per update: a silent neuron gains a threshold's worth of drive in about
+50/target updates.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,17 +57,23 @@ class Spikes:
     surrogate: str = "atan"
     """Derivative of the spike: atan, fast_sigmoid, triangle, damped_triangle, rectangle or sigmoid."""
     slope: tuple[float, ...] = (2.0,)
-    """Of the surrogate, per threshold; two numbers are a schedule from the first to the second over the run (shallow slopes
-    early learn better in RL: Van den Berghe 2025)."""
+    """Of the surrogate, per threshold; two numbers are a schedule from the first to the second over
+    the run (shallow slopes early learn better in RL: Van den Berghe 2025).
+    """
     gain: float = 5.0
     """Of the orthogonal initial weights: high enough that neurons fire at first."""
     target_rate: float = 0.0
-    """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for none."""
+    """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for
+    none.
+    """
     out_population: int = 0
-    """Neurons of a further layer for each output, which reads these alone (PopSAN, Tang et al. 2020); 0 for outputs that read
-    all of the last layer."""
+    """Neurons of a further layer for each output, which reads these alone (PopSAN, Tang et al.
+    2020); 0 for outputs that read all of the last layer.
+    """
     lateral: bool = False
-    """Let the neurons of an output's population drive each other and themselves (Chen et al. 2024, ILC-SAN)."""
+    """Let the neurons of an output's population drive each other and themselves (Chen et al. 2024,
+    ILC-SAN).
+    """
 
     def __post_init__(self) -> None:
         check_settings(
@@ -74,9 +84,15 @@ class Spikes:
         )
         self._refuse(not self.tau_mem, "tau_mem", "positive numbers")
         self._refuse(len(self.slope) not in (1, 2), "slope", "one number, or two: from, to")
-        self._refuse(self.lateral and not self.out_population, "lateral", "False without an out_population, such as 10")
+        self._refuse(
+            self.lateral and not self.out_population,
+            "lateral",
+            "False without an out_population, such as 10",
+        )
         if self.surrogate not in SURROGATES:
-            raise ValueError(f"surrogate is {self.surrogate!r}; {discovery.suggestion(self.surrogate, SURROGATES)}")
+            raise ValueError(
+                f"surrogate is {self.surrogate!r}; {discovery.suggestion(self.surrogate, SURROGATES)}"
+            )
         neuron(self, 0, 1)
 
     def _refuse(self, wrong: bool, name: str, expected: str) -> None:
@@ -88,19 +104,31 @@ class SpikingState(NamedTuple):
     layers: tuple[State, ...]
     """The neurons' state of each layer with `memory`, else empty."""
     key: tuple[Tensor, ...]
-    """The noise key [B] of a code or of memoryless neurons that draw, else empty; it is never reset."""
+    """The noise key [B] of a code or of memoryless neurons that draw, else empty; it is never
+    reset.
+    """
     code: tuple[State, ...] = ()
     """The state of an encoder that has one, else empty."""
 
 
 class SpikingNetwork(nn.Module):
-    """Layers of neurons between an encoder and a linear readout of the last layer's averaged spikes.
+    """Layers of neurons between an encoder and a linear readout of the last layer's averaged
+    spikes.
 
-    A network of this kind sets `layers` in its constructor and overrides `encode`. With `tau_out` an output is the potential,
-    after the last tick, of a neuron that leaks and never fires, in units of the largest that one spike a tick gives.
+    A network of this kind sets `layers` in its constructor and overrides `encode`. With `tau_out`
+    an output is the potential, after the last tick, of a neuron that leaks and never fires, in
+    units of the largest that one spike a tick gives.
     """
 
-    def __init__(self, config: Spikes, layers: list[Layer], n_out: int, out_gain: float, *, draws: bool = False) -> None:
+    def __init__(
+        self,
+        config: Spikes,
+        layers: list[Layer],
+        n_out: int,
+        out_gain: float,
+        *,
+        draws: bool = False,
+    ) -> None:
         super().__init__()
         self.config = config
         self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
@@ -114,9 +142,11 @@ class SpikingNetwork(nn.Module):
         self.keyed = draws or (layers[0].noisy and not config.memory)
 
     def encode(self, obs: Tensor, keys: Tensor | None) -> Tensor:
-        """Features [T, B, ...] to the first layer's input: [T, B, F] held for K ticks, or [T, K, B, F] that changes.
+        """Features [T, B, ...] to the first layer's input: [T, B, F] held for K ticks, or [T, K, B,
+        F] that changes.
 
-        keys: [T, B], a noise key for each decision, where something draws."""
+        keys: [T, B], a noise key for each decision, where something draws.
+        """
         raise AssertionError("a network has an encoder of its own")
 
     def rest_of_code(self, batch: int) -> tuple[State, ...]:
@@ -132,9 +162,12 @@ class SpikingNetwork(nn.Module):
         layers: tuple[State, ...] = ()
         if self.config.memory:
             seeds = range(int(self.seed), int(self.seed) + len(self.layers))
-            layers = tuple(layer.rest(random.keys(s, batch, device)) for s, layer in zip(seeds, self.layers, strict=True))
+            layers = tuple(
+                layer.rest(seeding.keys(s, batch, device))
+                for s, layer in zip(seeds, self.layers, strict=True)
+            )
             layers = like_weights(layers, self.readout.weight)
-        key = (random.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
+        key = (seeding.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
         code = self.rest_of_code(batch)
         return SpikingState(layers, key, code) if layers or key or code else ()
 
@@ -149,7 +182,9 @@ class SpikingNetwork(nn.Module):
         return self._run(xs, state, None)
 
     def anneal(self, progress: float) -> None:
-        """Set what follows a schedule, `progress` from 0 to 1 of the run: the slope of the surrogate."""
+        """Set what follows a schedule, `progress` from 0 to 1 of the run: the slope of the
+        surrogate.
+        """
         first, last = self.config.slope[0], self.config.slope[-1]
         for layer in self.layers:
             if first != last and "slope" in layer.p._fields:
@@ -161,8 +196,18 @@ class SpikingNetwork(nn.Module):
         """Move every neuron's bias towards the target rate, by what `probe` has seen."""
         if self.config.target_rate > 0:
             for depth, layer in enumerate(self.layers, 1):
-                rate, bias = probe.records[f"spikes/{depth}"][-1].mean((0, 1)), layer.connection.bias
-                bias.copy_(homeostat(bias, rate.view(*bias.shape, -1).mean(-1), self.config.target_rate, HOMEOSTAT_RATE))
+                rate, bias = (
+                    probe.records[f"spikes/{depth}"][-1].mean((0, 1)),
+                    layer.connection.bias,
+                )
+                bias.copy_(
+                    homeostat(
+                        bias,
+                        rate.view(*bias.shape, -1).mean(-1),
+                        self.config.target_rate,
+                        HOMEOSTAT_RATE,
+                    )
+                )
 
     def _run(self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None):
         k, (t, b) = self.config.ticks, xs.reset.shape
@@ -172,11 +217,15 @@ class SpikingNetwork(nn.Module):
         if code:
             moved, code = self.changes(xs, code[0])
             spikes, code = torch.cat((spikes, moved), -1), (code,)
-        reset, before = (xs.reset, state.layers) if self.config.memory else self._at_rest(t * b, keys)
+        reset, before = (
+            (xs.reset, state.layers) if self.config.memory else self._at_rest(t * b, keys)
+        )
         if not self.config.memory and spikes.dim() == 4:
             spikes = spikes.transpose(0, 1)
         hold = k if spikes.dim() == 3 else 1
-        spikes = spikes.reshape(reset.shape[0] * (k if hold == 1 else 1), reset.shape[1], spikes.shape[-1])
+        spikes = spikes.reshape(
+            reset.shape[0] * (k if hold == 1 else 1), reset.shape[1], spikes.shape[-1]
+        )
         if probe is not None:
             probe.record("input", spikes)
         after = []
@@ -185,7 +234,13 @@ class SpikingNetwork(nn.Module):
             if probe is not None:
                 probe.synapses(f"layer {depth}", *layer.product(spikes))
             spikes, neurons_after, membranes = layer.run(
-                layer.drive(spikes), neurons_before, reset, ticks=k, hold=hold, readout=readout, probe=probe
+                layer.drive(spikes),
+                neurons_before,
+                reset,
+                ticks=k,
+                hold=hold,
+                readout=readout,
+                probe=probe,
             )
             hold = 1
             after.append(neurons_after)
@@ -194,18 +249,31 @@ class SpikingNetwork(nn.Module):
                 probe.record(f"membrane/{depth}", membranes)
         rates = spikes if probe is None else leaky_average(spikes, k, self.keep)
         if probe is not None:
-            one_each = self.config.out_population > 0  # a neuron has one synapse, not one for every output
-            probe.synapses("readout", self.readout.weight.view(1, -1) if one_each else self.readout.weight, rates)
+            one_each = (
+                self.config.out_population > 0
+            )  # a neuron has one synapse, not one for every output
+            probe.synapses(
+                "readout",
+                self.readout.weight.view(1, -1) if one_each else self.readout.weight,
+                rates,
+            )
         out = self.readout(rates)
         out = out.view(t, b, out.shape[-1])
-        return out, SpikingState(tuple(after) if self.config.memory else (), key, code) if state else ()
+        return out, SpikingState(
+            tuple(after) if self.config.memory else (), key, code
+        ) if state else ()
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
-        """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each layer's state)."""
+        """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each
+        layer's state).
+        """
         weight = self.readout.weight
         reset = torch.ones(1, rows, dtype=torch.bool, device=weight.device)
         key = reset[0].to(torch.int64) if keys is None else keys.flatten()
-        states = tuple(layer.rest(random.fold(key, i) if layer.noisy else key) for i, layer in enumerate(self.layers))
+        states = tuple(
+            layer.rest(seeding.fold(key, i) if layer.noisy else key)
+            for i, layer in enumerate(self.layers)
+        )
         return reset, like_weights(states, weight)
 
 
@@ -224,5 +292,5 @@ def _decision_keys(key: Tensor, decisions: int) -> tuple[Tensor, tuple[Tensor]]:
     keys = []
     for _ in range(decisions):
         keys.append(key)
-        key = random.advance(key)
+        key = seeding.advance(key)
     return torch.stack(keys) if keys else key.new_empty(0, len(key)), (key,)

@@ -1,10 +1,13 @@
-"""Cells that answer to conjunctions of features, as currents into spiking neurons, under a linear readout.
+"""Cells that answer to conjunctions of features, as currents into spiking neurons, under a linear
+readout.
 
-    I_k = gain · a_k(o)      x_k = n_k / √(Σ_l n_l²),  n_k: spikes of cell k in K ticks      out = W x + b
+    I_k = gain · a_k(o)      x_k = n_k / √(Σ_l n_l²),  n_k: spikes of cell k in K ticks
+        out = W x + b
 
-The code a (`codes.conjunctive`) is fixed, W is all that learns: by a local rule with the agent `three_factor`, by gradients
-with `ppo`. Counts are divided by the norm of the population's activity (Carandini & Heeger 2012), so that a step of W changes
-the outputs by the same amount wherever the input lies.
+The code a (`codes.conjunctive`) is fixed, W is all that learns: by a local rule with the agent
+`three_factor`, by gradients with `ppo`. Counts are divided by the norm of the population's activity
+(Carandini & Heeger 2012), so that a step of W changes the outputs by the same amount wherever the
+input lies.
 """
 
 from __future__ import annotations
@@ -18,19 +21,20 @@ from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Grid, Scattered
+from bio_rl.contracts import Percept, Probe
 from bio_rl.kernels.cells import power, respond
 from bio_rl.kernels.unroll import trace
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF
 from bio_rl.state import check_batch, index, rows
-from bio_rl.types import Percept, Probe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     cells: tuple[int, ...] = (1000,)
-    """How many: one number of cells scattered at random; one for each feature, a grid of their product; or none (an empty
-    list), where the observation is the activity of a population already."""
+    """How many: one number of cells scattered at random; one for each feature, a grid of their
+    product; or none (an empty list), where the observation is the activity of a population already.
+    """
     columns: int = 1
     """Of scattered cells, each with that many cells of its own, which inhibit one another."""
     order: int = 0
@@ -40,13 +44,19 @@ class Config:
     width: float = 1.0
     """σ of a cell's field, in units of the spacing between cells."""
     gain: float = 5.0
-    """Current into the cell that answers most, in thresholds: those below a share 1/gain of its answer stay silent."""
+    """Current into the cell that answers most, in thresholds: those below a share 1/gain of its
+    answer stay silent.
+    """
     ticks: int = 16
     """K, simulation ticks of 1 ms per decision."""
     tau_mem: float = 4.5
-    """ms, membrane time constant. Resets subtract the threshold, so that counts grow evenly with the current."""
+    """ms, membrane time constant. Resets subtract the threshold, so that counts grow evenly with
+    the current.
+    """
     linger: float = 0.0
-    """Decisions for which activity lingers in the synapses, as a trace that fades to 1/e in that time: a memory; 0 for none."""
+    """Decisions for which activity lingers in the synapses, as a trace that fades to 1/e in that
+    time: a memory; 0 for none.
+    """
 
     def __post_init__(self) -> None:
         check_settings(
@@ -73,7 +83,9 @@ class Network(nn.Module):
         """The lingering activity [B, N], where there is any."""
         return (self.silence.repeat(batch, 1),) if self.config.linger else ()
 
-    def active(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def active(
+        self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         """(x [B, N], state) of one decision."""
         rate, total = self.rates(x.obs, probe)
         if self.config.linger:
@@ -83,7 +95,9 @@ class Network(nn.Module):
             state, total = (rate,), power(rate)
         return rate / (total.sqrt() + 1e-9), state
 
-    def forward(self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None) -> tuple[Tensor, tuple[Any, ...]]:
+    def forward(
+        self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None
+    ) -> tuple[Tensor, tuple[Any, ...]]:
         active, state = self.active(x, state, probe)
         if probe is not None:
             probe.synapses("readout", self.readout.weight, active)
@@ -106,7 +120,10 @@ class Network(nn.Module):
         if probe is None:
             return respond(self.code, self.neuron, obs, gain=gain, ticks=ticks)
         drive = (gain * self.code(obs)).reshape(1, -1, self.code.n)
-        rest, reset = self.neuron.init(*drive.shape[1:], drive.device), drive.new_ones(1, drive.shape[1], dtype=torch.bool)
+        rest, reset = (
+            self.neuron.init(*drive.shape[1:], drive.device),
+            drive.new_ones(1, drive.shape[1], dtype=torch.bool),
+        )
         spikes, membranes, _ = trace(self.neuron, rest, drive, reset, ticks=ticks, hold=ticks)
         probe.record("input", drive)
         probe.record("spikes/1", spikes)
@@ -137,5 +154,7 @@ def code(config: Config, n_in: int) -> Grid | Scattered | Given:
         )
     if len(config.cells) == 1 and n_in > 1:
         draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        return Scattered(config.cells[0], n_in, draws, reach[0], config.width, config.columns, config.order)
+        return Scattered(
+            config.cells[0], n_in, draws, reach[0], config.width, config.columns, config.order
+        )
     return Grid(config.cells, reach, config.width)

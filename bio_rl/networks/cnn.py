@@ -1,6 +1,8 @@
-"""A convolutional network for pictures: rectified convolutions, then dense layers. It has no memory.
+"""A convolutional network for pictures: rectified convolutions, then dense layers. It has no
+memory.
 
-Pictures of 36 pixels and more are looked at as Mnih et al. 2015 do, smaller ones with kernels of 3, as Young & Tian 2019 do.
+Pictures of 36 pixels and more are looked at as Mnih et al. 2015 do, smaller ones with kernels of 3,
+as Young & Tian 2019 do.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.connections import conv
+from bio_rl.contracts import Percept, Probe
 from bio_rl.networks._init import orthogonal
-from bio_rl.types import Percept, Probe
 
 IMAGE = True
 """It looks at pictures [B, C, H, W]."""
@@ -35,7 +37,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"cnn.hidden is {self.hidden}, expected positive layer sizes such as 256")
+            raise ValueError(
+                f"cnn.hidden is {self.hidden}, expected positive layer sizes such as 256"
+            )
         for name in ("channels", "kernel", "stride"):
             sizes = getattr(self, name)
             if len(sizes) != len(self.channels) or min(sizes, default=1) < 1:
@@ -46,7 +50,8 @@ class Config:
 def fit(height: int, width: int) -> tuple[tuple[int, int, int], ...]:
     """(channels, kernel, stride) of layers for pictures of this size.
 
-    Below 36 pixels: 16 and 32 channels (Young & Tian 2019 have one layer of 16), kernels of 3, every second pixel from 16 on.
+    Below 36 pixels: 16 and 32 channels (Young & Tian 2019 have one layer of 16), kernels of 3,
+    every second pixel from 16 on.
     """
     side = min(height, width)
     if side >= 36:
@@ -63,7 +68,9 @@ class Trunk(nn.Module):
     """Pictures [..., C, H, W] in [0, 1] to what the last convolution sees, [..., size]."""
 
     def __init__(self, shape: tuple[int, ...], layers: tuple[tuple[int, int, int], ...]) -> None:
-        """layers: (channels, kernel, stride) of each. Raises ValueError where a picture is smaller than a kernel."""
+        """layers: (channels, kernel, stride) of each. Raises ValueError where a picture is smaller
+        than a kernel.
+        """
         super().__init__()
         self.layers = nn.ModuleList()
         for channels, kernel, stride in layers:
@@ -82,9 +89,13 @@ class Trunk(nn.Module):
 
 
 class Network(nn.Module):
-    """Pictures [B, *n_in] to [B, n_out]; no state. Raises ValueError for pictures that are smaller than the kernels."""
+    """Pictures [B, *n_in] to [B, n_out]; no state. Raises ValueError for pictures that are smaller
+    than the kernels.
+    """
 
-    def __init__(self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0) -> None:
+    def __init__(
+        self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0
+    ) -> None:
         super().__init__()
         given = tuple(zip(config.channels, config.kernel, config.stride, strict=True))
         self.trunk = Trunk(n_in, given or fit(*n_in[1:]))
@@ -98,7 +109,9 @@ class Network(nn.Module):
     def initial_state(self, batch: int) -> tuple[()]:
         return ()
 
-    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+    def forward(
+        self, x: Percept, state: tuple[()], probe: Probe | None = None
+    ) -> tuple[Tensor, tuple[()]]:
         seen = self.trunk(x.obs, probe)
         for depth, layer in enumerate(self.dense, 1):
             if probe is not None:

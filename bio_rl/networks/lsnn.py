@@ -1,11 +1,14 @@
-"""LSNN: a recurrent network of LIF and ALIF neurons. The slow adaptation of the ALIF neurons is its long memory.
+"""LSNN: a recurrent network of LIF and ALIF neurons. The slow adaptation of the ALIF neurons is its
+long memory.
 
-    v' = α v + (1 - α) W_in o + W_rec z,  α = e^{-dt/τ_mem}        z: spikes of the tick before        neurons.alif
+    v' = α v + (1 - α) W_in o + W_rec z,  α = e^{-dt/τ_mem}        z: spikes of the tick before
+        neurons.alif
     x ← κ x + z,  κ = e^{-dt/τ_out}        out = W x + b, after the K ticks of a decision
 
-A spike moves the membranes of its targets by its weight, and the observation is a current that is held for the decision. LIF
-neurons are ALIF ones whose thresholds do not rise. Nothing excites itself. State is carried over decisions and cleared at the
-start of an episode. Bellec et al. 2018, NeurIPS; constants and initial weights after Bellec et al. 2020, evidence accumulation.
+A spike moves the membranes of its targets by its weight, and the observation is a current that is
+held for the decision. LIF neurons are ALIF ones whose thresholds do not rise. Nothing excites
+itself. State is carried over decisions and cleared at the start of an episode. Bellec et al. 2018,
+NeurIPS; constants and initial weights after Bellec et al. 2020, evidence accumulation.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
+from bio_rl.contracts import Percept, Probe
 from bio_rl.kernels.lsnn import decision
 from bio_rl.modes import transformed
 from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.state import check_batch, where_reset
-from bio_rl.types import Percept, Probe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,9 @@ class Config:
             non_negative=("lif", "alif", "tau_out", "refractory", "beta", "gain", "recurrent_gain"),
         )
         if self.lif + self.alif < 1 + self.recurrent:
-            raise ValueError(f"lsnn.lif is {self.lif} and lsnn.alif {self.alif}: that is no network")
+            raise ValueError(
+                f"lsnn.lif is {self.lif} and lsnn.alif {self.alif}: that is no network"
+            )
 
 
 class LSNNState(NamedTuple):
@@ -76,7 +81,9 @@ class Trail(NamedTuple):
     """What the synapses have met in the K ticks of a decision."""
 
     pre: Tensor
-    """[K, B, pre] the input and, where the network is recurrent, the spikes of the tick before: what `weight` multiplied."""
+    """[K, B, pre] the input and, where the network is recurrent, the spikes of the tick before:
+    what `weight` multiplied.
+    """
     psi: Tensor
     """[K, B, N] the pseudo-derivative of every neuron's spike by its membrane."""
     spikes: Tensor
@@ -89,11 +96,19 @@ class Network(nn.Module):
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
         self.config, self.n, self.n_in = config, config.lif + config.alif, n_in
-        self.beta = nn.Buffer(config.beta * (torch.arange(self.n) >= config.lif).float(), persistent=False)
-        weight, mask = torch.randn(self.n, n_in) * (config.gain / math.sqrt(n_in)), torch.ones(self.n, n_in)
+        self.beta = nn.Buffer(
+            config.beta * (torch.arange(self.n) >= config.lif).float(), persistent=False
+        )
+        weight, mask = (
+            torch.randn(self.n, n_in) * (config.gain / math.sqrt(n_in)),
+            torch.ones(self.n, n_in),
+        )
         if config.recurrent:
             inside = torch.randn(self.n, self.n) * (config.recurrent_gain / math.sqrt(self.n))
-            weight, mask = torch.cat((weight, inside), 1), torch.cat((mask, 1.0 - torch.eye(self.n)), 1)
+            weight, mask = (
+                torch.cat((weight, inside), 1),
+                torch.cat((mask, 1.0 - torch.eye(self.n)), 1),
+            )
         self.weight = nn.Parameter(weight * mask)
         """[N, pre] of all synapses, those from the input first."""
         self.mask = nn.Buffer(mask, persistent=False)
@@ -122,7 +137,9 @@ class Network(nn.Module):
         neurons = like_weights(self.neuron.init(batch, self.n, self.weight.device), self.weight)
         return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
 
-    def forward(self, x: Percept, state: LSNNState, probe: Probe | None = None) -> tuple[Tensor, LSNNState]:
+    def forward(
+        self, x: Percept, state: LSNNState, probe: Probe | None = None
+    ) -> tuple[Tensor, LSNNState]:
         state, _ = self.run(x.obs, x.reset, state, probe)
         if probe is not None:
             probe.synapses("readout", self.readout.weight, state.x)
@@ -136,7 +153,9 @@ class Network(nn.Module):
         x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
         return self.readout(x), state
 
-    def run(self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None) -> tuple[LSNNState, Trail]:
+    def run(
+        self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None
+    ) -> tuple[LSNNState, Trail]:
         """The state after one decision about obs [B, n_in], and what its synapses met."""
         check_batch(state, len(reset), "lsnn")
         c, p = self.config, self.neuron

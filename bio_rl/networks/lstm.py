@@ -1,6 +1,7 @@
 """The recurrent baseline: a layer of long short-term memory.
 
-i, f, g, o = W [x; h];   c ← σ(f) c + σ(i) tanh(g);   h ← σ(o) tanh(c)      Hochreiter & Schmidhuber 1997; Gers 2000
+i, f, g, o = W [x; h];   c ← σ(f) c + σ(i) tanh(g);   h ← σ(o) tanh(c)      Hochreiter & Schmidhuber
+1997; Gers 2000
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from bio_rl.checks import check_settings
+from bio_rl.contracts import Percept, Probe
 from bio_rl.modes import transformed
 from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
-from bio_rl.types import Percept, Probe
 
 FORGET = 1.0
-"""Bias of the forget gates at first: at 0 a cell would lose half of its memory at every step (Jozefowicz et al. 2015)."""
+"""Bias of the forget gates at first: at 0 a cell would lose half of its memory at every step
+(Jozefowicz et al. 2015).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +31,10 @@ class Config:
     hidden: int = 64
     """Memory cells, and units of the layer before them."""
     span: float = 0.0
-    """Steps that cells remember at first, drawn from 2 to this for each (chrono initialisation, Tallec & Ollivier 2018): about
-    as many as the task asks to bridge. 0 for a forget bias of 1 in all cells, that is less than 4 steps."""
+    """Steps that cells remember at first, drawn from 2 to this for each (chrono initialisation,
+    Tallec & Ollivier 2018): about as many as the task asks to bridge. 0 for a forget bias of 1 in
+    all cells, that is less than 4 steps.
+    """
 
     def __post_init__(self) -> None:
         check_settings(self, positive=("hidden",))
@@ -49,7 +54,9 @@ class Network(nn.Module):
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
-        self.encode = nn.Sequential(orthogonal(nn.Linear(n_in, config.hidden), math.sqrt(2)), nn.Tanh())
+        self.encode = nn.Sequential(
+            orthogonal(nn.Linear(n_in, config.hidden), math.sqrt(2)), nn.Tanh()
+        )
         self.cell = nn.LSTMCell(config.hidden, config.hidden)
         nn.init.orthogonal_(self.cell.weight_ih)
         nn.init.orthogonal_(self.cell.weight_hh)
@@ -67,7 +74,9 @@ class Network(nn.Module):
         zeros = self.cell.weight_hh.new_zeros(batch, self.cell.hidden_size)
         return LSTMState(zeros, zeros.clone())
 
-    def forward(self, x: Percept, state: LSTMState, probe: Probe | None = None) -> tuple[Tensor, LSTMState]:
+    def forward(
+        self, x: Percept, state: LSTMState, probe: Probe | None = None
+    ) -> tuple[Tensor, LSTMState]:
         check_batch(state, len(x.reset), "lstm")
         features = self.encode(x.obs)
         after = self._step(features, x.reset, state)
@@ -84,17 +93,25 @@ class Network(nn.Module):
         for features, reset in zip(seen, xs.reset, strict=True):
             state = self._step(features, reset, state)
             outputs.append(state.h)
-        return self.readout(torch.stack(outputs) if outputs else seen), state  # no steps: as empty as the units before it
+        return self.readout(
+            torch.stack(outputs) if outputs else seen
+        ), state  # no steps: as empty as the units before it
 
     def _step(self, features: Tensor, reset: Tensor, state: LSTMState) -> LSTMState:
         fresh = LSTMState(*(torch.zeros_like(x) for x in state))
         before = where_reset(reset, fresh, state)
-        return self._transformed(features, before) if transformed() else LSTMState(*self.cell(features, before))
+        return (
+            self._transformed(features, before)
+            if transformed()
+            else LSTMState(*self.cell(features, before))
+        )
 
     def _transformed(self, x: Tensor, before: LSTMState) -> LSTMState:
         """The equations of the cell, for function transforms: torch cannot vmap its own."""
         cell = self.cell
-        gates = linear(x, cell.weight_ih, cell.bias_ih) + linear(before.h, cell.weight_hh, cell.bias_hh)
+        gates = linear(x, cell.weight_ih, cell.bias_ih) + linear(
+            before.h, cell.weight_hh, cell.bias_hh
+        )
         i, f, g, o = gates.chunk(4, -1)
         c = f.sigmoid() * before.c + i.sigmoid() * g.tanh()
         return LSTMState(o.sigmoid() * c.tanh(), c)

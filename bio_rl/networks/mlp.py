@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bio_rl.contracts import Percept, Probe
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks._init import orthogonal
-from bio_rl.types import Percept, Probe
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -23,9 +23,13 @@ class Config:
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"mlp.hidden is {self.hidden}, expected positive layer sizes such as 64 64")
+            raise ValueError(
+                f"mlp.hidden is {self.hidden}, expected positive layer sizes such as 64 64"
+            )
         if self.activation not in ACTIVATIONS:
-            raise ValueError(f"mlp.activation is {self.activation!r}; known: {', '.join(ACTIVATIONS)}")
+            raise ValueError(
+                f"mlp.activation is {self.activation!r}; known: {', '.join(ACTIVATIONS)}"
+            )
 
 
 class Network(nn.Module):
@@ -35,7 +39,10 @@ class Network(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for size in config.hidden:
-            layers += [orthogonal(nn.Linear(n_in, size), math.sqrt(2)), ACTIVATIONS[config.activation]()]
+            layers += [
+                orthogonal(nn.Linear(n_in, size), math.sqrt(2)),
+                ACTIVATIONS[config.activation](),
+            ]
             n_in = size
         self.activation = config.activation
         self.layers = nn.Sequential(*layers, orthogonal(nn.Linear(n_in, n_out), out_gain))
@@ -43,7 +50,9 @@ class Network(nn.Module):
     def initial_state(self, batch: int) -> tuple[()]:
         return ()
 
-    def forward(self, x: Percept, state: tuple[()], probe: Probe | None = None) -> tuple[Tensor, tuple[()]]:
+    def forward(
+        self, x: Percept, state: tuple[()], probe: Probe | None = None
+    ) -> tuple[Tensor, tuple[()]]:
         if probe is not None:
             _count(self.layers, x.obs, probe)
         return self._values(x.obs), ()
@@ -56,7 +65,9 @@ class Network(nn.Module):
         if self.activation not in FUSED:
             return self.layers(x)
         linear = list(self.layers)[::2]
-        return perceptron(x, [layer.weight for layer in linear], [layer.bias for layer in linear], self.activation)
+        return perceptron(
+            x, [layer.weight for layer in linear], [layer.bias for layer in linear], self.activation
+        )
 
 
 def _count(layers: nn.Sequential, x: Tensor, probe: Probe) -> None:

@@ -1,4 +1,5 @@
-"""A recurrent spiking network: every layer also hears its own spikes of the tick before. It has memory across decisions.
+"""A recurrent spiking network: every layer also hears its own spikes of the tick before. It has
+memory across decisions.
 
 The neurons' time loop cannot be fused here, since each tick needs a product: it runs in PyTorch.
 """

@@ -1,6 +1,8 @@
-"""A spiking network for pictures: convolutional layers of neurons, then dense ones, and a linear readout of averaged spikes.
+"""A spiking network for pictures: convolutional layers of neurons, then dense ones, and a linear
+readout of averaged spikes.
 
-The brightness of the pixels drives the first layer as a direct current, so its convolution is computed once a decision.
+The brightness of the pixels drives the first layer as a direct current, so its convolution is
+computed once a decision.
 """
 
 from __future__ import annotations
@@ -33,20 +35,40 @@ class Config(Spikes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(not self.hidden or min(self.hidden, default=0) < 1, "hidden", "positive layer sizes such as 256")
+        self._refuse(
+            not self.hidden or min(self.hidden, default=0) < 1,
+            "hidden",
+            "positive layer sizes such as 256",
+        )
         for name in ("channels", "kernel", "stride"):
-            wrong = len(getattr(self, name)) != len(self.channels) or min(getattr(self, name), default=0) < 1
-            self._refuse(wrong, name, f"{len(self.channels)} positive numbers, one for each convolutional layer")
+            wrong = (
+                len(getattr(self, name)) != len(self.channels)
+                or min(getattr(self, name), default=0) < 1
+            )
+            self._refuse(
+                wrong,
+                name,
+                f"{len(self.channels)} positive numbers, one for each convolutional layer",
+            )
         depth = len(self.channels) + len(self.hidden) + (self.out_population > 0)
-        self._refuse(len(self.tau_mem) not in (1, depth), "tau_mem", f"one time constant, or one for each layer ({depth})")
+        self._refuse(
+            len(self.tau_mem) not in (1, depth),
+            "tau_mem",
+            f"one time constant, or one for each layer ({depth})",
+        )
 
 
 class Picture(nn.Module):
     """A convolution between layers whose neurons stand in one row: [..., C·H·W] to [..., C'·H'·W']."""
 
-    def __init__(self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, gain: float) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, gain: float
+    ) -> None:
         super().__init__()
-        self.conv, self.shape_in = conv.Connection(shape[0], channels, kernel, stride, gain=gain), shape
+        self.conv, self.shape_in = (
+            conv.Connection(shape[0], channels, kernel, stride, gain=gain),
+            shape,
+        )
         self.shape = self.conv.output_shape(shape)
         self.bias = self.conv.bias
 
@@ -63,17 +85,30 @@ class PictureLayer(Layer):
 
 
 class Network(SpikingNetwork):
-    """Pictures [B, *n_in] to [B, n_out]. Raises ValueError for pictures that are smaller than the kernels."""
+    """Pictures [B, *n_in] to [B, n_out]. Raises ValueError for pictures that are smaller than the
+    kernels.
+    """
 
-    def __init__(self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0) -> None:
+    def __init__(
+        self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0
+    ) -> None:
         shape, stack = tuple(n_in), []
-        for depth, size in enumerate(zip(config.channels, config.kernel, config.stride, strict=True)):
+        for depth, size in enumerate(
+            zip(config.channels, config.kernel, config.stride, strict=True)
+        ):
             connection = Picture(shape, *size, config.gain)
             shape = connection.shape
             stack.append(PictureLayer(config, depth, connection, math.prod(shape)))
         n = math.prod(shape)
         for size in config.hidden:
-            stack.append(Layer(config, len(stack), dense.Connection(n, size, gain=config.gain, graded=False), size))
+            stack.append(
+                Layer(
+                    config,
+                    len(stack),
+                    dense.Connection(n, size, gain=config.gain, graded=False),
+                    size,
+                )
+            )
             n = size
         super().__init__(config, stack, n_out, out_gain)
 

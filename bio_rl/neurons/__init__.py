@@ -1,11 +1,14 @@
-"""Neurons, one a file: a NamedTuple of constants (`NEURON`) with pure `init` and `step`, and a NamedTuple of state.
+"""Neurons, one a file: a NamedTuple of constants (`NEURON`) with pure `init` and `step`, and a
+NamedTuple of state.
 
     state = p.init(batch, n)                        at rest, every field [B, N]
-    spikes, state = p.step(state, drive, dt)        one tick of dt ms; drive [B, N]; spikes [B, N] in {0, 1}
+    spikes, state = p.step(state, drive, dt)
+        one tick of dt ms; drive [B, N]; spikes [B, N] in {0, 1}
 
-A constant may be a tensor [N] or [] where neurons differ or learn; the time loop is then torch's, except for the learned decay
-of a membrane alone. Those whose time loop is fused say what it runs: `p.core(dt)`. `checked` refuses constants that no neuron
-can have. The file's name is the neuron's on the command line.
+A constant may be a tensor [N] or [] where neurons differ or learn; the time loop is then torch's,
+except for the learned decay of a membrane alone. Those whose time loop is fused say what it runs:
+`p.core(dt)`. `checked` refuses constants that no neuron can have. The file's name is the neuron's
+on the command line.
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ from torch import Tensor
 
 from bio_rl import discovery
 from bio_rl.checks import EXPECTED, check
+from bio_rl.contracts import State
 from bio_rl.modes import transformed
 from bio_rl.state import rows, tree_map
 from bio_rl.surrogates import SURROGATES
-from bio_rl.types import State
 
 Constants = TypeVar("Constants")
 
@@ -44,12 +47,15 @@ class Neuron(Protocol):
 
 
 class Core(NamedTuple):
-    """What the fused time loops run: a leaky integrator with an optional synaptic current i, adaptation a and refractoriness r.
+    """What the fused time loops run: a leaky integrator with an optional synaptic current i,
+    adaptation a and refractoriness r.
 
-        i ← α i + drive        h = v_leak + β (v - v_leak) + g i       x = h - v_threshold - κ a        spike where x >= 0
+        i ← α i + drive        h = v_leak + β (v - v_leak) + g i       x = h - v_threshold - κ a
+            spike where x >= 0
         v ← v_reset, or h - v_threshold (soft), where it spiked, else h          a ← ρ a + spike
 
-    Without a synaptic current i is the drive. While r > dt/2 a neuron is held: v stays, no spike, r ← r - dt.
+    Without a synaptic current i is the drive. While r > dt/2 a neuron is held: v stays, no spike, r
+    ← r - dt.
     """
 
     decay: float | Tensor
@@ -73,15 +79,19 @@ class Core(NamedTuple):
 
 
 def load(name: str) -> type:
-    """The constants of the neuron called `name`. Raises ValueError with the nearest name when there is none."""
+    """The constants of the neuron called `name`. Raises ValueError with the nearest name when there
+    is none.
+    """
     return discovery.load(sys.modules[__name__], name).NEURON
 
 
 def checked(*, above: str = "", **ranges: str) -> Callable[[type[Constants]], type[Constants]]:
-    """A decorator for the constants of a neuron: those named have ranges of `checks.EXPECTED`, all others are finite.
+    """A decorator for the constants of a neuron: those named have ranges of `checks.EXPECTED`, all
+    others are finite.
 
-    above: the constant that `v_threshold` has to exceed, for neurons whose membrane is in mV, where 0 is nothing special.
-    An impossible constant raises ValueError when the constants are made or replaced. Tensors are looked at when they are made.
+    above: the constant that `v_threshold` has to exceed, for neurons whose membrane is in mV, where
+    0 is nothing special. An impossible constant raises ValueError when the constants are made or
+    replaced. Tensors are looked at when they are made.
     """
 
     def mend(kind: Any) -> Any:
@@ -93,13 +103,17 @@ def checked(*, above: str = "", **ranges: str) -> Callable[[type[Constants]], ty
             for name, value in zip(p._fields, p, strict=True):
                 _check_constant(kind, name, value, ranges.get(name, "finite"))
             if above and not _all(p.v_threshold > getattr(p, above)):
-                raise ValueError(f"{_owner(kind)}.v_threshold is {p.v_threshold}, expected more than {above}, a spike's end")
+                raise ValueError(
+                    f"{_owner(kind)}.v_threshold is {p.v_threshold}, expected more than {above}, a spike's end"
+                )
             return p
 
         @functools.wraps(replace)
         def replaced(self: Any, /, **values: Any) -> Any:
             for name, value in values.items():
-                if not isinstance(value, Tensor):  # those that learn come from their optimiser at every call
+                if not isinstance(
+                    value, Tensor
+                ):  # those that learn come from their optimiser at every call
                     _check_constant(kind, name, value, ranges.get(name, "finite"))
             return replace(self, **values)
 
@@ -112,10 +126,14 @@ def checked(*, above: str = "", **ranges: str) -> Callable[[type[Constants]], ty
 def _check_constant(kind: type, name: str, value: Any, needed: str) -> None:
     if isinstance(value, Tensor):
         if not _all(_within(value.detach(), needed)):
-            raise ValueError(f"{_owner(kind)}.{name} is {value.detach().tolist()}, expected {EXPECTED[needed][1]}")
+            raise ValueError(
+                f"{_owner(kind)}.{name} is {value.detach().tolist()}, expected {EXPECTED[needed][1]}"
+            )
     elif name == "surrogate":
         if value not in SURROGATES:
-            raise ValueError(f"{_owner(kind)}.surrogate is {value!r}; {discovery.suggestion(str(value), SURROGATES)}")
+            raise ValueError(
+                f"{_owner(kind)}.surrogate is {value!r}; {discovery.suggestion(str(value), SURROGATES)}"
+            )
     elif value is not None or name != "v_reset":  # None is a soft reset
         check(_owner(kind), name, value, needed)
 
@@ -154,19 +172,27 @@ def resting(level: float | Tensor, batch: int, n: int, device: torch.device | No
     return torch.full((batch, n), level, device=device)
 
 
-def after_spike(v: Tensor, z: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None) -> Tensor:
-    """v where z is 0; where it is 1, v_reset (hard), or for v_reset None what exceeds the threshold (soft). z is detached."""
+def after_spike(
+    v: Tensor, z: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None
+) -> Tensor:
+    """v where z is 0; where it is 1, v_reset (hard), or for v_reset None what exceeds the threshold
+    (soft). z is detached.
+    """
     fired = z.detach()
     return v - fired * v_threshold if v_reset is None else torch.where(fired.bool(), v_reset, v)
 
 
 def capped(v: Tensor, limit: float | Tensor) -> Tensor:
-    """min(v, limit) whose gradient passes through: a neuron that spikes can still learn to spike less."""
+    """min(v, limit) whose gradient passes through: a neuron that spikes can still learn to spike
+    less.
+    """
     return v + (v.clamp(max=limit) - v).detach()
 
 
 def reset_rows(p: Neuron, mask: Tensor, state: State) -> State:
-    """The state at rest in the rows where `mask` [B] is set. A noise key goes on: episodes must not share their noise."""
+    """The state at rest in the rows where `mask` [B] is set. A noise key goes on: episodes must not
+    share their noise.
+    """
     fresh = p.init(*state[0].shape, device=state[0].device)
     if hasattr(state, "key"):
         fresh = fresh._replace(key=state.key)

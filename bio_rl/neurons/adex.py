@@ -1,10 +1,13 @@
-"""Adaptive exponential integrate-and-fire.      v in mV, currents in pA, capacitance in pF, conductances in nS, dt and τ in ms.
+"""Adaptive exponential integrate-and-fire.
+    v in mV, currents in pA, capacitance in pF, conductances in nS, dt and τ in ms.
 
-    C dv/dt = -g_L (v - E_L) + g_L Δ_T exp((v - V_T) / Δ_T) - w + drive        τ_w dw/dt = a (v - E_L) - w
+    C dv/dt = -g_L (v - E_L) + g_L Δ_T exp((v - V_T) / Δ_T) - w + drive
+        τ_w dw/dt = a (v - E_L) - w
     v ≥ v_threshold → spike, v ← v_reset, w ← w + b
 
-Brette & Gerstner 2005, J. Neurophysiol. 94:3637, eq. 1-3, with its constants (a bursting-free regular spiking neuron). The leak
-is integrated exactly over a tick, the exponential and w as they are at its start.
+Brette & Gerstner 2005, J. Neurophysiol. 94:3637, eq. 1-3, with its constants (a bursting-free
+regular spiking neuron). The leak is integrated exactly over a tick, the exponential and w as they
+are at its start.
 """
 
 from __future__ import annotations
@@ -25,7 +28,14 @@ class AdExState(NamedTuple):
     """[B, N] pA, adaptation current."""
 
 
-@checked(above="v_reset", capacitance="positive", g_leak="positive", delta_t="positive", tau_w="positive", slope="positive")
+@checked(
+    above="v_reset",
+    capacitance="positive",
+    g_leak="positive",
+    delta_t="positive",
+    tau_w="positive",
+    slope="positive",
+)
 class AdEx(NamedTuple):
     """Constants."""
 
@@ -54,7 +64,9 @@ class AdEx(NamedTuple):
     """Of the surrogate derivative, per mV."""
 
     DRIVE = 5000.0
-    """pA, what a network multiplies its unit drives with: they are in units of a threshold elsewhere."""
+    """pA, what a network multiplies its unit drives with: they are in units of a threshold
+    elsewhere.
+    """
 
     SPAN = 90.0
     """mV, from rest to the threshold: what is one unit elsewhere."""
@@ -66,7 +78,9 @@ class AdEx(NamedTuple):
     def step(self, s: AdExState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, AdExState]:
         """The reset of v is detached from the gradient."""
         decay = exp(-dt * self.g_leak / self.capacitance)
-        onset = self.delta_t * ((s.v - self.v_t) / self.delta_t).clamp(max=10.0).exp()  # 10: beyond it, v spikes within a tick
+        onset = (
+            self.delta_t * ((s.v - self.v_t) / self.delta_t).clamp(max=10.0).exp()
+        )  # 10: beyond it, v spikes within a tick
         target = self.v_leak + onset + (drive - s.w) / self.g_leak
         v = capped(target + decay * (s.v - target), self.v_threshold + 1.0)  # a spike has no height
         w = s.w + (1.0 - exp(-dt / self.tau_w)) * (self.a * (s.v - self.v_leak) - s.w)

@@ -1,11 +1,13 @@
-"""Adaptive leaky integrate-and-fire: every spike raises the threshold for a while.      dt and the τ in ms.
+"""Adaptive leaky integrate-and-fire: every spike raises the threshold for a while.
+    dt and the τ in ms.
 
-    v' = α v + (1 - α) drive,  α = e^{-dt/τ_mem}        z = H(v' - A),  A = v_threshold + β a        v ← v' - z v_threshold
+    v' = α v + (1 - α) drive,  α = e^{-dt/τ_mem}        z = H(v' - A),  A = v_threshold + β a
+        v ← v' - z v_threshold
     a ← ρ a + z,  ρ = e^{-dt/τ_adapt}
 
-For τ_refractory after a spike there is no other, though the membrane goes on. Bellec et al. 2018 (LSNN), eq. 1-3; 2020
-(e-prop), methods, with the drive in units of the threshold. The gradient flows through the adaptation, and not through the
-reset.
+For τ_refractory after a spike there is no other, though the membrane goes on. Bellec et al. 2018
+(LSNN), eq. 1-3; 2020 (e-prop), methods, with the drive in units of the threshold. The gradient
+flows through the adaptation, and not through the reset.
 """
 
 from __future__ import annotations
@@ -29,7 +31,13 @@ class ALIFState(NamedTuple):
     """[B, N] ms for which the neuron cannot spike yet; empty without a refractory period."""
 
 
-@checked(tau_mem="positive", tau_adapt="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive")
+@checked(
+    tau_mem="positive",
+    tau_adapt="positive",
+    v_threshold="positive",
+    tau_refractory="non-negative",
+    slope="positive",
+)
 class ALIF(NamedTuple):
     """Constants."""
 
@@ -38,27 +46,37 @@ class ALIF(NamedTuple):
     tau_adapt: float = 200.0
     """ms, of the adaptation (200 on TIMIT, 2000 for evidence accumulation: Bellec 2020)."""
     beta: float | Tensor = 1.6
-    """Rise of the threshold by one spike (1.6 to 1.8: Bellec 2020); [N] where neurons differ: 0 for a lif."""
+    """Rise of the threshold by one spike (1.6 to 1.8: Bellec 2020); [N] where neurons differ: 0 for
+    a lif.
+    """
     v_threshold: float = 1.0
     v_leak: float = 0.0
     v_reset: float | None = None
     """Potential after a spike; None subtracts v_threshold (soft reset), as published."""
     tau_refractory: float = 0.0
-    """ms after a spike during which the neuron cannot spike; its membrane is not held, unlike lif's."""
+    """ms after a spike during which the neuron cannot spike; its membrane is not held, unlike
+    lif's.
+    """
     surrogate: str = "triangle"
     slope: float = 1.0
     """Of the surrogate derivative, per unit of membrane potential."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
         v = resting(self.v_leak, batch, n, device)
-        return ALIFState(v, torch.zeros_like(v), torch.zeros_like(v) if some(self.tau_refractory) else ())
+        return ALIFState(
+            v, torch.zeros_like(v), torch.zeros_like(v) if some(self.tau_refractory) else ()
+        )
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
         z, s, _ = self.observed(s, drive, dt)
         return z, s
 
-    def observed(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState, Tensor]:
-        """(spikes, state, x [B, N]): x is by how much the membrane exceeded the threshold A; -∞ where it could not spike."""
+    def observed(
+        self, s: ALIFState, drive: Tensor, dt: float = 1.0
+    ) -> tuple[Tensor, ALIFState, Tensor]:
+        """(spikes, state, x [B, N]): x is by how much the membrane exceeded the threshold A; -∞
+        where it could not spike.
+        """
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         x, refractory = v - self.v_threshold - self.beta * s.a, ()
@@ -66,7 +84,9 @@ class ALIF(NamedTuple):
             x = torch.where(s.refractory > 0.5 * dt, -math.inf, x)
         z = spike(x, self.surrogate, self.slope)
         if some(self.tau_refractory):
-            refractory = torch.where(z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0))
+            refractory = torch.where(
+                z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0)
+            )
         v = after_spike(v, z, self.v_threshold, self.v_reset)
         return z, ALIFState(v, exp(-dt / self.tau_adapt) * s.a + z, refractory), x
 
@@ -77,7 +97,9 @@ class ALIF(NamedTuple):
     def core(self, dt: float) -> Core:
         """Raises ValueError with a refractory period: the fused loops would hold the membrane."""
         if some(self.tau_refractory):
-            raise ValueError(f"alif.tau_refractory is {self.tau_refractory}, but the fused loops hold refractory membranes")
+            raise ValueError(
+                f"alif.tau_refractory is {self.tau_refractory}, but the fused loops hold refractory membranes"
+            )
         decay = exp(-dt / self.tau_mem)
         return Core(
             decay=decay,

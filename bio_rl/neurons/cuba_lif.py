@@ -1,10 +1,13 @@
-"""Current-based leaky integrate-and-fire: a first-order synapse before the membrane.      dt and the τ in ms.
+"""Current-based leaky integrate-and-fire: a first-order synapse before the membrane.
+    dt and the τ in ms.
 
-    τ_syn di/dt = -i,  i ← i + drive at a spike        τ_mem dv/dt = v_leak - v + R i,   R = τ_mem per ms
+    τ_syn di/dt = -i,  i ← i + drive at a spike        τ_mem dv/dt = v_leak - v + R i,
+        R = τ_mem per ms
 
-i ← e^{-dt/τ_syn} i + drive;   v ← v_leak + e^{-dt/τ_mem} (v - v_leak) + dt i;   spike and reset as LIF. The drive is an
-impulse: a steady current of x per ms is a drive of x dt. The defaults are PopSAN's at dt = 1 (Tang et al. 2020, eq. 2-4:
-current decay ½, voltage decay ¾, threshold ½, rectangular surrogate of width 1).
+i ← e^{-dt/τ_syn} i + drive;   v ← v_leak + e^{-dt/τ_mem} (v - v_leak) + dt i;   spike and reset as
+LIF. The drive is an impulse: a steady current of x per ms is a drive of x dt. The defaults are
+PopSAN's at dt = 1 (Tang et al. 2020, eq. 2-4: current decay ½, voltage decay ¾, threshold ½,
+rectangular surrogate of width 1).
 """
 
 from __future__ import annotations

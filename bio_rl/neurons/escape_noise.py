@@ -1,10 +1,12 @@
-"""A stochastic neuron: leaky integration, and spikes by an escape rate that grows exponentially towards the threshold.
+"""A stochastic neuron: leaky integration, and spikes by an escape rate that grows exponentially
+towards the threshold.
 
-    ρ(v) = ρ_θ exp((v - v_threshold) / Δ)        P(spike in dt) = 1 - exp(-ρ(v) dt)        v ← v_reset after a spike
+    ρ(v) = ρ_θ exp((v - v_threshold) / Δ)        P(spike in dt) = 1 - exp(-ρ(v) dt)
+        v ← v_reset after a spike
 
-dt and τ in ms, ρ in spikes per ms; v and drive in units of the threshold. Gerstner et al., Neuronal Dynamics (2014), §9.1;
-the neuron of TD-LTP (Frémaux, Sprekeler & Gerstner 2013). The draws are a pure function of a key in the state; the gradient is
-that of the spike probability.
+dt and τ in ms, ρ in spikes per ms; v and drive in units of the threshold. Gerstner et al., Neuronal
+Dynamics (2014), §9.1; the neuron of TD-LTP (Frémaux, Sprekeler & Gerstner 2013). The draws are a
+pure function of a key in the state; the gradient is that of the spike probability.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl import random
+from bio_rl import seeding
 from bio_rl.neurons import after_spike, checked, exp, resting
 
 
@@ -43,7 +45,9 @@ class EscapeNoise(NamedTuple):
     """Of the noise keys; a layer of its own takes a seed of its own."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> EscapeState:
-        return EscapeState(resting(self.v_leak, batch, n, device), random.keys(self.seed, batch, device))
+        return EscapeState(
+            resting(self.v_leak, batch, n, device), seeding.keys(self.seed, batch, device)
+        )
 
     def probability(self, v: Tensor, dt: float = 1.0) -> Tensor:
         """Of a spike within dt at the potential v; an expm1 keeps it exact where it is small."""
@@ -55,10 +59,10 @@ class EscapeNoise(NamedTuple):
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         p = self.probability(v, dt)
-        drawn = (random.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
+        drawn = (seeding.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
         z = drawn + (p - p.detach())  # the value drawn, the derivative of its mean
         v = after_spike(v, drawn, self.v_threshold, self.v_reset)
-        return z, EscapeState(v, random.advance(s.key))
+        return z, EscapeState(v, seeding.advance(s.key))
 
 
 NEURON = EscapeNoise

@@ -1,9 +1,12 @@
-"""Izhikevich's simple model, the firing patterns of cortical neurons from two equations.      v in mV, dt in ms.
+"""Izhikevich's simple model, the firing patterns of cortical neurons from two equations.
+    v in mV, dt in ms.
 
-    dv/dt = 0.04 v² + 5 v + 140 - u + drive        du/dt = a (b v - u)        v ≥ 30 mV → spike, v ← c, u ← u + d
+    dv/dt = 0.04 v² + 5 v + 140 - u + drive        du/dt = a (b v - u)
+        v ≥ 30 mV → spike, v ← c, u ← u + d
 
-Izhikevich 2003, IEEE Trans. Neural Networks 14:1569, eq. 1-3. As in its listing v is advanced in half steps (of at most ½ ms)
-and u once a tick of up to 1 ms. The drive is the paper's I (about 10 makes a regular spiking neuron fire tonically).
+Izhikevich 2003, IEEE Trans. Neural Networks 14:1569, eq. 1-3. As in its listing v is advanced in
+half steps (of at most ½ ms) and u once a tick of up to 1 ms. The drive is the paper's I (about 10
+makes a regular spiking neuron fire tonically).
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ class Izhikevich(NamedTuple):
     """mV, from rest to the threshold: what is one unit elsewhere."""
 
     def rest(self) -> tuple[float | Tensor, float | Tensor]:
-        """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c) where there is none."""
+        """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c)
+        where there is none.
+        """
         root = (5.0 - self.b) ** 2 - 4 * 0.04 * 140.0
         if isinstance(root, Tensor):
             v = torch.where(root >= 0, (self.b - 5.0 - root.clamp(min=0.0).sqrt()) / 0.08, self.c)
@@ -62,13 +67,17 @@ class Izhikevich(NamedTuple):
         v, u = self.rest()
         return IzhikevichState(resting(v, batch, n, device), resting(u, batch, n, device))
 
-    def step(self, s: IzhikevichState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, IzhikevichState]:
+    def step(
+        self, s: IzhikevichState, drive: Tensor, dt: float = 1.0
+    ) -> tuple[Tensor, IzhikevichState]:
         """The reset of v is detached from the gradient."""
         v, u = s
         half_steps = max(1, math.ceil(dt / 0.5))
         for _ in range(half_steps):
             v = v + dt / half_steps * ((0.04 * v + 5.0) * v + 140.0 - u + drive)
-            v = capped(v, self.v_threshold + 1.0)  # a spike has no height: without a bound v² runs away within a tick
+            v = capped(
+                v, self.v_threshold + 1.0
+            )  # a spike has no height: without a bound v² runs away within a tick
         u = u + dt * self.a * (self.b * v - u)
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         fired = z.detach()

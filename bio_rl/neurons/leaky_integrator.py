@@ -2,7 +2,8 @@
 
     y ← κ y + (1 - κ) drive,   κ = e^{-dt/τ_out}
 
-Bellec et al. 2020, methods, "output": τ_out 20 ms, 2 ms on Atari. The output of a tick is the membrane itself.
+Bellec et al. 2020, methods, "output": τ_out 20 ms, 2 ms on Atari. The output of a tick is the
+membrane itself.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class LeakyIntegrator(NamedTuple):
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LeakyIntegratorState:
         return LeakyIntegratorState(torch.zeros(batch, n, device=device))
 
-    def step(self, s: LeakyIntegratorState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LeakyIntegratorState]:
+    def step(
+        self, s: LeakyIntegratorState, drive: Tensor, dt: float = 1.0
+    ) -> tuple[Tensor, LeakyIntegratorState]:
         """(membrane [B, N], state): no spikes."""
         keep = exp(-dt / self.tau_out)
         v = keep * s.v + (1.0 - keep) * drive

@@ -1,8 +1,10 @@
 """Leaky integrate-and-fire.      dt and the τ in ms; v and drive in units of the threshold.
 
-    τ_mem dv/dt = v_leak - v + drive      v ≥ v_threshold → spike, then v ← v_reset (hard) or v ← v - v_threshold (soft)
+    τ_mem dv/dt = v_leak - v + drive
+        v ≥ v_threshold → spike, then v ← v_reset (hard) or v ← v - v_threshold (soft)
 
-The decay is exact for a drive that is constant over one tick. Gerstner et al., Neuronal Dynamics (2014), §1.3.
+The decay is exact for a drive that is constant over one tick. Gerstner et al., Neuronal Dynamics
+(2014), §1.3.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ class LIFState(NamedTuple):
     """[B, N] ms for which the neuron is still held; empty without a refractory period."""
 
 
-@checked(tau_mem="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive")
+@checked(
+    tau_mem="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive"
+)
 class LIF(NamedTuple):
     """Constants; names as in NIR."""
 
@@ -52,7 +56,9 @@ class LIF(NamedTuple):
             held = s.refractory > 0.5 * dt
             v = torch.where(held, s.v, v)
             z = torch.where(held, 0.0, spike(v - self.v_threshold, self.surrogate, self.slope))
-            refractory = torch.where(z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0))
+            refractory = torch.where(
+                z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0)
+            )
         else:
             z, refractory = spike(v - self.v_threshold, self.surrogate, self.slope), ()
         v = after_spike(v, z, self.v_threshold, self.v_reset)

@@ -1,9 +1,11 @@
 """Leaky integrate-and-fire whose membrane time constant is learned.      dt and τ in ms.
 
-    v ← v_leak + e^{-dt/τ} (v - v_leak) + (1 - e^{-dt/τ}) drive,     τ = τ_min + softplus(w),   w learned
+    v ← v_leak + e^{-dt/τ} (v - v_leak) + (1 - e^{-dt/τ}) drive,     τ = τ_min + softplus(w),
+        w learned
 
-Spike and reset as LIF. Fang et al. 2021 (PLIF) learn 1/τ = σ(w) of the Euler step with one w a layer; here the decay is exact
-in dt, so that halving dt converges, and a w for every neuron is possible.
+Spike and reset as LIF. Fang et al. 2021 (PLIF) learn 1/τ = σ(w) of the Euler step with one w a
+layer; here the decay is exact in dt, so that halving dt converges, and a w for every neuron is
+possible.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""Plasticity rules, one a file: a NamedTuple of constants (`RULE`) with pure `init`, `trace` and `delta`.
+"""Plasticity rules, one a file: a NamedTuple of constants (`RULE`) with pure `init`, `trace` and
+`delta`.
 
     state = p.init(*lead, n_post, n_pre)                 traces at zero
-    state = p.trace(state, w, pre, post, signal, dt)     one tick of dt ms: what the synapses see and remember
+    state = p.trace(state, w, pre, post, signal, dt)
+        one tick of dt ms: what the synapses see and remember
     dw    = p.delta(state, w, modulator)                 [..., post, pre], when a modulator arrives
 
-The leading axes ... are any, and rows of them never mix; the weights w broadcast over them. With weights of its own for each
-environment w is [B, post, pre]; with shared ones it is [post, pre], and the caller reduces the [B, post, pre] of `delta`,
-say by its mean. A rule is local: nothing but pre, post, w, its own state, the signal and the modulator enters. No gradient
-flows. A rule that needs no neuromodulator is gated by a modulator of one. The file's name is the rule's on the command line.
+The leading axes ... are any, and rows of them never mix; the weights w broadcast over them. With
+weights of its own for each environment w is [B, post, pre]; with shared ones it is [post, pre], and
+the caller reduces the [B, post, pre] of `delta`, say by its mean. A rule is local: nothing but pre,
+post, w, its own state, the signal and the modulator enters. No gradient flows. A rule that needs no
+neuromodulator is gated by a modulator of one. The file's name is the rule's on the command line.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 
 from bio_rl import discovery
-from bio_rl.types import State
+from bio_rl.contracts import State
 
 
 class Pre(NamedTuple):
@@ -50,17 +53,25 @@ class Rule(Protocol):
         """Its state for synapses of the shape (..., post, pre), all zero."""
         ...
 
-    def trace(self, s: Any, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0) -> Any:
-        """The state after one tick. signal: [..., post], a factor of each neuron's own that is there at once."""
+    def trace(
+        self, s: Any, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+    ) -> Any:
+        """The state after one tick. signal: [..., post], a factor of each neuron's own that is
+        there at once.
+        """
         ...
 
     def delta(self, s: Any, w: Tensor, modulator: Tensor) -> Tensor:
-        """The change of the weights [..., post, pre]. modulator: [...], or [..., post] for one of each neuron's own."""
+        """The change of the weights [..., post, pre]. modulator: [...], or [..., post] for one of
+        each neuron's own.
+        """
         ...
 
 
 def load(name: str) -> type:
-    """The constants of the rule called `name`. Raises ValueError with the nearest name when there is none."""
+    """The constants of the rule called `name`. Raises ValueError with the nearest name when there
+    is none.
+    """
     return discovery.load(sys.modules[__name__], name).RULE
 
 
@@ -80,7 +91,9 @@ def gate(modulator: Tensor, e: Tensor) -> Tensor:
 
 
 def zeros(*shape: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Traces at zero for synapses of the shape (..., post, pre): of the pre [..., pre], the post [..., post], the synapses."""
+    """Traces at zero for synapses of the shape (..., post, pre): of the pre [..., pre], the post
+    [..., post], the synapses.
+    """
     *lead, n_post, n_pre = shape
     return (
         torch.zeros(*lead, n_pre, device=device),

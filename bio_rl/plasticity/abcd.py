@@ -1,10 +1,12 @@
-"""The ABCD rule: Hebbian plasticity whose every synapse has coefficients of its own, found by evolution.
+"""The ABCD rule: Hebbian plasticity whose every synapse has coefficients of its own, found by
+evolution.
 
     Δw_ji = η_ji M (A_ji o_i o_j + B_ji o_i + C_ji o_j + D_ji)
 
-o_i and o_j are pre.spike and post.spike of the last tick, usually activities; `delta` is due every tick, with M = 1 as
-published. η, A, B, C and D are numbers or tensors [..., post, pre], one for each synapse, with leading axes where individuals
-differ. The defaults are Hebb's rule. Najarro & Risi 2020 (their i is the presynaptic neuron too, their w_ij our w_ji).
+o_i and o_j are pre.spike and post.spike of the last tick, usually activities; `delta` is due every
+tick, with M = 1 as published. η, A, B, C and D are numbers or tensors [..., post, pre], one for
+each synapse, with leading axes where individuals differ. The defaults are Hebb's rule. Najarro &
+Risi 2020 (their i is the presynaptic neuron too, their w_ij our w_ji).
 """
 
 from __future__ import annotations
@@ -36,11 +38,24 @@ class ABCD(NamedTuple):
     def init(self, *shape: int, device: torch.device | None = None) -> ABCDState:
         return ABCDState(*zeros(*shape, device=device)[:2])
 
-    def trace(self, s: ABCDState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0) -> ABCDState:
+    def trace(
+        self,
+        s: ABCDState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
+    ) -> ABCDState:
         return ABCDState(pre.spike.detach(), post.spike.detach())
 
     def delta(self, s: ABCDState, w: Tensor, modulator: Tensor) -> Tensor:
-        terms = self.a * outer(s.y, s.x) + self.b * s.x.unsqueeze(-2) + self.c * s.y.unsqueeze(-1) + self.d
+        terms = (
+            self.a * outer(s.y, s.x)
+            + self.b * s.x.unsqueeze(-2)
+            + self.c * s.y.unsqueeze(-1)
+            + self.d
+        )
         return self.lr * gate(modulator, terms)
 
 

@@ -1,11 +1,13 @@
-"""Anti-Hebbian plasticity: neurons that are active together come to inhibit each other, until they are uncorrelated.
+"""Anti-Hebbian plasticity: neurons that are active together come to inhibit each other, until they
+are uncorrelated.
 
     Δw_ji = -η M (y_j x_i - p²)
 
-x and y are pre.spike and post.spike of the last tick; for lateral weights both are the activities of one layer, and the caller
-holds the diagonal at zero. `delta` is due every tick, with M = 1 where nothing gates. It rests where E[y_j x_i] = p²: neurons
-of the mean activity p are then uncorrelated. Földiák 1989 has p = 0, for activities of mean zero; Földiák 1990 has binary
-neurons whose thresholds hold their mean at p, and w ≤ 0.
+x and y are pre.spike and post.spike of the last tick; for lateral weights both are the activities
+of one layer, and the caller holds the diagonal at zero. `delta` is due every tick, with M = 1 where
+nothing gates. It rests where E[y_j x_i] = p²: neurons of the mean activity p are then uncorrelated.
+Földiák 1989 has p = 0, for activities of mean zero; Földiák 1990 has binary neurons whose
+thresholds hold their mean at p, and w ≤ 0.
 """
 
 from __future__ import annotations
@@ -36,7 +38,13 @@ class AntiHebbian(NamedTuple):
         return AntiHebbianState(*zeros(*shape, device=device)[:2])
 
     def trace(
-        self, s: AntiHebbianState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: AntiHebbianState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> AntiHebbianState:
         return AntiHebbianState(pre.spike.detach(), post.spike.detach())
 

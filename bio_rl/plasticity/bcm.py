@@ -1,11 +1,13 @@
-"""The Bienenstock-Cooper-Munro rule: a threshold that slides with the neuron's activity decides between growth and decline.
+"""The Bienenstock-Cooper-Munro rule: a threshold that slides with the neuron's activity decides
+between growth and decline.
 
     θ ← θ e^(-dt/τ_θ) + (1 - e^(-dt/τ_θ)) y²            Δw_ji = η M y_j (y_j - θ_j) x_i
 
-x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every tick, with M = 1 where nothing
-gates. Responses become selective: of K equally likely, linearly independent inputs one ends with the response K, the others
-with 0. The threshold must follow faster than the weights (η small), or both oscillate. Bienenstock, Cooper & Munro 1982; θ as
-the mean of y² is Intrator & Cooper 1992.
+x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every
+tick, with M = 1 where nothing gates. Responses become selective: of K equally likely, linearly
+independent inputs one ends with the response K, the others with 0. The threshold must follow faster
+than the weights (η small), or both oscillate. Bienenstock, Cooper & Munro 1982; θ as the mean of y²
+is Intrator & Cooper 1992.
 """
 
 from __future__ import annotations
@@ -38,9 +40,21 @@ class BCM(NamedTuple):
         x, y, _ = zeros(*shape, device=device)
         return BCMState(x, y, torch.zeros_like(y))
 
-    def trace(self, s: BCMState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0) -> BCMState:
+    def trace(
+        self,
+        s: BCMState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
+    ) -> BCMState:
         keep = decay(self.tau_theta, dt)
-        return BCMState(pre.spike.detach(), post.spike.detach(), keep * s.theta + (1.0 - keep) * post.spike.square())
+        return BCMState(
+            pre.spike.detach(),
+            post.spike.detach(),
+            keep * s.theta + (1.0 - keep) * post.spike.square(),
+        )
 
     def delta(self, s: BCMState, w: Tensor, modulator: Tensor) -> Tensor:
         return self.lr * gate(modulator, outer(s.y * (s.y - s.theta), s.x))

@@ -1,17 +1,22 @@
-"""e-prop: the part of the gradient of a recurrent spiking network that each synapse can compute forwards in time.
+"""e-prop: the part of the gradient of a recurrent spiking network that each synapse can compute
+forwards in time.
 
     α = e^(-dt/τ_mem)   ρ = e^(-dt/τ_adapt)   κ = e^(-dt/τ_out)   γ = e^(-dt/τ_γ)
-    ε^v ← α ε^v + (1 - α) s_pre            e = ψ (ε^v - β ε^a)            ε^a ← ρ ε^a + e   (that is ψ ε^v + (ρ - ψ β) ε^a)
+    ε^v ← α ε^v + (1 - α) s_pre            e = ψ (ε^v - β ε^a)            ε^a ← ρ ε^a + e
+        (that is ψ ε^v + (ρ - ψ β) ε^a)
     ē ← κ ē + (1 - κ) e                    f ← γ f + L_j ē                Δw = -η M f
 
-The neuron is lif (β = 0, no ε^a) or alif, with a soft reset, and the readout leaky_integrator: they scale their input by 1 - α
-and 1 - κ; where it enters as it is, as published, both factors are part of η. s_pre is what drives the neuron at this tick, so
-from recurrent neurons it is their spikes of the tick before. ψ, post.psi, is zero where the neuron is refractory. `signal` is
-the learning signal, L_j = Σ_k B_jk (y_k - y*_k): the gradient of the loss by the neuron's output, hence the minus.
+The neuron is lif (β = 0, no ε^a) or alif, with a soft reset, and the readout leaky_integrator: they
+scale their input by 1 - α and 1 - κ; where it enters as it is, as published, both factors are part
+of η. s_pre is what drives the neuron at this tick, so from recurrent neurons it is their spikes of
+the tick before. ψ, post.psi, is zero where the neuron is refractory. `signal` is the learning
+signal, L_j = Σ_k B_jk (y_k - y*_k): the gradient of the loss by the neuron's output, hence the
+minus.
 
-Supervised: M = 1; τ_γ = 0 keeps this tick's L_j ē, and `delta` is due every tick; τ_γ = inf sums them over a trial. From
-reward: L_j = -c_V B^V_j + Σ_k B^π_jk (π_k - 1[a=k]) at the tick of an action, else 0; M is the TD error δ, and γ that of the
-returns: τ_γ = -T / ln γ for decisions T ms apart. Bellec et al. 2020, methods (the traces eq. 25, the update eq. 28).
+Supervised: M = 1; τ_γ = 0 keeps this tick's L_j ē, and `delta` is due every tick; τ_γ = inf sums
+them over a trial. From reward: L_j = -c_V B^V_j + Σ_k B^π_jk (π_k - 1[a=k]) at the tick of an
+action, else 0; M is the TD error δ, and γ that of the returns: τ_γ = -T / ln γ for decisions T ms
+apart. Bellec et al. 2020, methods (the traces eq. 25, the update eq. 28).
 """
 
 from __future__ import annotations
@@ -50,14 +55,26 @@ class EProp(NamedTuple):
 
     def init(self, *shape: int, device: torch.device | None = None) -> EPropState:
         eps_v, _, e_bar = zeros(*shape, device=device)
-        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.adapts else ())
+        return EPropState(
+            eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.adapts else ()
+        )
 
     def trace(
-        self, s: EPropState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: EPropState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> EPropState:
         """Raises ValueError without post.psi or a signal."""
         if isinstance(post.psi, tuple) or signal is None:
-            missing = "signal, the learning signal," if signal is None else "post.psi, the pseudo-derivative of each spike,"
+            missing = (
+                "signal, the learning signal,"
+                if signal is None
+                else "post.psi, the pseudo-derivative of each spike,"
+            )
             raise ValueError(f"eprop: {missing} is missing; both are needed at every tick")
         alpha, kappa = decay(self.tau_mem, dt), decay(self.tau_out, dt)
         eps_v = alpha * s.eps_v + (1.0 - alpha) * pre.spike
@@ -66,7 +83,9 @@ class EProp(NamedTuple):
             e = e - (self.beta * post.psi).unsqueeze(-1) * eps_a
             eps_a = decay(self.tau_adapt, dt) * eps_a + e
         e_bar = kappa * s.e_bar + (1.0 - kappa) * e
-        return EPropState(eps_v, e_bar, decay(self.tau_gamma, dt) * s.f + signal.unsqueeze(-1) * e_bar, eps_a)
+        return EPropState(
+            eps_v, e_bar, decay(self.tau_gamma, dt) * s.f + signal.unsqueeze(-1) * e_bar, eps_a
+        )
 
     @property
     def adapts(self) -> bool:

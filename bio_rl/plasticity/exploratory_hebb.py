@@ -1,11 +1,13 @@
-"""The exploratory Hebbian rule: what a neuron did beyond its habit is reinforced as the reward goes beyond its own.
+"""The exploratory Hebbian rule: what a neuron did beyond its habit is reinforced as the reward goes
+beyond its own.
 
     ȳ ← ȳ e^(-dt/τ_ȳ) + (1 - e^(-dt/τ_ȳ)) y            Δw_ji = η M x_i (y_j - ȳ_j),   M = R - R̄
 
-x and y are pre.spike and post.spike of the last tick, activities of noisy neurons; `delta` is due every tick. The running mean
-ȳ (this tick included) parts the noise from the signal, so the synapse need not know the noise. On average Δw follows the
-gradient of R, times the variance of the noise, where inputs change little within τ_ȳ. Legenstein, Chase, Schwartz & Maass 2010;
-Hoerzer, Legenstein & Maass 2014.
+x and y are pre.spike and post.spike of the last tick, activities of noisy neurons; `delta` is due
+every tick. The running mean ȳ (this tick included) parts the noise from the signal, so the synapse
+need not know the noise. On average Δw follows the gradient of R, times the variance of the noise,
+where inputs change little within τ_ȳ. Legenstein, Chase, Schwartz & Maass 2010; Hoerzer, Legenstein
+& Maass 2014.
 """
 
 from __future__ import annotations
@@ -39,10 +41,18 @@ class ExploratoryHebb(NamedTuple):
         return ExploratoryHebbState(x, y, torch.zeros_like(y))
 
     def trace(
-        self, s: ExploratoryHebbState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: ExploratoryHebbState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> ExploratoryHebbState:
         keep = decay(self.tau_mean, dt)
-        return ExploratoryHebbState(pre.spike.detach(), post.spike.detach(), keep * s.mean + (1.0 - keep) * post.spike)
+        return ExploratoryHebbState(
+            pre.spike.detach(), post.spike.detach(), keep * s.mean + (1.0 - keep) * post.spike
+        )
 
     def delta(self, s: ExploratoryHebbState, w: Tensor, modulator: Tensor) -> Tensor:
         return self.lr * gate(modulator, outer(s.y - s.mean, s.x))

@@ -2,9 +2,10 @@
 
     Δw_ji = η M y_j (x_i - w_ji)
 
-x and y are pre.spike and post.spike of the last tick, activities; `delta` is due every tick, with M = 1 where nothing gates.
-Among neurons that compete, so that few are active at once, each comes to stand for a cluster of inputs, and together they
-spread as inputs do: competitive learning. Grossberg 1976; Rumelhart & Zipser 1985; with a neighbourhood Kohonen 1982.
+x and y are pre.spike and post.spike of the last tick, activities; `delta` is due every tick, with M
+= 1 where nothing gates. Among neurons that compete, so that few are active at once, each comes to
+stand for a cluster of inputs, and together they spread as inputs do: competitive learning.
+Grossberg 1976; Rumelhart & Zipser 1985; with a neighbourhood Kohonen 1982.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ class Instar(NamedTuple):
         return InstarState(*zeros(*shape, device=device)[:2])
 
     def trace(
-        self, s: InstarState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: InstarState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> InstarState:
         return InstarState(pre.spike.detach(), post.spike.detach())
 

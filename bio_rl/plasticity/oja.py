@@ -2,8 +2,9 @@
 
     Δw_ji = η M y_j (x_i - y_j w_ji)
 
-x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every tick, with M = 1 where nothing
-gates. For y = Σ w x and inputs of mean zero w turns to the first principal component, with length one. Oja 1982.
+x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every
+tick, with M = 1 where nothing gates. For y = Σ w x and inputs of mean zero w turns to the first
+principal component, with length one. Oja 1982.
 """
 
 from __future__ import annotations
@@ -31,7 +32,15 @@ class Oja(NamedTuple):
     def init(self, *shape: int, device: torch.device | None = None) -> OjaState:
         return OjaState(*zeros(*shape, device=device)[:2])
 
-    def trace(self, s: OjaState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0) -> OjaState:
+    def trace(
+        self,
+        s: OjaState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
+    ) -> OjaState:
         return OjaState(pre.spike.detach(), post.spike.detach())
 
     def delta(self, s: OjaState, w: Tensor, modulator: Tensor) -> Tensor:

@@ -1,11 +1,13 @@
 """Pair-based spike-timing-dependent plasticity with bounds from hard to soft.
 
-    x ← (x + s_pre') e^(-dt/τ+)      y ← (y + s_post') e^(-dt/τ-)      s' the spikes of the tick before
+    x ← (x + s_pre') e^(-dt/τ+)      y ← (y + s_post') e^(-dt/τ-)
+        s' the spikes of the tick before
     Δw = η M [A+ (w_max - w)^μ s_post x - A- (w - w_min)^μ y s_pre]
 
-Each spike meets the other side's trace as it stood before this tick; spikes of one tick do not pair. `delta` is the term of the
-last tick only: it is due every tick, with M = 1 where nothing gates. μ = 0 is additive (Song, Miller & Abbott 2000, with w in
-[0, 1]) and knows no bounds: the caller clamps w to [w_min, w_max]. μ = 1 is multiplicative, with soft bounds; between them lies
+Each spike meets the other side's trace as it stood before this tick; spikes of one tick do not
+pair. `delta` is the term of the last tick only: it is due every tick, with M = 1 where nothing
+gates. μ = 0 is additive (Song, Miller & Abbott 2000, with w in [0, 1]) and knows no bounds: the
+caller clamps w to [w_min, w_max]. μ = 1 is multiplicative, with soft bounds; between them lies
 Gütig et al. 2003.
 """
 
@@ -48,7 +50,13 @@ class PairSTDP(NamedTuple):
         return PairSTDPState(x, y, torch.zeros_like(x), torch.zeros_like(y))
 
     def trace(
-        self, s: PairSTDPState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: PairSTDPState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> PairSTDPState:
         x, y = decay(self.tau_plus, dt) * (s.x + s.pre), decay(self.tau_minus, dt) * (s.y + s.post)
         return PairSTDPState(x, y, pre.spike.detach(), post.spike.detach())

@@ -3,11 +3,12 @@
     x ← x e^(-dt/τ_mem) + s_pre
     e ← e e^(-dt/τ_e) + (s_post - p) x            Δw = η M e
 
-p is the probability with which the neuron spiked at this tick, so a spike is compared with what was to be expected and the
-average of e is zero: no bias remains when M has a mean. Where p = σ(u) with u = Σ w x, (s_post - p) x is exactly
-∂ log P(s_post) / ∂w, and M = R ascends E[R]; where the rate grows as exp(u/Δ) (escape_noise) it is Δ times that, to first
-order in p. A membrane's gain (1 - e^(-dt/τ_mem)) is part of η too. Vasilaki et al. 2009; called R-max in Frémaux, Sprekeler &
-Gerstner 2010.
+p is the probability with which the neuron spiked at this tick, so a spike is compared with what was
+to be expected and the average of e is zero: no bias remains when M has a mean. Where p = σ(u) with
+u = Σ w x, (s_post - p) x is exactly ∂ log P(s_post) / ∂w, and M = R ascends E[R]; where the rate
+grows as exp(u/Δ) (escape_noise) it is Δ times that, to first order in p. A membrane's gain (1 -
+e^(-dt/τ_mem)) is part of η too. Vasilaki et al. 2009; called R-max in Frémaux, Sprekeler & Gerstner
+2010.
 """
 
 from __future__ import annotations
@@ -40,10 +41,20 @@ class RMax(NamedTuple):
         x, _, e = zeros(*shape, device=device)
         return RMaxState(x, e)
 
-    def trace(self, s: RMaxState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0) -> RMaxState:
+    def trace(
+        self,
+        s: RMaxState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
+    ) -> RMaxState:
         """Raises ValueError without post.p."""
         if isinstance(post.p, tuple):
-            raise ValueError("r_max: post.p, the probability of each spike, is missing; only a stochastic neuron has it")
+            raise ValueError(
+                "r_max: post.p, the probability of each spike, is missing; only a stochastic neuron has it"
+            )
         x = decay(self.tau_mem, dt) * s.x + pre.spike
         return RMaxState(x, decay(self.tau_e, dt) * s.e + outer(post.spike - post.p, x))
 

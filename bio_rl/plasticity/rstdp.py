@@ -3,8 +3,9 @@
     x ← x e^(-dt/τ+) + s_pre      y ← y e^(-dt/τ-) + s_post
     c ← c e^(-dt/τ_c) + A+ s_post x - A- y s_pre            Δw = η M c
 
-Each spike meets the other side's trace as it stood before this tick; spikes of one tick do not pair. Florian 2007 (MSTDPET,
-eqs. 9-12, where his 1/τ_z is part of η); Izhikevich 2007, eqs. 1-3, with dopamine as M: there dw/dt = c d, so η is dt.
+Each spike meets the other side's trace as it stood before this tick; spikes of one tick do not
+pair. Florian 2007 (MSTDPET, eqs. 9-12, where his 1/τ_z is part of η); Izhikevich 2007, eqs. 1-3,
+with dopamine as M: there dw/dt = c d, so η is dt.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ class RSTDP(NamedTuple):
         return RSTDPState(*zeros(*shape, device=device))
 
     def trace(
-        self, s: RSTDPState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: RSTDPState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> RSTDPState:
         x, y = decay(self.tau_plus, dt) * s.x, decay(self.tau_minus, dt) * s.y
         pairing = self.a_plus * outer(post.spike, x) - self.a_minus * outer(y, pre.spike)

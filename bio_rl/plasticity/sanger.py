@@ -1,10 +1,12 @@
-"""Sanger's rule, the generalised Hebbian algorithm: each output learns from what the outputs before it leave unexplained.
+"""Sanger's rule, the generalised Hebbian algorithm: each output learns from what the outputs before
+it leave unexplained.
 
     Δw_ji = η M y_j (x_i - Σ_{k≤j} y_k w_ki)
 
-x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every tick, with M = 1 where nothing
-gates. For y = W x and inputs of mean zero the rows of W become the principal components, in order. Sanger 1989. The sum makes
-the rule less local than the others: a synapse needs the activities and the weights of the outputs before its own.
+x and y are pre.spike and post.spike of the last tick, usually activities; `delta` is due every
+tick, with M = 1 where nothing gates. For y = W x and inputs of mean zero the rows of W become the
+principal components, in order. Sanger 1989. The sum makes the rule less local than the others: a
+synapse needs the activities and the weights of the outputs before its own.
 """
 
 from __future__ import annotations
@@ -33,7 +35,13 @@ class Sanger(NamedTuple):
         return SangerState(*zeros(*shape, device=device)[:2])
 
     def trace(
-        self, s: SangerState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: SangerState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> SangerState:
         return SangerState(pre.spike.detach(), post.spike.detach())
 

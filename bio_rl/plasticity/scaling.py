@@ -1,11 +1,13 @@
-"""Synaptic scaling: all weights of a neuron grow in proportion while it fires less than its target, and shrink while more.
+"""Synaptic scaling: all weights of a neuron grow in proportion while it fires less than its target,
+and shrink while more.
 
     r̄ ← r̄ e^(-dt/τ_r̄) + (1 - e^(-dt/τ_r̄)) s_post / dt            Δw = η M w (r* - r̄)
 
-r in Hz, and η is β dt of the published ẇ = β w (r* - r̄); `delta` is due every tick, with M = 1 where nothing gates. Since each
-weight changes by the same factor, what the neuron has learned stays. It is meant for excitation: an inhibitory w < 0 would grow
-where the neuron is too quiet. The state keeps r̄ - r*, so a fresh neuron counts as being at its target. van Rossum, Bi &
-Turrigiano 2000, without its integral term; Turrigiano 2008.
+r in Hz, and η is β dt of the published ẇ = β w (r* - r̄); `delta` is due every tick, with M = 1
+where nothing gates. Since each weight changes by the same factor, what the neuron has learned
+stays. It is meant for excitation: an inhibitory w < 0 would grow where the neuron is too quiet. The
+state keeps r̄ - r*, so a fresh neuron counts as being at its target. van Rossum, Bi & Turrigiano
+2000, without its integral term; Turrigiano 2008.
 """
 
 from __future__ import annotations
@@ -31,16 +33,26 @@ class Scaling(NamedTuple):
     tau_rate: float = 10_000.0
     """Of r̄; much longer than any interval between spikes."""
     lr: float = 1e-6
-    """Per Hz and tick. Above dt / (4 τ_rate r*) a rate that is proportional to w swings around its target."""
+    """Per Hz and tick. Above dt / (4 τ_rate r*) a rate that is proportional to w swings around its
+    target.
+    """
 
     def init(self, *shape: int, device: torch.device | None = None) -> ScalingState:
         return ScalingState(zeros(*shape, device=device)[1])
 
     def trace(
-        self, s: ScalingState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: ScalingState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> ScalingState:
         keep = decay(self.tau_rate, dt)
-        return ScalingState(keep * s.excess + (1.0 - keep) * (1000.0 / dt * post.spike - self.target))
+        return ScalingState(
+            keep * s.excess + (1.0 - keep) * (1000.0 / dt * post.spike - self.target)
+        )
 
     def delta(self, s: ScalingState, w: Tensor, modulator: Tensor) -> Tensor:
         return self.lr * gate(modulator, -s.excess.unsqueeze(-1) * w)

@@ -1,12 +1,15 @@
-"""TD-LTP: spikes after input become eligible, and the temporal-difference error turns them into potentiation or depression.
+"""TD-LTP: spikes after input become eligible, and the temporal-difference error turns them into
+potentiation or depression.
 
     e = (Y · (X^t̂ * ε)) * κ            Δw = η δ e
-    ε(t) = (e^(-t/τ_mem) - e^(-t/τ_syn)) / (τ_mem - τ_syn)      κ(t) = (e^(-t/τ_κ) - e^(-t/ν_κ)) / (τ_κ - ν_κ)
+    ε(t) = (e^(-t/τ_mem) - e^(-t/τ_syn)) / (τ_mem - τ_syn)
+        κ(t) = (e^(-t/τ_κ) - e^(-t/ν_κ)) / (τ_κ - ν_κ)
 
-Y are the postsynaptic spikes and X^t̂ the presynaptic ones since the neuron's own last spike t̂: X^t̂ * ε is the potential that
-they evoke. The modulator is the TD error δ = dV/dt - V/τ_r + r; dt/τ_r and the size of the potential are part of η. Both
-kernels are zero at the tick of the spike itself. Critic and actor share the rule. Frémaux, Sprekeler & Gerstner 2013, eq. 17
-(there κ is also the kernel that reads V from the critic's spikes).
+Y are the postsynaptic spikes and X^t̂ the presynaptic ones since the neuron's own last spike t̂:
+X^t̂ * ε is the potential that they evoke. The modulator is the TD error δ = dV/dt - V/τ_r + r;
+dt/τ_r and the size of the potential are part of η. Both kernels are zero at the tick of the spike
+itself. Critic and actor share the rule. Frémaux, Sprekeler & Gerstner 2013, eq. 17 (there κ is also
+the kernel that reads V from the critic's spikes).
 """
 
 from __future__ import annotations
@@ -46,12 +49,24 @@ class TDLTP(NamedTuple):
         return TDLTPState(*(zeros(*shape, device=device)[2] for _ in TDLTPState._fields))
 
     def trace(
-        self, s: TDLTPState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: TDLTPState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> TDLTPState:
         x, y = pre.spike.unsqueeze(-2), post.spike.unsqueeze(-1)
-        membrane, synapse = decay(self.tau_mem, dt) * s.membrane + x, decay(self.tau_syn, dt) * s.synapse + x
+        membrane, synapse = (
+            decay(self.tau_mem, dt) * s.membrane + x,
+            decay(self.tau_syn, dt) * s.synapse + x,
+        )
         hit = y * (membrane - synapse) / (self.tau_mem - self.tau_syn)
-        slow, fast = decay(self.tau_kappa, dt) * s.slow + hit, decay(self.nu_kappa, dt) * s.fast + hit
+        slow, fast = (
+            decay(self.tau_kappa, dt) * s.slow + hit,
+            decay(self.nu_kappa, dt) * s.fast + hit,
+        )
         return TDLTPState(membrane * (1.0 - y), synapse * (1.0 - y), slow, fast)
 
     def delta(self, s: TDLTPState, w: Tensor, modulator: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
-"""The neo-Hebbian three-factor rule: presynaptic activity times a factor of the neuron, remembered until a modulator comes.
+"""The neo-Hebbian three-factor rule: presynaptic activity times a factor of the neuron, remembered
+until a modulator comes.
 
     x ← x e^(-dt/τ_pre) + (1 - e^(-dt/τ_pre)) pre            τ_pre = 0: x is pre.spike as it is
     e ← e^(-dt/τ_e) e + signal_j x_i                         Δw = η M e
 
-signal_j is ∂ log π(a) / ∂u_j of an actor, 1[a=j] - π_j for a softmax (Williams 1992), and 1 for a linear critic V = Σ w x; with
-M = δ, the TD error, they are the actor-critic with eligibility traces. Without a signal it is s_post - p, which is the same for
-the neuron's own spike as an action. At a tick that decides nothing give a signal of zero. Where e should fade by γλ from
-decision to decision, T ms apart: τ_e = -T / ln(γλ), 173 ms for γ = 0.99, λ = 0.9 and T = 20 ms. Gerstner et al. 2018.
+signal_j is ∂ log π(a) / ∂u_j of an actor, 1[a=j] - π_j for a softmax (Williams 1992), and 1 for a
+linear critic V = Σ w x; with M = δ, the TD error, they are the actor-critic with eligibility
+traces. Without a signal it is s_post - p, which is the same for the neuron's own spike as an
+action. At a tick that decides nothing give a signal of zero. Where e should fade by γλ from
+decision to decision, T ms apart: τ_e = -T / ln(γλ), 173 ms for γ = 0.99, λ = 0.9 and T = 20 ms.
+Gerstner et al. 2018.
 """
 
 from __future__ import annotations
@@ -38,12 +41,20 @@ class ThreeFactor(NamedTuple):
         return ThreeFactorState(x, e)
 
     def trace(
-        self, s: ThreeFactorState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: ThreeFactorState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> ThreeFactorState:
         """Raises ValueError with neither a signal nor post.p."""
         if signal is None:
             if isinstance(post.p, tuple):
-                raise ValueError("three_factor: neither signal nor post.p, the probability of each spike, is given; give one")
+                raise ValueError(
+                    "three_factor: neither signal nor post.p, the probability of each spike, is given; give one"
+                )
             signal = post.spike - post.p
         keep = decay(self.tau_pre, dt)
         x = keep * s.x + (1.0 - keep) * pre.spike

@@ -1,11 +1,13 @@
 """Spike-timing-dependent plasticity of pairs and triplets of spikes, all to all.
 
-    r1, r2: traces of presynaptic spikes with τ+, τx      o1, o2: of postsynaptic ones with τ-, τy      each spike adds one
+    r1, r2: traces of presynaptic spikes with τ+, τx      o1, o2: of postsynaptic ones with τ-, τy
+        each spike adds one
     Δw = η M { s_post r1 [A2+ + A3+ o2] - s_pre o1 [A2- + A3- r2] }
 
-All traces are read as they stood before this tick, so spikes of one tick do not pair. `delta` is the term of the last tick
-only: it is due every tick, with M = 1 where nothing gates. Weights have no bounds here. Pfister & Gerstner 2006; the constants
-are their fit to visual cortex (full model, all-to-all).
+All traces are read as they stood before this tick, so spikes of one tick do not pair. `delta` is
+the term of the last tick only: it is due every tick, with M = 1 where nothing gates. Weights have
+no bounds here. Pfister & Gerstner 2006; the constants are their fit to visual cortex (full model,
+all-to-all).
 """
 
 from __future__ import annotations
@@ -52,7 +54,13 @@ class TripletSTDP(NamedTuple):
         return TripletSTDPState(x, fresh(x), y, fresh(y), fresh(x), fresh(y))
 
     def trace(
-        self, s: TripletSTDPState, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
+        self,
+        s: TripletSTDPState,
+        w: Tensor,
+        pre: Pre,
+        post: Post,
+        signal: Tensor | None = None,
+        dt: float = 1.0,
     ) -> TripletSTDPState:
         return TripletSTDPState(
             r1=decay(self.tau_plus, dt) * (s.r1 + s.pre),

@@ -1,4 +1,6 @@
-"""Learning curves: a logged quantity against environment steps, one line per kind of run with an interval over its seeds."""
+"""Learning curves: a logged quantity against environment steps, one line per kind of run with an
+interval over its seeds.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bio_rl import statistics
-from bio_rl.files import replacing
-from bio_rl.metrics import read_rows
+from bio_rl.machine.files import replacing
+from bio_rl.training import statistics
+from bio_rl.training.metrics import read_rows
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe & Ito 2008: told apart by colour-blind eyes."""
@@ -26,7 +28,9 @@ COLUMNS = 3
 
 
 class Curve(NamedTuple):
-    """Seeds taken together on the steps that all of them have; empty arrays where they have none in common."""
+    """Seeds taken together on the steps that all of them have; empty arrays where they have none in
+    common.
+    """
 
     steps: np.ndarray
     """[G]"""
@@ -46,8 +50,8 @@ def read(folder: Path, name: str = RETURN) -> tuple[np.ndarray, np.ndarray]:
 def together(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
     """The (steps, values) of several seeds as one curve, values in between by linear interpolation.
 
-    Interquartile mean and percentile bootstrap: Agarwal et al. 2021, §4. Where one of the seeds has stopped, so does the curve:
-    a mean over the remaining ones would jump.
+    Interquartile mean and percentile bootstrap: Agarwal et al. 2021, §4. Where one of the seeds has
+    stopped, so does the curve: a mean over the remaining ones would jump.
     """
     first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
     grid = np.linspace(first, last, GRID) if first < last else np.zeros(0)
@@ -61,15 +65,21 @@ def together(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
     return Curve(grid, middle, low, high)
 
 
-def draw(panels: Mapping[str, Mapping[str, Sequence[Path]]], path: Path, name: str = RETURN) -> Path:
-    """Write a figure with one panel per title and one line per label: an interquartile mean, its interval, thin seeds.
+def draw(
+    panels: Mapping[str, Mapping[str, Sequence[Path]]], path: Path, name: str = RETURN
+) -> Path:
+    """Write a figure with one panel per title and one line per label: an interquartile mean, its
+    interval, thin seeds.
 
-    panels: {title: {label: run folders}}; name: the logged quantity. Raises ImportError where matplotlib is missing.
+    panels: {title: {label: run folders}}; name: the logged quantity. Raises ImportError where
+    matplotlib is missing.
     """
     plt = pyplot()
     across = min(COLUMNS, len(panels))
     down = math.ceil(len(panels) / across)
-    deepest = max(len(lines) for lines in panels.values())  # the legends stand below their panels, where no curve can hide
+    deepest = max(
+        len(lines) for lines in panels.values()
+    )  # the legends stand below their panels, where no curve can hide
     size = (4.6 * across, (3.0 + 0.2 * deepest) * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
@@ -109,14 +119,29 @@ def _panel(axis: Any, title: str, lines: Mapping[str, Sequence[Path]], name: str
             for seed in seeds:
                 axis.plot(*seed, style, color=colour, linewidth=0.6, alpha=0.4)
         curve = together(seeds)
-        axis.plot(curve.steps, curve.middle, style, color=colour, linewidth=1.8, label=f"{label}{_count(len(seeds))}")
+        axis.plot(
+            curve.steps,
+            curve.middle,
+            style,
+            color=colour,
+            linewidth=1.8,
+            label=f"{label}{_count(len(seeds))}",
+        )
         axis.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
     axis.set_title(title, fontsize=10)
     axis.set_xlabel("environment steps")
-    axis.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x else "0")
+    axis.xaxis.set_major_formatter(
+        lambda x, _: f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x else "0"
+    )
     axis.spines[["top", "right"]].set_visible(False)
     if axis.get_legend_handles_labels()[1]:  # none where a run was too short for a point
-        axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.16), borderaxespad=0)
+        axis.legend(
+            frameon=False,
+            fontsize=8,
+            loc="upper left",
+            bbox_to_anchor=(0.0, -0.16),
+            borderaxespad=0,
+        )
 
 
 def _count(seeds: int) -> str:

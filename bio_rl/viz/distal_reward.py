@@ -1,4 +1,6 @@
-"""The distal reward problem in one picture: the rewarded synapse over an hour, and one reward from pairing to weight."""
+"""The distal reward problem in one picture: the rewarded synapse over an hour, and one reward from
+pairing to weight.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,16 @@ class Zoom(NamedTuple):
     """[T] mV"""
 
 
-def draw(rewarded: np.ndarray, shuffled: np.ndarray, others: np.ndarray, zoom: Zoom, path: Path, w_max: float) -> Path:
-    """Write the figure. rewarded, shuffled: [S, minutes] mV, the synapse in S seeds; others: [S, minutes], mean of the rest.
+def draw(
+    rewarded: np.ndarray,
+    shuffled: np.ndarray,
+    others: np.ndarray,
+    zoom: Zoom,
+    path: Path,
+    w_max: float,
+) -> Path:
+    """Write the figure. rewarded, shuffled: [S, minutes] mV, the synapse in S seeds; others: [S,
+    minutes], mean of the rest.
 
     Raises ImportError where matplotlib is missing.
     """
@@ -64,18 +74,34 @@ def _hour(axis: Any, lines: Mapping[str, tuple[np.ndarray, str]], w_max: float) 
         axis.plot(minutes, np.median(values, 0), color=colour, linewidth=2.2, label=label)
     axis.axhline(w_max, color="black", linewidth=0.8, linestyle=":")
     axis.text(0.0, w_max, "maximum", fontsize=8, va="bottom")
-    axis.set(xlabel="minutes of model time", ylabel="weight, mV", xlim=(0, length), ylim=(0, 1.08 * w_max))
+    axis.set(
+        xlabel="minutes of model time",
+        ylabel="weight, mV",
+        xlim=(0, length),
+        ylim=(0, 1.08 * w_max),
+    )
     axis.set_title(f"One synapse of 80,000 · {seeds} seeds, thick: median", fontsize=10, loc="left")
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.12), labelspacing=0.3)
+    axis.legend(
+        frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, -0.12), labelspacing=0.3
+    )
 
 
 def _moment(figure: Any, zoom: Zoom) -> None:
     axes = figure.subplots(4, 1, sharex=True, height_ratios=(0.8, 1, 1, 1))
-    seconds, gap = np.arange(len(zoom.weight)) / 1000.0, zoom.pair - zoom.n1[zoom.n1 < zoom.pair][-1]
-    axes[0].eventplot([zoom.n2, zoom.n1], colors=[PINK, BLUE], lineoffsets=[0, 1], linelengths=0.8, linewidths=1.6)
+    seconds, gap = (
+        np.arange(len(zoom.weight)) / 1000.0,
+        zoom.pair - zoom.n1[zoom.n1 < zoom.pair][-1],
+    )
+    axes[0].eventplot(
+        [zoom.n2, zoom.n1], colors=[PINK, BLUE], lineoffsets=[0, 1], linelengths=0.8, linewidths=1.6
+    )
     axes[0].set(yticks=[0, 1], yticklabels=["n2", "n1"], ylim=(-0.6, 1.6), ylabel="spikes")
-    shown = ("eligibility", zoom.eligibility, GREEN), ("dopamine", zoom.dopamine, RED), ("weight, mV", zoom.weight, BLUE)
+    shown = (
+        ("eligibility", zoom.eligibility, GREEN),
+        ("dopamine", zoom.dopamine, RED),
+        ("weight, mV", zoom.weight, BLUE),
+    )
     for axis, (label, values, colour) in zip(axes[1:], shown, strict=True):
         axis.plot(seconds, values, color=colour, linewidth=1.6)
         axis.set_ylabel(label)
@@ -84,8 +110,22 @@ def _moment(figure: Any, zoom: Zoom) -> None:
         axis.axvline(zoom.pair, color="black", linewidth=0.8, linestyle=":")
         axis.axvline(zoom.reward, color=RED, linewidth=0.8, linestyle=":")
         axis.spines[["top", "right"]].set_visible(False)
-    for time, label, colour in ((zoom.pair, f"n2 {1000 * gap:.0f} ms after n1", "black"), (zoom.reward, "reward", RED)):
-        axes[0].annotate(label, (time, 1.6), fontsize=8, color=colour, ha="center", va="bottom", annotation_clip=False)
+    for time, label, colour in (
+        (zoom.pair, f"n2 {1000 * gap:.0f} ms after n1", "black"),
+        (zoom.reward, "reward", RED),
+    ):
+        axes[0].annotate(
+            label,
+            (time, 1.6),
+            fontsize=8,
+            color=colour,
+            ha="center",
+            va="bottom",
+            annotation_clip=False,
+        )
     axes[0].set_title("How one reward finds it\n", fontsize=10, loc="left")
-    axes[-1].set(xlabel=f"s, from {int(zoom.start // 60)} min {zoom.start % 60:.0f} s on", xlim=(0, seconds[-1]))
+    axes[-1].set(
+        xlabel=f"s, from {int(zoom.start // 60)} min {zoom.start % 60:.0f} s on",
+        xlim=(0, seconds[-1]),
+    )
     figure.align_ylabels(axes)

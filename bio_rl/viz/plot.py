@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bio_rl import config, discovery, runfolder
-from bio_rl.files import printable
-from bio_rl.metrics import read_rows
+from bio_rl import discovery
+from bio_rl.machine.files import printable
+from bio_rl.training import config, runfolder
+from bio_rl.training.metrics import read_rows
 from bio_rl.viz import curves
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SEEDLIKE = ("env", "seed", "run-dir", "device", "workers", "checkpoints", "eval-episodes")
-"""Settings that do not make another curve: the environment makes another panel, the rest changes no learning."""
+"""Settings that do not make another curve: the environment makes another panel, the rest changes no
+learning.
+"""
 
 
 class Kind(NamedTuple):
@@ -28,10 +31,11 @@ class Kind(NamedTuple):
 
 
 def draw(runs: Sequence[str], run_dir: Path, out: Path | None, key: str = curves.RETURN) -> Path:
-    """Write the learning curves of `runs` and return the path: `out`, or learning_curves.png in the folder of them all.
+    """Write the learning curves of `runs` and return the path: `out`, or learning_curves.png in the
+    folder of them all.
 
-    Raises ValueError for an unknown run, a quantity that none of them has logged, another kind of file, or where the extra
-    `plots` is missing.
+    Raises ValueError for an unknown run, a quantity that none of them has logged, another kind of
+    file, or where the extra `plots` is missing.
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise ValueError(f"--out is {out}, expected a file that ends in {', '.join(SUFFIXES)}")
@@ -44,7 +48,9 @@ def draw(runs: Sequence[str], run_dir: Path, out: Path | None, key: str = curves
 
 
 def find(runs: Sequence[str], run_dir: Path) -> list[Path]:
-    """Run folders, each once, in the order given: those named, and for a parent folder the runs in it, by name."""
+    """Run folders, each once, in the order given: those named, and for a parent folder the runs in
+    it, by name.
+    """
     found: list[Path] = []
     for run in runs:
         parent = next((p for p in (run_dir / run, Path(run)) if runfolder.runs(p)), None)
@@ -53,10 +59,17 @@ def find(runs: Sequence[str], run_dir: Path) -> list[Path]:
 
 
 def logged(folders: Sequence[Path], key: str) -> list[Path]:
-    """The runs that have logged `key`; says which have not. Raises ValueError with the nearest keys where none has."""
+    """The runs that have logged `key`; says which have not. Raises ValueError with the nearest keys
+    where none has.
+    """
     kept = [folder for folder in folders if len(curves.read(folder, key)[0])]
     if not kept:
-        known = {printable(name) for folder in folders for row in read_rows(folder / "metrics.jsonl") for name in row}
+        known = {
+            printable(name)
+            for folder in folders
+            for row in read_rows(folder / "metrics.jsonl")
+            for name in row
+        }
         known -= {"step", "time"}
         if not known:
             raise ValueError(f"nothing is logged yet in {', '.join(map(printable, folders))}")
@@ -68,10 +81,11 @@ def logged(folders: Sequence[Path], key: str) -> list[Path]:
 
 
 def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
-    """{environment: {label: runs of one kind}}; a label says in what its curve differs from the others of its panel.
+    """{environment: {label: runs of one kind}}; a label says in what its curve differs from the
+    others of its panel.
 
-    A run of another version, whose settings this one cannot read, is left out, and that is said. Raises ValueError when
-    none is left.
+    A run of another version, whose settings this one cannot read, is left out, and that is said.
+    Raises ValueError when none is left.
     """
     kinds: dict[Kind, list[Path]] = {}
     faults = []
@@ -95,16 +109,28 @@ def kind(folder: Path) -> Kind:
     """Of a run, from its config.json. Raises ValueError where that cannot be read."""
     experiment = config.read(folder)
     run = experiment.run
-    settings = tuple((name, str(value)) for name, value in experiment.settings().items() if name not in SEEDLIKE)
+    settings = tuple(
+        (name, str(value)) for name, value in experiment.settings().items() if name not in SEEDLIKE
+    )
     return Kind(run.env.removeprefix("bio_rl/"), run.agent, run.network, settings)
 
 
 def labels(kinds: Sequence[Kind]) -> list[str]:
-    """ "ppo spiking, ticks 8": agent and network, and what the curves of the same two do not have in common."""
+    """ "ppo spiking, ticks 8": agent and network, and what the curves of the same two do not have in
+    common.
+    """
     found = []
     for k in kinds:
-        alike = [dict(other.settings) for other in kinds if (other.agent, other.network) == (k.agent, k.network)]
-        differ = [(name, value) for name, value in k.settings if any(other[name] != value for other in alike)]
+        alike = [
+            dict(other.settings)
+            for other in kinds
+            if (other.agent, other.network) == (k.agent, k.network)
+        ]
+        differ = [
+            (name, value)
+            for name, value in k.settings
+            if any(other[name] != value for other in alike)
+        ]
         texts = [f"{name.removeprefix(f'{k.network}.')} {value}" for name, value in differ]
         found.append(", ".join([f"{k.agent} {k.network}", *texts]))
     return found

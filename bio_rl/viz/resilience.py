@@ -14,10 +14,11 @@ def draw(
     curve: Sequence[float], spread: Sequence[float], at: int, before: float, asymptote: float, back: int | None,
     title: str, path: Path,
 ) -> Path:  # fmt: skip
-    """Write the smoothed mean reward per step [steps] with a band of one standard error, the perturbation at step `at`.
+    """Write the smoothed mean reward per step [steps] with a band of one standard error, the
+    perturbation at step `at`.
 
-    before, asymptote: levels; back: the step at which 90 % of the drop was regained, None for never. Raises ImportError
-    where matplotlib (the extra `plots`) is missing.
+    before, asymptote: levels; back: the step at which 90 % of the drop was regained, None for
+    never. Raises ImportError where matplotlib (the extra `plots`) is missing.
     """
     import matplotlib
 
@@ -28,11 +29,19 @@ def draw(
     figure, axis = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
     axis.axvline(at, color="0.4", linewidth=1, linestyle="--", label="perturbation")
     axis.axhline(before, color=COLOURS[2], linewidth=1, label=f"before {before:.2f}")
-    axis.hlines(asymptote, at, len(mean), color=COLOURS[1], linewidth=1, label=f"asymptote {asymptote:.2f}")
+    axis.hlines(
+        asymptote, at, len(mean), color=COLOURS[1], linewidth=1, label=f"asymptote {asymptote:.2f}"
+    )
     axis.plot(steps, mean, color=COLOURS[0], linewidth=1.5)
     axis.fill_between(steps, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
     if back is not None:
-        axis.plot(back, mean[min(back, len(mean) - 1)], "o", color=COLOURS[3], label="90 % of the drop regained")
+        axis.plot(
+            back,
+            mean[min(back, len(mean) - 1)],
+            "o",
+            color=COLOURS[3],
+            label="90 % of the drop regained",
+        )
     axis.set_xlabel("step")
     axis.set_ylabel("reward per step")
     axis.set_title(title, fontsize=10)

@@ -12,13 +12,15 @@ from bio_rl import agents, discovery, networks, neurons
 from bio_rl.viz import worlds
 
 WIDTH = 110
-"""Characters that the table of worlds takes; a narrower terminal wraps its lines rather than losing their ends."""
+"""Characters that the table of worlds takes; a narrower terminal wraps its lines rather than losing
+their ends.
+"""
 
 
 def _first_line(module: str) -> str:
     import importlib
 
-    return (importlib.import_module(module).__doc__ or "").splitlines()[0].split("      ")[0]
+    return discovery.summary(importlib.import_module(module).__doc__)
 
 
 def _names(package: object, title: str) -> None:
@@ -45,14 +47,20 @@ def environments() -> None:
             table.add_row(shown, world.id, "cannot be made: see below", style="red")
             continue
         scores = (world.score(key) for key in ("random", "expert", "ideal"))
-        table.add_row(shown, world.id, world.observation, world.action, str(world.steps or ""), *scores)
+        table.add_row(
+            shown, world.id, world.observation, world.action, str(world.steps or ""), *scores
+        )
     Console(width=max(WIDTH, Console().width)).print(table)
     for world in found:
         if world.fault:
             print(f"{world.id} cannot be made here: {world.fault}")
     others = len(gym.registry) - len(found)
-    print(f"scores are returns of an episode; `bio_rl/` may be left out, as in --env {found[0].name}")
-    print(f"and {others} other ids of Gymnasium as they are, e.g. --env FrozenLake-v1; your own: --env my_module:Id-v0")
+    print(
+        f"scores are returns of an episode; `bio_rl/` may be left out, as in --env {found[0].name}"
+    )
+    print(
+        f"and {others} other ids of Gymnasium as they are, e.g. --env FrozenLake-v1; your own: --env my_module:Id-v0"
+    )
 
 
 KINDS: dict[str, Callable[[], None]] = {

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from bio_rl import vector
-from bio_rl.evaluation import FILMED, filmed
-from bio_rl.rendering import choose_gl
+from bio_rl.faults import FaultyEnvironmentError
+from bio_rl.training.evaluation import FILMED, filmed
+from bio_rl.vector.rendering import choose_gl
 
-PALETTES = "split[a][b]; [a]palettegen=stats_mode=single[p]; [b][p]paletteuse=new=1"  # a palette for each picture
+# a palette for each picture
+PALETTES = "split[a][b]; [a]palettegen=stats_mode=single[p]; [b][p]paletteuse=new=1"
 ENDINGS: dict[str, dict[str, Any]] = {
     ".mp4": {"macro_block_size": 2},
     ".gif": {
@@ -29,11 +31,13 @@ ENDINGS: dict[str, dict[str, Any]] = {
 
 
 def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
-    """Write one greedy episode of a `training.Trained` to `path` (.mp4 or .gif); returns the path and the return.
+    """Write one greedy episode of a `training.Trained` to `path` (.mp4 or .gif); returns the path
+    and the return.
 
-    Each picture goes to the encoder as soon as it is drawn. `path` is there, or changes, only when the film is complete. An
-    episode without end is cut after `evaluation.FILMED` decisions, which is said. Raises ValueError where the environment
-    cannot draw itself or the extra `video` is missing.
+    Each picture goes to the encoder as soon as it is drawn. `path` is there, or changes, only when
+    the film is complete. An episode without end is cut after `evaluation.FILMED` decisions, which
+    is said. Raises ValueError where the environment cannot draw itself or the extra `video` is
+    missing.
     """
     encoder = _encoder()
     if path.suffix not in ENDINGS:
@@ -45,9 +49,13 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
         choose_gl()
         env = vector.make(env_id, 1, render_mode="rgb_array", perturb=run.perturb, **run.env_kwargs)
         fps = env.env.metadata.get("render_fps", 30)
-        with closing(env), _whole(path) as unfinished, closing(_Film(encoder, unfinished, fps)) as pictures:
+        with (
+            closing(env),
+            _whole(path) as unfinished,
+            closing(_Film(encoder, unfinished, fps)) as pictures,
+        ):
             played = filmed(trained.agent, env, seed, pictures.append)
-    except vector.FaultyEnvironmentError:
+    except FaultyEnvironmentError:
         raise
     except OSError as error:
         raise ValueError(f"the film {path} cannot be written: {error}") from error
@@ -68,7 +76,9 @@ def _encoder() -> ModuleType:
 
 
 class _Film:
-    """A film that grows by a picture at a time: ffmpeg runs beside, and holds no more than a few of them."""
+    """A film that grows by a picture at a time: ffmpeg runs beside, and holds no more than a few of
+    them.
+    """
 
     def __init__(self, encoder: ModuleType, path: Path, fps: float) -> None:
         self._encoder, self._path, self._fps = encoder, path, fps
@@ -95,7 +105,9 @@ class _Film:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when all went well and is removed when not."""
+    """A file beside `path` to write to, which takes its place when all went well and is removed
+    when not.
+    """
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     try:
         yield unfinished

@@ -1,6 +1,8 @@
-"""`python -m bio_rl.viz.worldbook [FILE]` writes docs/worlds.md: a picture, a line and a table row for every `bio_rl/` id.
+"""`python -m bio_rl.viz.worldbook [FILE]` writes docs/worlds.md: a picture, a line and a table row
+for every `bio_rl/` id.
 
-The text depends on the registered worlds and docs/results/presets.json alone; `--text` leaves the pictures as they are.
+The text depends on the registered worlds and docs/results/presets.json alone; `--text` leaves the
+pictures as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.rendering import choose_gl
+from bio_rl.vector.rendering import choose_gl
 from bio_rl.viz.worlds import World, figure, worlds
 
 PAGE = Path("docs/worlds.md")
@@ -70,23 +72,44 @@ def text(found: Sequence[World], pictures: Path) -> str:
     """The page. pictures: the folder whose files are shown, beside the page at pictures/worlds/."""
     lines = [HEAD]
     for family in dict.fromkeys(world.family for world in found):
-        lines += [f"## {family}\n", f"| {' | '.join(COLUMNS)} |", "|" + "|".join(["---", "---", *["---:"] * 6]) + "|"]
-        lines += [row(world, (pictures / f"{world.name}.png").is_file()) for world in found if world.family == family]
+        lines += [
+            f"## {family}\n",
+            f"| {' | '.join(COLUMNS)} |",
+            "|" + "|".join(["---", "---", *["---:"] * 6]) + "|",
+        ]
+        lines += [
+            row(world, (pictures / f"{world.name}.png").is_file())
+            for world in found
+            if world.family == family
+        ]
         lines.append("")
     return "\n".join(lines + reached(pictures.parents[1] / "results" / "presets.json"))
 
 
 def row(world: World, pictured: bool) -> str:
     """One id; a line break in a cell is HTML's."""
-    picture = f'<img src="pictures/worlds/{world.name}.png" width="120" alt="{world.name}">' if pictured else ""
+    picture = (
+        f'<img src="pictures/worlds/{world.name}.png" width="120" alt="{world.name}">'
+        if pictured
+        else ""
+    )
     line = f"cannot be made here: {world.fault}" if world.fault else world.line
     scores = [world.score(key) for key in ("random", "expert", "ideal")]
-    cells = (picture, f"**{world.name}**<br>{line}", world.observation, world.action, str(world.steps or ""), *scores)
+    cells = (
+        picture,
+        f"**{world.name}**<br>{line}",
+        world.observation,
+        world.action,
+        str(world.steps or ""),
+        *scores,
+    )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def reached(results: Path) -> list[str]:
-    """Lines of what was learned in our worlds, from a file of `bench learning`; none without the file."""
+    """Lines of what was learned in our worlds, from a file of `bench learning`; none without the
+    file.
+    """
     if not results.is_file():
         return []
     lines = [REACHED, REACHED_HEAD]
@@ -94,13 +117,22 @@ def reached(results: Path) -> list[str]:
         env, _, network = case.rsplit("/", 2)
         returns = ", ".join(figure(record["mean"]) for record in found["seeds"].values())
         normalised = f"{found['normalised_mean']:.2f} ({found['normalised_min']:.2f})"
-        cells = (env, network, f"{found['steps']:,}", f"{found['seconds_max']:.0f}", returns, normalised)
+        cells = (
+            env,
+            network,
+            f"{found['steps']:,}",
+            f"{found['seconds_max']:.0f}",
+            returns,
+            normalised,
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 
 def frame(env_id: str) -> np.ndarray:
-    """The picture [H, W, 3] after `STEPS` random steps from seed 0; an episode that ends begins anew."""
+    """The picture [H, W, 3] after `STEPS` random steps from seed 0; an episode that ends begins
+    anew.
+    """
     choose_gl()
     env = gym.make(env_id, render_mode="rgb_array")
     try:
@@ -117,17 +149,23 @@ def frame(env_id: str) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A small PNG of pixels uint8 [H, W, 3]: at most `WIDTH` wide, with as many colours as fit into `BYTES`."""
+    """A small PNG of pixels uint8 [H, W, 3]: at most `WIDTH` wide, with as many colours as fit into
+    `BYTES`.
+    """
     from PIL import Image  # the extras `video` and `plots` bring it
 
     image = Image.fromarray(pixels)
     if image.width > WIDTH:
-        image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS
+        )
     elif image.width <= WIDTH // 2:
         times = WIDTH // image.width
         image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     if image.height < HEIGHT:
-        image = image.resize((image.width, image.height * -(-HEIGHT // image.height)), Image.Resampling.NEAREST)
+        image = image.resize(
+            (image.width, image.height * -(-HEIGHT // image.height)), Image.Resampling.NEAREST
+        )
     for colours in (128, 64, 32, 16, 8):
         data = BytesIO()
         image.quantize(colours, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)

@@ -1,4 +1,6 @@
-"""What there is to know of each `bio_rl/` id without running it: `train.py list envs` and docs/worlds.md show it."""
+"""What there is to know of each `bio_rl/` id without running it: `train.py list envs` and
+docs/worlds.md show it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,15 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 
-from bio_rl import envs, vector
+from bio_rl import discovery, envs, vector
 
 OF_GYMNASIUM = {
     "Acrobot-v1": {"random": -499.1, "expert": -73.5},
     "LunarLander-v3": {"random": -181.7, "expert": 242.0},
 }
-"""Scores of worlds that are used as they are. random: mean of 1,000 episodes; expert: PPO's after a million steps in RL
-Baselines3 Zoo."""
+"""Scores of worlds that are used as they are. random: mean of 1,000 episodes; expert: PPO's after a
+million steps in RL Baselines3 Zoo.
+"""
 
 
 class World(NamedTuple):
@@ -46,11 +49,15 @@ class World(NamedTuple):
 
 def worlds() -> list[World]:
     """Every id of ours, by family, then by name."""
-    return sorted((read(env_id) for env_id in envs.discover()), key=lambda world: (world.family, world.id))
+    return sorted(
+        (read(env_id) for env_id in envs.discover()), key=lambda world: (world.family, world.id)
+    )
 
 
 def read(env_id: str) -> World:
-    """Make the id once and look at it; where that fails, whatever the reason, the world says so in its `fault`."""
+    """Make the id once and look at it; where that fails, whatever the reason, the world says so in
+    its `fault`.
+    """
     spec = gym.spec(env_id)
     known = {"family": family(spec), "id": env_id, "steps": spec.max_episode_steps}
     try:
@@ -58,16 +65,24 @@ def read(env_id: str) -> World:
     except Exception as error:
         return World(**known, fault=" ".join(f"{type(error).__name__}: {error}".split()))
     try:
-        doc = (type(env.unwrapped).__doc__ or "").strip()
+        line = discovery.summary(type(env.unwrapped).__doc__)
         observation, action = short(env.single_observation_space), short(env.single_action_space)
         reference = env.metadata.get("reference", {})
-        return World(**known, line=doc.partition("\n")[0], observation=observation, action=action, reference=reference)
+        return World(
+            **known,
+            line=line,
+            observation=observation,
+            action=action,
+            reference=reference,
+        )
     finally:
         env.close()
 
 
 def reference(env: str, **settings: Any) -> Mapping[str, float]:
-    """The reference scores of any id, as `--env` takes it; {} where it has none. settings: of its constructor."""
+    """The reference scores of any id, as `--env` takes it; {} where it has none. settings: of its
+    constructor.
+    """
     made = vector.make(env, 1, **settings)
     made.close()
     return made.env.metadata.get("reference", OF_GYMNASIUM.get(env, {}))
@@ -80,14 +95,20 @@ def family(spec: gym.envs.registration.EnvSpec) -> str:
 
 
 def short(space: gym.Space) -> str:
-    """A space in a few characters: Box(17), Discrete(4), {image: Box(7, 7, 3), token: Discrete(32)}."""
+    """A space in a few characters: Box(17), Discrete(4), {image: Box(7, 7, 3), token:
+    Discrete(32)}.
+    """
     if isinstance(space, gym.spaces.Dict):
         return "{" + ", ".join(f"{key}: {short(part)}" for key, part in space.spaces.items()) + "}"
     if isinstance(space, gym.spaces.Tuple):
         return "(" + ", ".join(map(short, space.spaces)) + ")"
     if isinstance(space, gym.spaces.MultiDiscrete):
         return f"MultiDiscrete({', '.join(map(str, space.nvec.ravel()))})"
-    size = space.n if isinstance(space, gym.spaces.Discrete) else ", ".join(map(str, space.shape or ()))
+    size = (
+        space.n
+        if isinstance(space, gym.spaces.Discrete)
+        else ", ".join(map(str, space.shape or ()))
+    )
     return f"{type(space).__name__}({size})"
 
 

@@ -1,4 +1,6 @@
-"""CartPole-v1, and MaskedCartPole-v0 without its velocities, so that balancing needs memory. Native, bit-identical."""
+"""CartPole-v1, and MaskedCartPole-v0 without its velocities, so that balancing needs memory.
+Native, bit-identical.
+"""
 
 import math
 from functools import partial
@@ -10,9 +12,9 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.envs._perturb import constants, signals
-from bio_rl.envs._perturb.layer import Layer, Perturb
-from bio_rl.envs._vector import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.vector.native import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.vector.perturb import constants, signals
+from bio_rl.vector.perturb.layer import Layer, Perturb
 
 ENV_IDS = {
     "bio_rl/CartPole-v1": {
@@ -43,14 +45,17 @@ RESET_NOISE = 0.05  # each of the four variables starts within ± this
 
 
 class CartPole(NativeVectorEnv):
-    """r = 1 a step, the last one too; the episode ends where |x| > 2.4 m or |θ| > 12°, and after 500 steps.
+    """r = 1 a step, the last one too; the episode ends where |x| > 2.4 m or |θ| > 12°, and after
+    500 steps.
 
-    Observations, float32 [N, 4]: cart position x in m, x' in m/s, pole angle θ in rad (0 is upright), θ' in rad/s.
-    Actions, int [N]: push the cart to the left (0) or to the right (1) with 10 N.
-    Dynamics, reward and start as in Gymnasium's CartPole-v1, after Barto, Sutton & Anderson 1983.
+    Observations, float32 [N, 4]: cart position x in m, x' in m/s, pole angle θ in rad (0 is
+    upright), θ' in rad/s. Actions, int [N]: push the cart to the left (0) or to the right (1) with
+    10 N. Dynamics, reward and start as in Gymnasium's CartPole-v1, after Barto, Sutton & Anderson
+    1983.
     """
 
-    # random: mean of 100 episodes, seeds 0 to 99 (22.3 over 10,000); expert: the highest possible return
+    # random: mean of 100 episodes, seeds 0 to 99 (22.3 over 10,000); expert: the highest possible
+    # return
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": ["rgb_array"],
         "render_fps": 50,
@@ -69,11 +74,17 @@ class CartPole(NativeVectorEnv):
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
         if render_mode is not None and find_spec("pygame") is None:
-            raise gym.error.DependencyNotInstalled("pictures of the cart need the extra `video`: pip install 'bio-rl[video]'")
-        self.physics = np.zeros((4, num_envs))  # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
+            raise gym.error.DependencyNotInstalled(
+                "pictures of the cart need the extra `video`: pip install 'bio-rl[video]'"
+            )
+        self.physics = np.zeros(
+            (4, num_envs)
+        )  # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
         self.constants: dict[str, Any] = CONSTANTS
         self._painter: CartPoleEnv | None = None
-        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], np.float32)[list(self.seen)]
+        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], np.float32)[
+            list(self.seen)
+        ]
         self._set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), gym.spaces.Discrete(2))
         if perturb:
             self._layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
@@ -124,22 +135,33 @@ class MaskedCartPole(CartPole):
 
 
 def cart_pole_step(
-    state: np.ndarray, right: np.ndarray, gravity: Any, pole_mass: Any, cart_mass: Any, length: Any, force: Any
+    state: np.ndarray,
+    right: np.ndarray,
+    gravity: Any,
+    pole_mass: Any,
+    cart_mass: Any,
+    length: Any,
+    force: Any,
 ) -> np.ndarray:
-    """The state one time step Δt later, a fresh float64 array [4, N] of x in m, x' in m/s, θ in rad, θ' in rad/s.
+    """The state one time step Δt later, a fresh float64 array [4, N] of x in m, x' in m/s, θ in
+    rad, θ' in rad/s.
 
-    state: [4, N]. right: bool [N], the force F is `force` to the right, else to the left, in N. Constants: numbers or [N],
-    in SI units. Without friction, g the gravity, M the mass of both, m of the pole, l half its length:
+    state: [4, N]. right: bool [N], the force F is `force` to the right, else to the left, in N.
+    Constants: numbers or [N], in SI units. Without friction, g the gravity, M the mass of both, m
+    of the pole, l half its length:
         θ'' = (g sin θ - cos θ (F + m l θ'² sin θ) / M) / (l (4/3 - m cos² θ / M))
         x'' = (F + m l (θ'² sin θ - θ'' cos θ)) / M
-    then Euler: x + Δt x', x' + Δt x'', and θ likewise. Barto, Sutton & Anderson 1983, appendix (there with
-    friction); the order of operations is Gymnasium's, so that results are the same to the last bit.
+    then Euler: x + Δt x', x' + Δt x'', and θ likewise. Barto, Sutton & Anderson 1983, appendix
+    (there with friction); the order of operations is Gymnasium's, so that results are the same to
+    the last bit.
     """
     _, x_dot, theta, theta_dot = state
     cos, sin = np.cos(theta), np.sin(theta)
     mass, mass_length = pole_mass + cart_mass, pole_mass * length
     push = (np.where(right, force, -force) + mass_length * np.square(theta_dot) * sin) / mass
-    theta_acc = (gravity * sin - cos * push) / (length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass))
+    theta_acc = (gravity * sin - cos * push) / (
+        length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass)
+    )
     x_acc = push - mass_length * theta_acc * cos / mass
     return state + DT * np.array((x_dot, x_acc, theta_dot, theta_acc))
 

@@ -1,4 +1,6 @@
-"""Pendulum-v1: swing up and hold a pendulum with too little torque. Gymnasium's task, natively vectorised, bit-identical."""
+"""Pendulum-v1: swing up and hold a pendulum with too little torque. Gymnasium's task, natively
+vectorised, bit-identical.
+"""
 
 from functools import partial
 from importlib.util import find_spec
@@ -9,13 +11,24 @@ import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.envs._perturb import constants, signals
-from bio_rl.envs._perturb.layer import Layer, Perturb
-from bio_rl.envs._vector import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.vector.native import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.vector.perturb import constants, signals
+from bio_rl.vector.perturb.layer import Layer, Perturb
 
-ENV_IDS = {"bio_rl/Pendulum-v1": {"entry_point": ":make", "vector_entry_point": ":Pendulum", "max_episode_steps": 200}}
+ENV_IDS = {
+    "bio_rl/Pendulum-v1": {
+        "entry_point": ":make",
+        "vector_entry_point": ":Pendulum",
+        "max_episode_steps": 200,
+    }
+}
 
-CONSTANTS = {"gravity": 10.0, "pole_mass": 1.0, "length": 1.0, "force": 1.0}  # m/s², kg, m, and torque per action
+CONSTANTS = {
+    "gravity": 10.0,
+    "pole_mass": 1.0,
+    "length": 1.0,
+    "force": 1.0,
+}  # m/s², kg, m, and torque per action
 DT = 0.05  # s
 MAX_SPEED = 8.0  # rad/s
 MAX_TORQUE = 2.0  # N m
@@ -23,13 +36,16 @@ START = (np.pi, 1.0)  # θ in rad and θ' in rad/s start within ± these
 
 
 class Pendulum(NativeVectorEnv):
-    """r = -(θ² + 0.1 θ'² + 0.001 u²) of the state before the step, θ in (-π, π]; never terminates, 200 steps.
+    """r = -(θ² + 0.1 θ'² + 0.001 u²) of the state before the step, θ in (-π, π]; never terminates,
+    200 steps.
 
-    Observations, float32 [N, 3]: cos θ, sin θ (θ = 0 is upright), θ' in rad/s within ± 8. Actions [N, 1]: torque u in N m,
-    clipped to ± 2. Dynamics, reward and start as in Gymnasium's Pendulum-v1.
+    Observations, float32 [N, 3]: cos θ, sin θ (θ = 0 is upright), θ' in rad/s within ± 8. Actions
+    [N, 1]: torque u in N m, clipped to ± 2. Dynamics, reward and start as in Gymnasium's
+    Pendulum-v1.
     """
 
-    # random: mean of 1,000 episodes; expert: about SAC's, TD3's and TQC's in RL Baselines3 Zoo (-150)
+    # random: mean of 1,000 episodes; expert: about SAC's, TD3's and TQC's in RL Baselines3 Zoo
+    # (-150)
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": ["rgb_array"],
         "render_fps": 30,
@@ -48,7 +64,9 @@ class Pendulum(NativeVectorEnv):
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
         if render_mode is not None and find_spec("pygame") is None:
-            raise gym.error.DependencyNotInstalled("pictures of it need the extra `video`: pip install 'bio-rl[video]'")
+            raise gym.error.DependencyNotInstalled(
+                "pictures of it need the extra `video`: pip install 'bio-rl[video]'"
+            )
         self.physics = np.zeros((2, num_envs))  # θ in rad, θ' in rad/s
         self.constants: dict[str, Any] = CONSTANTS
         self._torque: np.ndarray | None = None  # [N] of the last step, for the pictures
@@ -75,7 +93,11 @@ class Pendulum(NativeVectorEnv):
     def _outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         (theta, speed), torque = self._before, np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
         angle = (theta + np.pi) % (2 * np.pi) - np.pi
-        return -(_squared(angle) + 0.1 * _squared(speed) + 0.001 * _squared(torque)), np.zeros(self.num_envs, np.bool_), {}
+        return (
+            -(_squared(angle) + 0.1 * _squared(speed) + 0.001 * _squared(torque)),
+            np.zeros(self.num_envs, np.bool_),
+            {},
+        )
 
     def _observe(self, rows: Rows) -> np.ndarray:
         theta, speed = self.physics[:, rows]
@@ -103,24 +125,34 @@ class Pendulum(NativeVectorEnv):
             self._painter = None
 
 
-def pendulum_step(state: np.ndarray, torque: np.ndarray, gravity: Any, pole_mass: Any, length: Any, force: Any) -> np.ndarray:
+def pendulum_step(
+    state: np.ndarray, torque: np.ndarray, gravity: Any, pole_mass: Any, length: Any, force: Any
+) -> np.ndarray:
     """The state one time step Δt later, a fresh float64 array [2, N] of θ in rad and θ' in rad/s.
 
-    state: [2, N]. torque u: [N], in N m. Constants: numbers or [N], g the gravity, m and l mass and length of a rod that
-    turns about its end, k = `force` the share of the torque that acts:
-        θ'' = 3 g / (2 l) sin θ + 3 k u / (m l²),    θ' + Δt θ'' within ± 8,    θ + Δt θ' with the new θ'
-    The order and the precision of operations are Gymnasium's, so that results are the same to the last bit.
+    state: [2, N]. torque u: [N], in N m. Constants: numbers or [N], g the gravity, m and l mass and
+    length of a rod that turns about its end, k = `force` the share of the torque that acts:
+        θ'' = 3 g / (2 l) sin θ + 3 k u / (m l²),    θ' + Δt θ'' within ± 8,
+            θ + Δt θ' with the new θ'
+    The order and the precision of operations are Gymnasium's, so that results are the same to the
+    last bit.
     """
     theta, speed = state
-    drive = np.asarray(3.0 / (pole_mass * length**2) * force).astype(torque.dtype) * torque  # in the actions' precision
-    speed = np.clip(speed + (3 * gravity / (2 * length) * np.sin(theta) + drive) * DT, -MAX_SPEED, MAX_SPEED)
+    drive = (
+        np.asarray(3.0 / (pole_mass * length**2) * force).astype(torque.dtype) * torque
+    )  # in the actions' precision
+    speed = np.clip(
+        speed + (3 * gravity / (2 * length) * np.sin(theta) + drive) * DT, -MAX_SPEED, MAX_SPEED
+    )
     return np.stack((theta + speed * DT, speed))
 
 
 def _squared(x: np.ndarray) -> np.ndarray:
-    """x² [N] as `x ** 2` of one number has it, which is the C library's `pow`: in 1 of 1,000 its last bit is not that of x · x.
+    """x² [N] as `x ** 2` of one number has it, which is the C library's `pow`: in 1 of 1,000 its
+    last bit is not that of x · x.
 
-    NumPy's power of an array is another function on processors with AVX-512, so numbers are squared one by one.
+    NumPy's power of an array is another function on processors with AVX-512, so numbers are squared
+    one by one.
     """
     return np.array([number**2 for number in x], x.dtype)
 

@@ -1,4 +1,6 @@
-"""Catch: move a paddle under a falling ball (Catch-v0), and many balls with one payment at the end (CatchDelayed-v0)."""
+"""Catch: move a paddle under a falling ball (Catch-v0), and many balls with one payment at the end
+(CatchDelayed-v0).
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,13 +9,21 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Policy
-from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Policy
+from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
 
 ENV_IDS = {
-    "bio_rl/Catch-v0": {"entry_point": ":make", "vector_entry_point": ":Catch", "max_episode_steps": 9},
-    "bio_rl/CatchDelayed-v0": {"entry_point": ":make_delayed", "vector_entry_point": ":CatchDelayed", "max_episode_steps": 90},
+    "bio_rl/Catch-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":Catch",
+        "max_episode_steps": 9,
+    },
+    "bio_rl/CatchDelayed-v0": {
+        "entry_point": ":make_delayed",
+        "vector_entry_point": ":CatchDelayed",
+        "max_episode_steps": 90,
+    },
 }
 
 ROWS, COLUMNS = 10, 5
@@ -24,20 +34,26 @@ PIXELS = 20  # of a cell's side in a picture
 class Catch(UniformTrialVectorEnv):
     """Catch the ball: be under it with the paddle when it arrives in the bottom row.
 
-    A trial is one ball. At its step t = 0 to 8 the observation shows the ball in row t; the action moves the paddle, and the
-    ball falls by a row. With the ninth action the ball arrives in row 9 and is caught where the paddle is; the next ball is
-    then shown in row 0. The paddle starts in the middle and stays where it is between balls. With `runs` balls and
-    `delay`, the reward of a ball is paid so many steps after its arrival, and what is still due at the last step then.
+    A trial is one ball. At its step t = 0 to 8 the observation shows the ball in row t; the action
+    moves the paddle, and the ball falls by a row. With the ninth action the ball arrives in row 9
+    and is caught where the paddle is; the next ball is then shown in row 0. The paddle starts in
+    the middle and stays where it is between balls. With `runs` balls and `delay`, the reward of a
+    ball is paid so many steps after its arrival, and what is still due at the last step then.
 
-    Observations, uint8 [N, 10, 5, 1]: a picture, 255 where the ball and the paddle are, else 0. Actions, int [N]: left 0,
-    stay 1, right 2. Reward +1 for a ball that is caught, -1 for one that is not. The ideal policy goes under the ball.
-    Mnih et al. 2014, arXiv 1406.6247; in the form of Osband et al. 2020, arXiv 1908.03568.
-    With other settings give `max_episode_steps` too: 9 times `runs`.
+    Observations, uint8 [N, 10, 5, 1]: a picture, 255 where the ball and the paddle are, else 0.
+    Actions, int [N]: left 0, stay 1, right 2. Reward +1 for a ball that is caught, -1 for one that
+    is not. The ideal policy goes under the ball. Mnih et al. 2014, arXiv 1406.6247; in the form of
+    Osband et al. 2020, arXiv 1908.03568. With other settings give `max_episode_steps` too: 9 times
+    `runs`.
     """
 
-    # ideal: exact, the paddle is never more than 4 columns from the ball; random: exact, 2 · 1/5 - 1, since the ball's column
+    # ideal: exact, the paddle is never more than 4 columns from the ball; random: exact, 2 · 1/5 -
+    # 1, since the ball's column
     # is drawn without regard to the paddle
-    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": -0.6, "ideal": 1.0}}
+    metadata: ClassVar[dict[str, Any]] = {
+        **UniformTrialVectorEnv.metadata,
+        "reference": {"random": -0.6, "ideal": 1.0},
+    }
     memory_fields = ("paddle", "caught")
 
     def __init__(
@@ -53,8 +69,12 @@ class Catch(UniformTrialVectorEnv):
             raise ValueError(f"delay is {delay} steps, expected at least 0")
         self.numbers = runs
         super().__init__(num_envs, trials=runs, **kwargs)
-        self.paid_at = np.minimum(FALL * np.arange(1, runs + 1) + delay, FALL * runs)  # steps made in the episode
-        self._set_spaces(gym.spaces.Box(0, 255, (ROWS, COLUMNS, 1), np.uint8), gym.spaces.Discrete(3))
+        self.paid_at = np.minimum(
+            FALL * np.arange(1, runs + 1) + delay, FALL * runs
+        )  # steps made in the episode
+        self._set_spaces(
+            gym.spaces.Box(0, 255, (ROWS, COLUMNS, 1), np.uint8), gym.spaces.Discrete(3)
+        )
 
     def _decode(self, u: np.ndarray) -> Drawn:
         """ball int [n, runs]: its column."""
@@ -70,7 +90,9 @@ class Catch(UniformTrialVectorEnv):
         self.paddle = np.clip(self.paddle + actions - 1, 0, COLUMNS - 1)
         over = self.t == FALL - 1
         ball = np.minimum(self.trial, self.trials - 1)
-        self.caught[self.rows, ball] = np.where(self.paddle == self.now("ball"), 1.0, -1.0)  # the value at its arrival stays
+        self.caught[self.rows, ball] = np.where(
+            self.paddle == self.now("ball"), 1.0, -1.0
+        )  # the value at its arrival stays
         made = FALL * self.trial + self.t + 1
         return (self.caught * (self.paid_at == made[:, None])).sum(1), over, {}
 
@@ -91,13 +113,17 @@ class Catch(UniformTrialVectorEnv):
 
 
 class CatchDelayed(Catch):
-    """Catch ten balls; what they earned is paid in one sum at the last step, so that no catch is rewarded when it is made.
+    """Catch ten balls; what they earned is paid in one sum at the last step, so that no catch is
+    rewarded when it is made.
 
     Otherwise as Catch-v0. Raposo et al. 2021, arXiv 2102.12425.
     """
 
     # exact, ten times those of Catch-v0
-    metadata: ClassVar[dict[str, Any]] = {**Catch.metadata, "reference": {"random": -6.0, "ideal": 10.0}}
+    metadata: ClassVar[dict[str, Any]] = {
+        **Catch.metadata,
+        "reference": {"random": -6.0, "ideal": 10.0},
+    }
 
     def __init__(
         self,

@@ -1,21 +1,30 @@
-"""The water maze's ideal observer: a sweep of the pool, then straight to where the platform was found."""
+"""The water maze's ideal observer: a sweep of the pool, then straight to where the platform was
+found.
+"""
 
 import numpy as np
 
-NEAR = 0.04  # to a waypoint: no point lies farther from the corners of a square, four steps of 0.05 with turns of 90°
-AHEAD = 0.055  # from the place of finding along the way there: the mean of the platforms that would be found just then
+# to a waypoint: no point lies farther from the corners of a square, four steps of 0.05 with turns
+# of 90°
+NEAR = 0.04
+# from the place of finding along the way there: the mean of the platforms that would be found just
+# then
+AHEAD = 0.055
 AROUND = 0.08  # of the estimate lie the six places to look at if the platform is not met at it
 
 
 class Search:
-    """Sweep along `spiral`, in later trials from where the last one ended, until found; then go to the mean estimate.
+    """Sweep along `spiral`, in later trials from where the last one ended, until found; then go to
+    the mean estimate.
 
-    A policy of observations [N, C + 4]. Where the platform is neither met at the estimate nor at six places around it, it has
-    moved, and the sweep begins anew.
+    A policy of observations [N, C + 4]. Where the platform is neither met at the estimate nor at
+    six places around it, it has moved, and the sweep begins anew.
     """
 
     def __init__(self, num_envs: int, centres: np.ndarray, width: float, turns: bool) -> None:
-        """centres [C, 2] and width: of the place cells; turns: whether actions are turns, else compass directions."""
+        """centres [C, 2] and width: of the place cells; turns: whether actions are turns, else
+        compass directions.
+        """
         self.centres, self.width, self.turns = centres, width, turns
         self.lanes = spiral()
         self.around = np.concatenate((np.zeros((1, 2)), AROUND * unit(np.arange(6) * np.pi / 3)))
@@ -39,7 +48,9 @@ class Search:
         return np.clip(turn / (np.pi / 2), -1, 1).astype(np.float32)[:, None]
 
     def _begin(self, starts: np.ndarray, begun: np.ndarray) -> None:
-        """A trial starts, or an episode has begun: the lane that the last trial left unfinished is swum again."""
+        """A trial starts, or an episode has begun: the lane that the last trial left unfinished is
+        swum again.
+        """
         self.found[begun] = self.lane[begun] = 0
         self.look[starts] = 0
         self.lane[starts] = np.maximum(self.lane[starts] - 1, 0)
@@ -68,12 +79,14 @@ class Search:
 
 
 def spiral() -> np.ndarray:
-    """Corners [K, 2] of four octagons, one inside the other, swum as one way inwards along the compass directions.
+    """Corners [K, 2] of four octagons, one inside the other, swum as one way inwards along the
+    compass directions.
 
-    Side i is the line n_i · x = a_i, n_i at 45° i; from turn to turn a falls by the diameter of a platform, from 0.8, where the
-    outermost platforms are seen, to 0.2. The way begins at -22.5° and ends at the centre.
-    It is 266 steps long, so a sweep spans two trials of 200, and it passes by a few platforms where it goes from one octagon to
-    the next (as swum, 3.6 ± 0.3 % of 3,000): a second sweep meets most of them.
+    Side i is the line n_i · x = a_i, n_i at 45° i; from turn to turn a falls by the diameter of a
+    platform, from 0.8, where the outermost platforms are seen, to 0.2. The way begins at -22.5° and
+    ends at the centre. It is 266 steps long, so a sweep spans two trials of 200, and it passes by a
+    few platforms where it goes from one octagon to the next (as swum, 3.6 ± 0.3 % of 3,000): a
+    second sweep meets most of them.
     """
     a = np.concatenate(([0.8], np.repeat([0.8, 0.6, 0.4, 0.2], 8)))
     normals = unit(np.arange(-1, len(a) - 1) * np.pi / 4)
@@ -82,7 +95,8 @@ def spiral() -> np.ndarray:
 
 
 def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
-    """Where the agent is, [N, 2], from place cells a = exp(-|x - c|² / 2σ²), [N, C]: least squares, weighted by a, of
+    """Where the agent is, [N, 2], from place cells a = exp(-|x - c|² / 2σ²), [N, C]: least squares,
+    weighted by a, of
 
     |x|² - 2 c · x = -2σ² log a - |c|²      linear in (|x|², x)
     """
@@ -90,7 +104,9 @@ def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
     columns = np.column_stack((np.ones(len(c)), -2 * c))
     outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
     target = -2 * width**2 * np.log(np.maximum(place, 1e-30)) - np.square(c).sum(1)
-    solution = np.linalg.solve((place @ outer).reshape(-1, 3, 3), ((place * target) @ columns)[:, :, None])
+    solution = np.linalg.solve(
+        (place @ outer).reshape(-1, 3, 3), ((place * target) @ columns)[:, :, None]
+    )
     return solution[:, 1:, 0]
 
 

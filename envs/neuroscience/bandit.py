@@ -1,4 +1,6 @@
-"""Bandits: arms that pay with unknown probabilities, fixed (Bandit-v0) or swapped now and then (BanditReversal-v0)."""
+"""Bandits: arms that pay with unknown probabilities, fixed (Bandit-v0) or swapped now and then
+(BanditReversal-v0).
+"""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -7,11 +9,15 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv, one_hot
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
-    "bio_rl/Bandit-v0": {"entry_point": ":make", "vector_entry_point": ":Bandit", "max_episode_steps": 100},
+    "bio_rl/Bandit-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":Bandit",
+        "max_episode_steps": 100,
+    },
     "bio_rl/BanditReversal-v0": {
         "entry_point": ":make_reversal",
         "vector_entry_point": ":BanditReversal",
@@ -23,16 +29,22 @@ MOST_PULLS = 150  # of a table of optimal choices: 126 million states in 126 MB
 
 
 class Bandit(TrialVectorEnv):
-    """Choose among arms that pay 1 or 0, each with its own probability p ~ U(0, 1) that holds for the episode.
+    """Choose among arms that pay 1 or 0, each with its own probability p ~ U(0, 1) that holds for
+    the episode.
 
-    A trial is one pull. Observations, float32 [N, arms + 2]: the last action one-hot, the last reward, and the share of the
-    episode that has passed (all 0 at first). Actions, int [N]: the arm.
-    The ideal observer is the Bayes-optimal policy of two arms (`optimal`), computed for at most `MOST_PULLS` pulls; of more
-    arms or pulls Thompson's (1933) rule, which is close to the optimum and below it.
+    A trial is one pull. Observations, float32 [N, arms + 2]: the last action one-hot, the last
+    reward, and the share of the episode that has passed (all 0 at first). Actions, int [N]: the
+    arm. The ideal observer is the Bayes-optimal policy of two arms (`optimal`), computed for at
+    most `MOST_PULLS` pulls; of more arms or pulls Thompson's (1933) rule, which is close to the
+    optimum and below it.
     """
 
-    # random: exact; ideal: exact, the value that `bayes_optimal(100)` computes (Thompson: 63.70 ± 0.08)
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": 50.0, "ideal": 64.918}}
+    # random: exact; ideal: exact, the value that `bayes_optimal(100)` computes (Thompson: 63.70 ±
+    # 0.08)
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "reference": {"random": 50.0, "ideal": 64.918},
+    }
     memory_fields = ("last_action", "last_reward")
 
     def __init__(
@@ -57,7 +69,10 @@ class Bandit(TrialVectorEnv):
 
     def _forget(self, rows: np.ndarray) -> None:
         if not hasattr(self, "last_action"):
-            self.last_action, self.last_reward = np.zeros(self.num_envs, np.int64), np.zeros(self.num_envs, np.float32)
+            self.last_action, self.last_reward = (
+                np.zeros(self.num_envs, np.int64),
+                np.zeros(self.num_envs, np.float32),
+            )
         self.last_action[rows], self.last_reward[rows] = -1, 0.0
 
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -76,14 +91,20 @@ class Bandit(TrialVectorEnv):
 
 
 class BanditReversal(Bandit):
-    """One arm pays with probability 0.8, the other with 0.2; before each pull they swap with probability 1/40.
+    """One arm pays with probability 0.8, the other with 0.2; before each pull they swap with
+    probability 1/40.
 
-    Observations and actions as in Bandit-v0. The ideal observer is the Bayes filter of the better arm: what one arm pays says
-    as much about the other, so that no pull is worth making for what it teaches, and the better bet is the best policy.
+    Observations and actions as in Bandit-v0. The ideal observer is the Bayes filter of the better
+    arm: what one arm pays says as much about the other, so that no pull is worth making for what it
+    teaches, and the better bet is the best policy.
     """
 
-    # random: exact (100.03 ± 0.02 over 100,000 episodes); ideal: mean of 100,000 episodes, ± 0.025 (standard error)
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": 100.0, "ideal": 146.88}}
+    # random: exact (100.03 ± 0.02 over 100,000 episodes); ideal: mean of 100,000 episodes, ± 0.025
+    # (standard error)
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "reference": {"random": 100.0, "ideal": 146.88},
+    }
 
     def __init__(
         self,
@@ -94,9 +115,13 @@ class BanditReversal(Bandit):
         hazard: float = 1 / 40,
         **kwargs: Any,
     ) -> None:
-        """p_good: the better arm's probability to pay; the other's is 1 - p_good. hazard: of a swap, per pull."""
+        """p_good: the better arm's probability to pay; the other's is 1 - p_good. hazard: of a
+        swap, per pull.
+        """
         if not (0.5 <= p_good <= 1 and 0 <= hazard <= 1):
-            raise ValueError(f"p_good is {p_good} and hazard {hazard}, expected p_good from 0.5 to 1, hazard from 0 to 1")
+            raise ValueError(
+                f"p_good is {p_good} and hazard {hazard}, expected p_good from 0.5 to 1, hazard from 0 to 1"
+            )
         self.p_good, self.hazard = p_good, hazard
         super().__init__(num_envs, arms=2, pulls=pulls, **kwargs)
 
@@ -114,12 +139,15 @@ class BanditReversal(Bandit):
 
 @lru_cache(maxsize=2)
 def bayes_optimal(pulls: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """The highest expected return of two arms, p ~ U(0, 1) each, and where it takes arm 1: dynamic programming.
+    """The highest expected return of two arms, p ~ U(0, 1) each, and where it takes arm 1: dynamic
+    programming.
 
-    A state has w, l wins and losses of each arm; n = w0 + l0 + w1 + l1 pulls made, and arm a pays with (w + 1) / (w + l + 2):
+    A state has w, l wins and losses of each arm; n = w0 + l0 + w1 + l1 pulls made, and arm a pays
+    with (w + 1) / (w + l + 2):
         V_n = max over a of  p_a (1 + V_n+1[w_a + 1]) + (1 - p_a) V_n+1[l_a + 1],   V_pulls = 0
-    Returns V_0, the choices bool, flat, stage after stage, each [n + 1, n + 1, n + 1] over w0, l0, w1, and the stages' first
-    indices int [pulls + 1]. Impossible states (w0 + l0 + w1 > n) hold anything.    Bellman 1956; Berry & Fristedt 1985
+    Returns V_0, the choices bool, flat, stage after stage, each [n + 1, n + 1, n + 1] over w0, l0,
+    w1, and the stages' first indices int [pulls + 1]. Impossible states (w0 + l0 + w1 > n) hold
+    anything.    Bellman 1956; Berry & Fristedt 1985
     """
     value, choices = np.zeros((pulls + 1,) * 3), []
     for n in reversed(range(pulls)):
@@ -142,7 +170,9 @@ def optimal(pulls: int) -> Policy:
         nonlocal counts
         counts = count(counts, obs, begun)
         (w0, l0), (w1, _), n = counts[:, 0].T, counts[:, 1].T, counts.sum((1, 2))
-        return choices.take(first[n] + (w0 * (n + 1) + l0) * (n + 1) + w1, mode="clip").astype(np.int64)  # clip: it is over
+        return choices.take(first[n] + (w0 * (n + 1) + l0) * (n + 1) + w1, mode="clip").astype(
+            np.int64
+        )  # clip: it is over
 
     return policy
 
@@ -155,7 +185,9 @@ def count(counts: np.ndarray | None, obs: np.ndarray, begun: np.ndarray) -> np.n
 
 
 def thompson(rng: np.random.Generator) -> Policy:
-    """Thompson sampling: the arm whose draw from its posterior Beta(1 + wins, 1 + losses) is highest.    Thompson 1933"""
+    """Thompson sampling: the arm whose draw from its posterior Beta(1 + wins, 1 + losses) is
+    highest.    Thompson 1933
+    """
     counts: np.ndarray | None = None
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
@@ -167,9 +199,11 @@ def thompson(rng: np.random.Generator) -> Policy:
 
 
 def better_arm(p_good: float, hazard: float) -> Policy:
-    """The arm that is more probably the better one, b = P(arm 1 is), after each pull and a possible swap:
+    """The arm that is more probably the better one, b = P(arm 1 is), after each pull and a possible
+    swap:
 
-    b ← b P(r | arm 1) / Σ,   b ← (1 - h) b + h (1 - b)      Bayes filter of a two-state hidden Markov model
+    b ← b P(r | arm 1) / Σ,   b ← (1 - h) b + h (1 - b)      Bayes filter of a two-state hidden
+    Markov model
     """
     belief: np.ndarray | None = None
 

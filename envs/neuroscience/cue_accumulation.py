@@ -8,42 +8,60 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.discovery import suggestion
-from bio_rl.envs._trials import Drawn, Policy
-from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Policy
+from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
 
 ENV_IDS = {
-    "bio_rl/CueAccumulation-v0": {"entry_point": ":make", "vector_entry_point": ":CueAccumulation", "max_episode_steps": 54}
+    "bio_rl/CueAccumulation-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":CueAccumulation",
+        "max_episode_steps": 54,
+    }
 }
 CUE, GAP, DELAY, DECISION = 100, 50, (500, 1500), 150  # ms    Bellec et al. 2020
-RATE, BACKGROUND = 40.0, 10.0  # Hz, of a neuron of an active group and of the background group    Bellec et al. 2020
+RATE, BACKGROUND = (
+    40.0,
+    10.0,
+)  # Hz, of a neuron of an active group and of the background group    Bellec et al. 2020
 GROUP = 10  # neurons    Bellec et al. 2020
-EXPECTED = np.array([RATE, RATE, RATE, BACKGROUND]) / 1000  # spikes in a ms of each group while it is active
+EXPECTED = (
+    np.array([RATE, RATE, RATE, BACKGROUND]) / 1000
+)  # spikes in a ms of each group while it is active
 LEVELS = 1 << 16  # of the random numbers that spikes are drawn with
 CODES = ("spikes", "rates")
 
 
 class CueAccumulation(UniformTrialVectorEnv):
-    """Cues appear on the left and on the right, one after the other; after a delay, turn to the side that had more of them.
+    """Cues appear on the left and on the right, one after the other; after a delay, turn to the
+    side that had more of them.
 
-    An episode is one trial: `cues` times a cue of 100 ms on one side (either as likely) and 50 ms without; a delay of 500 to
-    1500 ms (uniform); a decision period of 150 ms, with the recall cue. With the default dt of 50 ms a step these are
-    7 x (2 + 1), 10 to 30, and 3 steps: cue k is on at steps 3k <= t < 3k + 2, from 0. The action of the decision period's last
-    step is the turn, and ends the episode; others do nothing.
+    An episode is one trial: `cues` times a cue of 100 ms on one side (either as likely) and 50 ms
+    without; a delay of 500 to 1500 ms (uniform); a decision period of 150 ms, with the recall cue.
+    With the default dt of 50 ms a step these are 7 x (2 + 1), 10 to 30, and 3 steps: cue k is on at
+    steps 3k <= t < 3k + 2, from 0. The action of the decision period's last step is the turn, and
+    ends the episode; others do nothing.
 
-    Observations, float32 [N, 40]: how often each neuron spiked in the step's dt ms, at most once a ms; four groups of ten fire
-    at 40 Hz while the left cue, the right cue or the recall cue is on, else not at all, and at 10 Hz always (background).
-    With dt = 1 these are the paper's spikes. With code = "rates" they are float32 [N, 4]: each group's expected spikes per
-    neuron. All 0 when it is over. Actions, int [N]: 0 left, 1 right. Reward: +1 for the right turn, -1 for the wrong one.
+    Observations, float32 [N, 40]: how often each neuron spiked in the step's dt ms, at most once a
+    ms; four groups of ten fire at 40 Hz while the left cue, the right cue or the recall cue is on,
+    else not at all, and at 10 Hz always (background). With dt = 1 these are the paper's spikes.
+    With code = "rates" they are float32 [N, 4]: each group's expected spikes per neuron. All 0 when
+    it is over. Actions, int [N]: 0 left, 1 right. Reward: +1 for the right turn, -1 for the wrong
+    one.
 
     With other settings give `max_episode_steps` too: the longest trial.
 
-    Task: Bellec et al. 2020, Nature Communications 11, after Morcos & Harvey 2016. The ideal observer tells each cue's side
-    from the spikes of its 100 ms (Bayes: a silent group excludes its side), and takes the majority.
+    Task: Bellec et al. 2020, Nature Communications 11, after Morcos & Harvey 2016. The ideal
+    observer tells each cue's side from the spikes of its 100 ms (Bayes: a silent group excludes its
+    side), and takes the majority.
     """
 
-    # both exact: a turn is a coin's; an active group stays silent for a whole cue with probability 0.96^1000 = 2e-18
-    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.0, "ideal": 1.0}}
+    # both exact: a turn is a coin's; an active group stays silent for a whole cue with probability
+    # 0.96^1000 = 2e-18
+    metadata: ClassVar[dict[str, Any]] = {
+        **UniformTrialVectorEnv.metadata,
+        "reference": {"random": 0.0, "ideal": 1.0},
+    }
 
     def __init__(
         self,
@@ -56,14 +74,24 @@ class CueAccumulation(UniformTrialVectorEnv):
     ) -> None:
         """cues: an odd number. dt: ms per step, a divisor of 50. code: spikes or rates."""
         if cues < 1 or cues % 2 == 0:
-            raise ValueError(f"cues is {cues}, expected an odd number from 1 (1, 3, 5, 7, ...): there is no majority else")
+            raise ValueError(
+                f"cues is {cues}, expected an odd number from 1 (1, 3, 5, 7, ...): there is no majority else"
+            )
         if dt < 1 or GAP % dt:
-            raise ValueError(f"dt is {dt}, expected a divisor of {GAP} ms: {[d for d in range(1, GAP + 1) if GAP % d == 0]}")
+            raise ValueError(
+                f"dt is {dt}, expected a divisor of {GAP} ms: {[d for d in range(1, GAP + 1) if GAP % d == 0]}"
+            )
         if code not in CODES:
             raise ValueError(f"no code called {code!r}; {suggestion(code, CODES)}")
         self.cues, self.dt, self.spikes = cues, int(dt), code == "spikes"
-        self.cue, self.slot, self.decision = CUE // self.dt, (CUE + GAP) // self.dt, DECISION // self.dt
-        self.shortest, self.longest = (cues * self.slot + ms // self.dt + self.decision for ms in DELAY)
+        self.cue, self.slot, self.decision = (
+            CUE // self.dt,
+            (CUE + GAP) // self.dt,
+            DECISION // self.dt,
+        )
+        self.shortest, self.longest = (
+            cues * self.slot + ms // self.dt + self.decision for ms in DELAY
+        )
         self.counts = np.stack([spike_counts(p, self.dt) for p in EXPECTED])
         self.numbers = cues + 1
         super().__init__(num_envs, trials=1, **kwargs)
@@ -81,7 +109,11 @@ class CueAccumulation(UniformTrialVectorEnv):
     def _bulk(self, rng: np.random.Generator) -> Drawn:
         """luck [steps, 4, 10]: what the spikes are drawn with, where there are any."""
         shape = (self.longest, 4, GROUP)
-        return {"luck": np.frombuffer(rng.bytes(2 * prod(shape)), np.uint16).reshape(shape)} if self.spikes else {}
+        return (
+            {"luck": np.frombuffer(rng.bytes(2 * prod(shape)), np.uint16).reshape(shape)}
+            if self.spikes
+            else {}
+        )
 
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         over = self.t + 1 == self.drawn["end"]
@@ -129,7 +161,9 @@ def majority(cues: int, slot: int) -> Policy:
         t = np.where(begun, 0, t + 1)
         spikes[begun] = 0.0
         left, right = obs.reshape(len(obs), 4, -1)[:, :2].sum(2).T
-        spikes[np.arange(len(obs)), np.minimum(t // slot, cues - 1)] += right - left  # after the cues both are 0
+        spikes[np.arange(len(obs)), np.minimum(t // slot, cues - 1)] += (
+            right - left
+        )  # after the cues both are 0
         return (np.sign(spikes).sum(1) > 0).astype(np.int64)
 
     return policy

@@ -1,4 +1,6 @@
-"""EvidenceDM-v0: random dots in the reaction-time version; when to stop looking, and which way they move."""
+"""EvidenceDM-v0: random dots in the reaction-time version; when to stop looking, and which way they
+move.
+"""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -8,37 +10,58 @@ from typing import Any, ClassVar, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Periods, Policy
-from bio_rl.envs._uniform_trials import UniformTrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Periods, Policy
+from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
 
-ENV_IDS = {"bio_rl/EvidenceDM-v0": {"entry_point": ":make", "vector_entry_point": ":EvidenceDM", "max_episode_steps": 60}}
+ENV_IDS = {
+    "bio_rl/EvidenceDM-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":EvidenceDM",
+        "max_episode_steps": 60,
+    }
+}
 WAIT, LEFT, RIGHT = range(3)
-COHERENCES = (0.0, 0.032, 0.064, 0.128, 0.256, 0.512)  # Shadlen & Newsome 2001; Roitman & Shadlen 2002
+COHERENCES = (
+    0.0,
+    0.032,
+    0.064,
+    0.128,
+    0.256,
+    0.512,
+)  # Shadlen & Newsome 2001; Roitman & Shadlen 2002
 COST = 0.005  # of a step with dots
 TAIL = 4.0  # noise is cut at so many standard deviations, which keeps observations in a finite Box
 
 
 class EvidenceDM(UniformTrialVectorEnv):
-    """Watch dots that move left or right with more or less coherence, and choose the direction once the evidence will do.
+    """Watch dots that move left or right with more or less coherence, and choose the direction once
+    the evidence will do.
 
-    A trial: fixation 250 ms, then dots for at most 2750 ms; with the default dt of 50 ms a step these are 5 and 55 steps. The
-    dots are on at steps 5 <= t < 60 of a trial, from 0. A choice counts from the first step with dots on, and ends the trial;
-    before that it does nothing. Without a choice the trial ends with the last step of the dots.
+    A trial: fixation 250 ms, then dots for at most 2750 ms; with the default dt of 50 ms a step
+    these are 5 and 55 steps. The dots are on at steps 5 <= t < 60 of a trial, from 0. A choice
+    counts from the first step with dots on, and ends the trial; before that it does nothing.
+    Without a choice the trial ends with the last step of the dots.
 
-    Observations, float32 [N, 3]: fixation spot (1 before the dots), motion energy to the left and to the right, each 0 before
-    the dots, then (1 ∓ c) / 2 plus Gaussian noise, new in each step; c is the coherence, negative for motion to the left,
-    its size drawn for each trial from `coherences`, its sign a coin's. All are 0 after the last trial. Actions, int [N]:
-    0 wait, 1 left, 2 right. Reward: +1 for the correct choice (a coin decides where the coherence is 0), 0 for a wrong one or
-    none; -0.005 for each step with dots, the choice's own too. Infos: coherence, signed, and viewed, steps with dots so far.
+    Observations, float32 [N, 3]: fixation spot (1 before the dots), motion energy to the left and
+    to the right, each 0 before the dots, then (1 ∓ c) / 2 plus Gaussian noise, new in each step; c
+    is the coherence, negative for motion to the left, its size drawn for each trial from
+    `coherences`, its sign a coin's. All are 0 after the last trial. Actions, int [N]: 0 wait, 1
+    left, 2 right. Reward: +1 for the correct choice (a coin decides where the coherence is 0), 0
+    for a wrong one or none; -0.005 for each step with dots, the choice's own too. Infos: coherence,
+    signed, and viewed, steps with dots so far.
 
     With other settings give `max_episode_steps` too: `trials` times the longest trial.
 
     Task: Roitman & Shadlen 2002. The ideal observer stops by dynamic programming (`stopping_rule`).
     """
 
-    # random: (1 - 3^-55) (1/2 - 0.005 x 3/2), closed form; ideal: `stopping_rule`'s value, 0.75987 on a grid 4 times finer
-    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.4925, "ideal": 0.7599}}
+    # random: (1 - 3^-55) (1/2 - 0.005 x 3/2), closed form; ideal: `stopping_rule`'s value, 0.75987
+    # on a grid 4 times finer
+    metadata: ClassVar[dict[str, Any]] = {
+        **UniformTrialVectorEnv.metadata,
+        "reference": {"random": 0.4925, "ideal": 0.7599},
+    }
 
     def __init__(
         self,
@@ -50,9 +73,13 @@ class EvidenceDM(UniformTrialVectorEnv):
         dt: float = 50.0,
         **kwargs: Any,
     ) -> None:
-        """coherences: from 0 to 1. noise: deviation of each channel averaged over 1 s of dots. dt: ms per step."""
+        """coherences: from 0 to 1. noise: deviation of each channel averaged over 1 s of dots. dt:
+        ms per step.
+        """
         if not coherences or min(coherences) < 0 or max(coherences) > 1 or noise <= 0:
-            raise ValueError(f"coherences are {coherences} and noise {noise}, expected numbers from 0 to 1, noise above 0")
+            raise ValueError(
+                f"coherences are {coherences} and noise {noise}, expected numbers from 0 to 1, noise above 0"
+            )
         self.coherences = np.array(coherences, np.float32)
         self.deviation = noise * (1000 / dt) ** 0.5
         self.periods = Periods(dt, fixation=250, dots=2750)
@@ -83,7 +110,9 @@ class EvidenceDM(UniformTrialVectorEnv):
     def _sense(self) -> np.ndarray:
         on = self.trial < self.trials
         dots = on & (self.t >= self.onset)
-        noise = self.drawn["noise"][self.rows, np.minimum(self.trial, self.trials - 1), np.maximum(0, self.t - self.onset)]
+        noise = self.drawn["noise"][
+            self.rows, np.minimum(self.trial, self.trials - 1), np.maximum(0, self.t - self.onset)
+        ]
         obs = np.empty((self.num_envs, 3), np.float32)
         obs[:, 0] = on & ~dots
         obs[:, 1:] = 0.5 + 0.5 * self.now("coherence")[:, None] * np.array([-1, 1], np.float32)
@@ -107,15 +136,22 @@ class Rule(NamedTuple):
 
 
 @cache
-def stopping_rule(coherences: tuple[float, ...], deviation: float, steps: int, points: int = 401) -> Rule:
-    """The stopping rule of highest expected reward, by dynamic programming over (samples k, their sum X).
+def stopping_rule(
+    coherences: tuple[float, ...], deviation: float, steps: int, points: int = 401
+) -> Rule:
+    """The stopping rule of highest expected reward, by dynamic programming over (samples k, their
+    sum X).
 
-    Samples x ~ N(c, σ²), σ = deviation; c has the sizes in coherences, all as likely, and either sign. The posterior is
-        P(c | k, X) ∝ exp((c X - k c² / 2) / σ²),   P(right | k, X) = Σ_{c > 0} P(c | k, X) + P(0 | k, X) / 2,
+    Samples x ~ N(c, σ²), σ = deviation; c has the sizes in coherences, all as likely, and either
+    sign. The posterior is
+        P(c | k, X) ∝ exp((c X - k c² / 2) / σ²),
+            P(right | k, X) = Σ_{c > 0} P(c | k, X) + P(0 | k, X) / 2,
     and with the cost of a sample, C = 0.005,
-        V_k(X) = -C + max(max(P(right), P(left)), Σ_c P(c | k, X) E[V_{k+1}(X + c + σξ)]),   V_{steps+1} = 0.
-    With one coherence and no last step this is Wald's (1945) sequential probability ratio test; with a mixture the bounds fall
-    with time (Drugowitsch et al. 2012). X lies on a grid of `points` up to ±10 σ, well beyond the bounds.
+        V_k(X) = -C + max(max(P(right), P(left)), Σ_c P(c | k, X) E[V_{k+1}(X + c + σξ)]),
+            V_{steps+1} = 0.
+    With one coherence and no last step this is Wald's (1945) sequential probability ratio test;
+    with a mixture the bounds fall with time (Drugowitsch et al. 2012). X lies on a grid of `points`
+    up to ±10 σ, well beyond the bounds.
     """
     sizes = np.array(coherences, float)
     signed = np.concatenate((-sizes, sizes))
@@ -123,7 +159,9 @@ def stopping_rule(coherences: tuple[float, ...], deviation: float, steps: int, p
     x = np.arange(-(points // 2), points // 2 + 1) * dx
     reach = int((8 * deviation + sizes.max()) / dx)
     move = (np.arange(-reach, reach + 2) - 0.5) * dx  # between the grid's steps
-    kernels = [np.diff(_normal_cdf((move - c) / deviation)) for c in signed]  # P(X moves by so many grid steps | c)
+    kernels = [
+        np.diff(_normal_cdf((move - c) / deviation)) for c in signed
+    ]  # P(X moves by so many grid steps | c)
     bounds, value = np.zeros(steps), np.zeros(points)
     for k in reversed(range(steps)):
         log_p = (signed[:, None] * x - (k + 1) * signed[:, None] ** 2 / 2) / deviation**2
@@ -137,7 +175,9 @@ def stopping_rule(coherences: tuple[float, ...], deviation: float, steps: int, p
 
 
 def _expected(value: np.ndarray, kernels: list[np.ndarray]) -> np.ndarray:
-    """E[V(X + x)] for each coherence and X of the grid; beyond the grid V is what it is at its ends."""
+    """E[V(X + x)] for each coherence and X of the grid; beyond the grid V is what it is at its
+    ends.
+    """
     padded = np.pad(value, len(kernels[0]) // 2, "edge")
     return np.stack([np.correlate(padded, kernel, "valid") for kernel in kernels])
 

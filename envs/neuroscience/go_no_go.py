@@ -1,4 +1,6 @@
-"""GoNoGo-v0: respond after one stimulus, withhold after the other, and wait for the cue in both cases."""
+"""GoNoGo-v0: respond after one stimulus, withhold after the other, and wait for the cue in both
+cases.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,28 +8,40 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Periods, Policy, TrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv
 
-ENV_IDS = {"bio_rl/GoNoGo-v0": {"entry_point": ":make", "vector_entry_point": ":GoNoGo", "max_episode_steps": 380}}
+ENV_IDS = {
+    "bio_rl/GoNoGo-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":GoNoGo",
+        "max_episode_steps": 380,
+    }
+}
 
 EARLY = 0.1  # what a response outside the response period costs
 
 
 class GoNoGo(TrialVectorEnv):
-    """Respond once after a go stimulus, not at all after a no-go stimulus, and only while the response cue is on.
+    """Respond once after a go stimulus, not at all after a no-go stimulus, and only while the
+    response cue is on.
 
-    A trial is four periods: `wait` (nothing is shown), `stimulus` (go or no-go is on), `delay` (nothing), `response` (the cue
-    is on). A response counts at a step whose observation has the cue; the first one ends the trial, as does the cue's last
-    step. Rewards: 1 for a response to go, -1 for one to no-go, -0.1 for each response outside the response period, else 0.
+    A trial is four periods: `wait` (nothing is shown), `stimulus` (go or no-go is on), `delay`
+    (nothing), `response` (the cue is on). A response counts at a step whose observation has the
+    cue; the first one ends the trial, as does the cue's last step. Rewards: 1 for a response to go,
+    -1 for one to no-go, -0.1 for each response outside the response period, else 0.
 
-    Observations, float32 [N, 3]: go, no-go, cue, 1 while on. Actions, int [N]: withhold (0), respond (1).
-    The ideal observer remembers the stimulus, and responds to go at the cue's first step.
-    The delayed form of Donders' 1868 task c, as for mice in Guo et al. 2014, Neuron 81.
+    Observations, float32 [N, 3]: go, no-go, cue, 1 while on. Actions, int [N]: withhold (0),
+    respond (1). The ideal observer remembers the stimulus, and responds to go at the cue's first
+    step. The delayed form of Donders' 1868 task c, as for mice in Guo et al. 2014, Neuron 81.
     """
 
-    # both exact. random: go and no-go cancel, and 12 steps a trial outside the response period cost 0.05 each: -0.6 x 20
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": -12.0, "ideal": 10.0}}
+    # both exact. random: go and no-go cancel, and 12 steps a trial outside the response period cost
+    # 0.05 each: -0.6 x 20
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "reference": {"random": -12.0, "ideal": 10.0},
+    }
 
     def __init__(
         self,
@@ -42,7 +56,9 @@ class GoNoGo(TrialVectorEnv):
         response: float = 500.0,
         **kwargs: Any,
     ) -> None:
-        """p_go: how often the stimulus is go. dt and the periods in ms; a pair is the range of a uniform draw."""
+        """p_go: how often the stimulus is go. dt and the periods in ms; a pair is the range of a
+        uniform draw.
+        """
         if not 0 <= p_go <= 1:
             raise ValueError(f"p_go is {p_go}, expected a probability from 0 to 1")
         self.p_go = p_go
@@ -52,7 +68,10 @@ class GoNoGo(TrialVectorEnv):
 
     def _draw(self, rng: np.random.Generator) -> Drawn:
         """go [trials]: whether the stimulus is; ends [trials, 4]: of the periods."""
-        return {"go": rng.random(self.trials) < self.p_go, "ends": self.periods.draw(rng, self.trials)}
+        return {
+            "go": rng.random(self.trials) < self.p_go,
+            "ends": self.periods.draw(rng, self.trials),
+        }
 
     def _phase(self) -> np.ndarray:
         return self.periods.phase(self.t, self.now("ends"))
@@ -66,7 +85,9 @@ class GoNoGo(TrialVectorEnv):
     def _sense(self) -> np.ndarray:
         phase, go = self._phase(), self.now("go")
         stimulus = phase == self.periods.at("stimulus")
-        return np.column_stack((stimulus & go, stimulus & ~go, phase == self.periods.at("response"))).astype(np.float32)
+        return np.column_stack(
+            (stimulus & go, stimulus & ~go, phase == self.periods.at("response"))
+        ).astype(np.float32)
 
     def ideal(self) -> Policy:
         return go_remembered()

@@ -1,4 +1,6 @@
-"""Pavlov-v0: cues that foretell a drop or do not, in the protocols that the dopamine signal is known from."""
+"""Pavlov-v0: cues that foretell a drop or do not, in the protocols that the dopamine signal is
+known from.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,10 +10,16 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.discovery import suggestion
-from bio_rl.envs._trials import Drawn, Periods, Policy, TrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv
 
-ENV_IDS = {"bio_rl/Pavlov-v0": {"entry_point": ":make", "vector_entry_point": ":Pavlov", "max_episode_steps": 840}}
+ENV_IDS = {
+    "bio_rl/Pavlov-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":Pavlov",
+        "max_episode_steps": 840,
+    }
+}
 
 LICK = 0.1  # what a lick costs
 CUES = "ABXY"
@@ -25,39 +33,56 @@ class Kind(NamedTuple):
     p_us: float
     """Probability that it comes."""
     early: str = ""
-    """Cues that come before those, for as long; none: the late ones follow the interval between trials."""
+    """Cues that come before those, for as long; none: the late ones follow the interval between
+    trials.
+    """
 
 
 PHASES = {
     "acquisition": (Kind("A", 1.0), Kind("B", 0.0)),
     "omission": (Kind("A", 0.75), Kind("B", 0.0)),
     "extinction": (Kind("A", 0.0), Kind("B", 0.0)),
-    "blocking": (Kind("AX", 1.0), Kind("BY", 1.0)),  # X adds nothing to what A foretells, Y does      Waelti et al. 2001
-    "probe": (Kind("X", 0.0), Kind("Y", 0.0)),  # what was learned of each in blocking or second_order
+    "blocking": (
+        Kind("AX", 1.0),
+        Kind("BY", 1.0),
+    ),  # X adds nothing to what A foretells, Y does      Waelti et al. 2001
+    "probe": (
+        Kind("X", 0.0),
+        Kind("Y", 0.0),
+    ),  # what was learned of each in blocking or second_order
     "second_order": (Kind("A", 0.0, early="X"), Kind("B", 0.0, early="Y")),
 }
 """Name of a phase to its two kinds of trial, each half of the trials."""
 
 
 class Pavlov(TrialVectorEnv):
-    """Lick at the moment when a drop falls, the end of a cue that foretells one, and at no other: each lick costs 0.1.
+    """Lick at the moment when a drop falls, the end of a cue that foretells one, and at no other:
+    each lick costs 0.1.
 
-    A trial is up to four periods: `iti`, nothing is shown; `early`, in second-order trials only, the cues that foretell cues,
-    on for `interval` ms; `late`, the cues (conditioned stimuli, CS), on for `interval` ms; `outcome`, the cues are off and the
-    drop (unconditioned stimulus, US), where there is one, is seen for `us` ms, caught or not. The drop falls between the last
-    step of `late` and the first of `outcome`: the lick that catches it is the action of that last `late` step, in answer to
-    an observation that does not show it yet. The reward thus arrives together with the first observation of the US, and by
-    foreseeing alone: a lick at the sight of the US is too late. Reward: 1 for a drop caught, less 0.1 for every lick.
+    A trial is up to four periods: `iti`, nothing is shown; `early`, in second-order trials only,
+    the cues that foretell cues, on for `interval` ms; `late`, the cues (conditioned stimuli, CS),
+    on for `interval` ms; `outcome`, the cues are off and the drop (unconditioned stimulus, US),
+    where there is one, is seen for `us` ms, caught or not. The drop falls between the last step of
+    `late` and the first of `outcome`: the lick that catches it is the action of that last `late`
+    step, in answer to an observation that does not show it yet. The reward thus arrives together
+    with the first observation of the US, and by foreseeing alone: a lick at the sight of the US is
+    too late. Reward: 1 for a drop caught, less 0.1 for every lick.
 
-    Observations, float32 [N, 5]: the cues A, B, X, Y and the US, 1 while on. Actions, int [N]: none (0), lick (1).
-    Phases (see PHASES) follow one another within an episode and share its trials evenly; nothing shows where one ends.
-    The ideal observer knows the protocol and counts trials and steps: it licks at the last step of cues after which a drop is
-    worth more than the lick. With the default phase, a policy without memory can at best lick throughout A (0.5 a drop).
-    Schultz, Dayan & Montague 1997, Science 275; Waelti, Dickinson & Schultz 2001, Nature 412 (the design with A, B, X, Y).
+    Observations, float32 [N, 5]: the cues A, B, X, Y and the US, 1 while on. Actions, int [N]: none
+    (0), lick (1). Phases (see PHASES) follow one another within an episode and share its trials
+    evenly; nothing shows where one ends. The ideal observer knows the protocol and counts trials
+    and steps: it licks at the last step of cues after which a drop is worth more than the lick.
+    With the default phase, a policy without memory can at best lick throughout A (0.5 a drop).
+    Schultz, Dayan & Montague 1997, Science 275; Waelti, Dickinson & Schultz 2001, Nature 412 (the
+    design with A, B, X, Y).
     """
 
-    # both exact. random: half of 20 drops, less 0.05 in each of 40 x 12 steps; ideal: 20 drops, 0.9 each
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": -14.0, "ideal": 18.0}}
+    # both exact. random: half of 20 drops, less 0.05 in each of 40 x 12 steps; ideal: 20 drops, 0.9
+    # each
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "reference": {"random": -14.0, "ideal": 18.0},
+    }
 
     def __init__(
         self,
@@ -71,28 +96,43 @@ class Pavlov(TrialVectorEnv):
         us: float = 200.0,
         **kwargs: Any,
     ) -> None:
-        """phases: names of PHASES, in order. trials: of all of them. dt, iti (a pair: uniform), interval and us in ms."""
+        """phases: names of PHASES, in order. trials: of all of them. dt, iti (a pair: uniform),
+        interval and us in ms.
+        """
         for name in phases:
             if name not in PHASES:
                 raise ValueError(f"phases has {name!r}, {suggestion(name, PHASES)}")
         if not 1 <= len(phases) <= trials:
-            raise ValueError(f"phases has {len(phases)} names, expected 1 to trials = {trials}: a phase has at least one trial")
+            raise ValueError(
+                f"phases has {len(phases)} names, expected 1 to trials = {trials}: a phase has at least one trial"
+            )
         self.kinds = [kind for name in phases for kind in PHASES[name]]
         self.phase_of_trial = np.arange(trials) * len(phases) // trials
         self.periods = Periods(dt, iti=iti, early=interval, late=interval, outcome=us)
         self.steps = int(self.periods.low[self.periods.at("late")])
-        shown = [[[cue in letters for cue in CUES] for letters in ("", kind.early, kind.late, "")] for kind in self.kinds]
+        shown = [
+            [[cue in letters for cue in CUES] for letters in ("", kind.early, kind.late, "")]
+            for kind in self.kinds
+        ]
         self._shown = np.array(shown, np.float32)  # [kinds, periods, cues]
         super().__init__(num_envs, trials=trials, **kwargs)
-        self._set_spaces(gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32), gym.spaces.Discrete(2))
+        self._set_spaces(
+            gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32), gym.spaces.Discrete(2)
+        )
 
     def _draw(self, rng: np.random.Generator) -> Drawn:
-        """kind [trials]: index of `kinds`; us [trials]: whether the US comes; ends [trials, 4]: of the periods."""
+        """kind [trials]: index of `kinds`; us [trials]: whether the US comes; ends [trials, 4]: of
+        the periods.
+        """
         half, luck = rng.random((2, self.trials))
         kind = 2 * self.phase_of_trial + (half < 0.5)
         ends = self.periods.draw(rng, self.trials)
         ends[:, 1:] -= self.steps * np.array([not k.early for k in self.kinds])[kind, None]
-        return {"kind": kind, "us": luck < np.array([k.p_us for k in self.kinds])[kind], "ends": ends}
+        return {
+            "kind": kind,
+            "us": luck < np.array([k.p_us for k in self.kinds])[kind],
+            "ends": ends,
+        }
 
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         licks, ends = actions == 1, self.now("ends")
@@ -119,10 +159,14 @@ def timed_licks(worth: np.ndarray, steps: int) -> Policy:
         nonlocal trial, last, since
         if len(last) != len(obs):
             trial, last, since = np.zeros((3, len(obs)), np.int64)
-        cues = (obs[:, : len(CUES)] @ 2.0 ** np.arange(len(CUES))).astype(np.int64)  # the set as a number
+        cues = (obs[:, : len(CUES)] @ 2.0 ** np.arange(len(CUES))).astype(
+            np.int64
+        )  # the set as a number
         trial = np.where(begun, 0, trial + ((last > 0) & (cues == 0)))
         since, last = np.where(begun | (cues != last), 0, since + 1), cues
-        return (worth[np.minimum(trial, len(worth) - 1), cues] & (since == steps - 1)).astype(np.int64)
+        return (worth[np.minimum(trial, len(worth) - 1), cues] & (since == steps - 1)).astype(
+            np.int64
+        )
 
     return policy
 

@@ -1,4 +1,6 @@
-"""Recall-v0: pairs of a key and a value are shown once; then a key comes back and its value is asked for."""
+"""Recall-v0: pairs of a key and a value are shown once; then a key comes back and its value is
+asked for.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,27 +8,39 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Policy, one_hot
-from bio_rl.envs._uniform_trials import Drawn, UniformTrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Policy, one_hot
+from bio_rl.vector.uniform_trials import Drawn, UniformTrialVectorEnv
 
-ENV_IDS = {"bio_rl/Recall-v0": {"entry_point": ":make", "vector_entry_point": ":Recall", "max_episode_steps": 7}}
+ENV_IDS = {
+    "bio_rl/Recall-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":Recall",
+        "max_episode_steps": 7,
+    }
+}
 
 
 class Recall(UniformTrialVectorEnv):
-    """Remember which value followed which key, and name the value of the key that is asked for at the end.
+    """Remember which value followed which key, and name the value of the key that is asked for at
+    the end.
 
-    An episode is 2 pairs + 1 steps: the keys, all different, at steps 0, 2, 4, ..., each one's value at the step after it, and
-    at the last step the query: one of the keys again, with the flag. The action at the query is the answer; others do not
-    count. Reward: 1 for the value of that key, else 0.
+    An episode is 2 pairs + 1 steps: the keys, all different, at steps 0, 2, 4, ..., each one's
+    value at the step after it, and at the last step the query: one of the keys again, with the
+    flag. The action at the query is the answer; others do not count. Reward: 1 for the value of
+    that key, else 0.
 
-    Observations, float32 [N, keys + values + 1]: the key one-hot, the value one-hot, the flag. Actions, int [N]: a value.
-    The ideal observer keeps a table. How many pairs a network can hold is its capacity.
-    The task of Ba et al. 2016 (Using Fast Weights to Attend to the Recent Past, §4.1), with drawn values.
+    Observations, float32 [N, keys + values + 1]: the key one-hot, the value one-hot, the flag.
+    Actions, int [N]: a value. The ideal observer keeps a table. How many pairs a network can hold
+    is its capacity. The task of Ba et al. 2016 (Using Fast Weights to Attend to the Recent Past,
+    §4.1), with drawn values.
     """
 
     # both exact: a guess among 4 values; a perfect memory
-    metadata: ClassVar[dict[str, Any]] = {**UniformTrialVectorEnv.metadata, "reference": {"random": 0.25, "ideal": 1.0}}
+    metadata: ClassVar[dict[str, Any]] = {
+        **UniformTrialVectorEnv.metadata,
+        "reference": {"random": 0.25, "ideal": 1.0},
+    }
 
     def __init__(
         self,
@@ -41,13 +55,19 @@ class Recall(UniformTrialVectorEnv):
         if values < 2:
             raise ValueError(f"values is {values}, expected at least 2")
         if not 1 <= pairs <= keys:
-            raise ValueError(f"pairs is {pairs}, expected 1 to keys = {keys}: the keys of an episode are all different")
+            raise ValueError(
+                f"pairs is {pairs}, expected 1 to keys = {keys}: the keys of an episode are all different"
+            )
         self.pairs, self.keys, self.values, self.numbers = pairs, keys, values, keys + pairs + 1
         super().__init__(num_envs, trials=1, **kwargs)
-        self._set_spaces(gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32), gym.spaces.Discrete(values))
+        self._set_spaces(
+            gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32), gym.spaces.Discrete(values)
+        )
 
     def _decode(self, u: np.ndarray) -> Drawn:
-        """key [n, 2 pairs + 2]: at each step, -1 for none, and none when it is over; value likewise; answer [n]."""
+        """key [n, 2 pairs + 2]: at each step, -1 for none, and none when it is over; value
+        likewise; answer [n].
+        """
         key, value = np.full((2, len(u), 2 * self.pairs + 2), -1)
         key[:, : 2 * self.pairs : 2] = u[:, : self.keys].argsort(1)[:, : self.pairs]
         value[:, 1 : 2 * self.pairs : 2] = u[:, self.keys : -1] * self.values
@@ -62,7 +82,13 @@ class Recall(UniformTrialVectorEnv):
     def _sense(self) -> np.ndarray:
         t = np.where(self.trial > 0, 2 * self.pairs + 1, self.t)
         key, value = (self.drawn[name][self.rows, t] for name in ("key", "value"))
-        return np.column_stack((one_hot(key, self.keys), one_hot(value, self.values), (t == 2 * self.pairs).astype(np.float32)))
+        return np.column_stack(
+            (
+                one_hot(key, self.keys),
+                one_hot(value, self.values),
+                (t == 2 * self.pairs).astype(np.float32),
+            )
+        )
 
     def ideal(self) -> Policy:
         return table(self.keys)

@@ -7,32 +7,44 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.envs._trials import Drawn, Policy, TrialVectorEnv
-from bio_rl.envs._vector import Info, SingleEnv
+from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
-ENV_IDS = {"bio_rl/SpikePattern-v0": {"entry_point": ":make", "vector_entry_point": ":SpikePattern", "max_episode_steps": 151}}
+ENV_IDS = {
+    "bio_rl/SpikePattern-v0": {
+        "entry_point": ":make",
+        "vector_entry_point": ":SpikePattern",
+        "max_episode_steps": 151,
+    }
+}
 
 DT = 1.0  # ms per step
 
 
 class SpikePattern(TrialVectorEnv):
-    """Watch a pattern of spikes for 100 ms, say on the go whether it was A or B, and wait 50 ms for the reward.
+    """Watch a pattern of spikes for 100 ms, say on the go whether it was A or B, and wait 50 ms for
+    the reward.
 
-    A step is 1 ms. Observations t = 0 to `pattern` - 1 are the pattern, observation t = `pattern` is the go, whose action is
-    the choice; observations after it are background, and the action at t = `pattern` + `delay` is followed by the reward and
-    the end. All other actions do nothing. A and B are Poisson spike trains of `rate` in each afferent, drawn once from
-    `pattern_seed`: the same in every episode and every environment, so that slow weights can learn them. In each episode
-    each of their spikes is moved by a normal time of deviation `jitter` (and lost where that leads out of the pattern), and
-    Poisson spikes of `noise` are added in every step.
+    A step is 1 ms. Observations t = 0 to `pattern` - 1 are the pattern, observation t = `pattern`
+    is the go, whose action is the choice; observations after it are background, and the action at t
+    = `pattern` + `delay` is followed by the reward and the end. All other actions do nothing. A and
+    B are Poisson spike trains of `rate` in each afferent, drawn once from `pattern_seed`: the same
+    in every episode and every environment, so that slow weights can learn them. In each episode
+    each of their spikes is moved by a normal time of deviation `jitter` (and lost where that leads
+    out of the pattern), and Poisson spikes of `noise` are added in every step.
 
-    Observations, float32 [N, afferents + 1]: 1 for a spike, else 0; last the go. Actions, int [N]: A 0, B 1. Reward: +1 for the
-    pattern that was shown, -1 for the other. The ideal observer (`matched`) compares the likelihoods of the two templates.
-    With other settings give `max_episode_steps` too: `pattern` + `delay` + 1.
-    Izhikevich 2007, Cerebral Cortex 17: a reward that comes after the spikes that earned it.
+    Observations, float32 [N, afferents + 1]: 1 for a spike, else 0; last the go. Actions, int [N]:
+    A 0, B 1. Reward: +1 for the pattern that was shown, -1 for the other. The ideal observer
+    (`matched`) compares the likelihoods of the two templates. With other settings give
+    `max_episode_steps` too: `pattern` + `delay` + 1. Izhikevich 2007, Cerebral Cortex 17: a reward
+    that comes after the spikes that earned it.
     """
 
     # random: exact; ideal: 1, no error in 100,000 episodes with the default jitter and noise
-    metadata: ClassVar[dict[str, Any]] = {**TrialVectorEnv.metadata, "reference": {"random": 0.0, "ideal": 1.0}}
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "reference": {"random": 0.0, "ideal": 1.0},
+    }
     memory_fields = ("right",)
 
     def __init__(
@@ -50,16 +62,30 @@ class SpikePattern(TrialVectorEnv):
     ) -> None:
         """pattern, delay, jitter: ms. rate, noise: Hz. pattern_seed: of A and B."""
         if afferents < 1 or pattern < 1 or delay < 0:
-            raise ValueError(f"afferents is {afferents}, pattern {pattern} ms, delay {delay} ms: expected at least 1, 1 and 0")
+            raise ValueError(
+                f"afferents is {afferents}, pattern {pattern} ms, delay {delay} ms: expected at least 1, 1 and 0"
+            )
         if not (0 < rate <= 1000 and 0 <= noise <= 1000 and jitter >= 0):
             raise ValueError(
                 f"rate is {rate} Hz, noise {noise} Hz, jitter {jitter} ms: expected rate > 0, all >= 0, at most 1000 Hz"
             )
-        self.afferents, self.pattern, self.delay, self.jitter, self.noise = afferents, pattern, delay, jitter, noise
-        self.templates = np.random.default_rng(pattern_seed).random((2, pattern, afferents)) < rate * DT / 1000
-        self._spikes = [np.argwhere(template) for template in self.templates]  # [n, 2]: time, afferent
+        self.afferents, self.pattern, self.delay, self.jitter, self.noise = (
+            afferents,
+            pattern,
+            delay,
+            jitter,
+            noise,
+        )
+        self.templates = (
+            np.random.default_rng(pattern_seed).random((2, pattern, afferents)) < rate * DT / 1000
+        )
+        self._spikes = [
+            np.argwhere(template) for template in self.templates
+        ]  # [n, 2]: time, afferent
         super().__init__(num_envs, trials=1, **kwargs)
-        self._set_spaces(gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32), gym.spaces.Discrete(2))
+        self._set_spaces(
+            gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32), gym.spaces.Discrete(2)
+        )
 
     def _draw(self, rng: np.random.Generator) -> Drawn:
         """is_b bool [1]: which pattern; spikes bool [1, pattern + delay + 1, afferents]."""
@@ -69,7 +95,9 @@ class SpikePattern(TrialVectorEnv):
         spikes[rng.integers(0, size, rng.poisson(self.noise * DT / 1000 * size))] = True
         time, afferent = self._spikes[int(is_b)].T
         if self.jitter > 0:
-            time = np.rint(time + self.jitter / DT * rng.standard_normal(len(time))).astype(np.int64)
+            time = np.rint(time + self.jitter / DT * rng.standard_normal(len(time))).astype(
+                np.int64
+            )
             seen = (time >= 0) & (time < self.pattern)
             time, afferent = time[seen], afferent[seen]
         spikes[time * self.afferents + afferent] = True
@@ -81,7 +109,9 @@ class SpikePattern(TrialVectorEnv):
         self.right[rows] = False
 
     def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        self.right = np.where(self.t == self.pattern, (actions == 1) == self.now("is_b"), self.right)
+        self.right = np.where(
+            self.t == self.pattern, (actions == 1) == self.now("is_b"), self.right
+        )
         over = self.t == self.pattern + self.delay
         return over * np.where(self.right, 1.0, -1.0), over, {}
 
@@ -98,12 +128,13 @@ class SpikePattern(TrialVectorEnv):
 
 
 def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
-    """The pattern that is likelier as a Poisson process, λ_k(t, i) = Σ over its spikes s of N(t; s, jitter²) + noise:
+    """The pattern that is likelier as a Poisson process, λ_k(t, i) = Σ over its spikes s of N(t; s,
+    jitter²) + noise:
 
         Σ over spikes of log λ_B / λ_A - Σ over t, i of (λ_B - λ_A) > 0
 
-    templates bool [2, T, afferents]; jitter in steps, noise in spikes per step. Exact but for spikes that fall together in a
-    step, and for a pattern's spikes being of a known number.
+    templates bool [2, T, afferents]; jitter in steps, noise in spikes per step. Exact but for
+    spikes that fall together in a step, and for a pattern's spikes being of a known number.
     """
     steps, afferents = templates.shape[1:]
     apart = np.arange(steps)[:, None] - np.arange(steps)

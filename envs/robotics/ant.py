@@ -1,4 +1,6 @@
-"""Ant-v5: run forward on four legs. Gymnasium's task, natively vectorised, bit-identical, contact forces included."""
+"""Ant-v5: run forward on four legs. Gymnasium's task, natively vectorised, bit-identical, contact
+forces included.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import DEFAULT_CAMERA_CONFIG, AntEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
-from bio_rl.envs.robotics._pool import ContactBatch
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.mujoco_pool import ContactBatch
 
 ENV_IDS = {
     "bio_rl/Ant-v5": {
@@ -21,13 +23,16 @@ ENV_IDS = {
 
 
 class Ant(BatchVectorEnv):
-    """r = w_f (x' - x) / dt + r_healthy - w_c |a|² - w_k |f|²; ends on a fall. Arguments and semantics of Gymnasium's AntEnv.
+    """r = w_f (x' - x) / dt + r_healthy - w_c |a|² - w_k |f|²; ends on a fall. Arguments and
+    semantics of Gymnasium's AntEnv.
 
-    Observations: qpos [15, without x and y: 13] in m and rad, qvel [14] in m/s and rad/s, contact forces f [13 bodies x 6]
-    in N m and N, clipped to ±1. Actions: 8 torques in [-1, 1] x gear. x is the torso's, one substep behind qpos.
+    Observations: qpos [15, without x and y: 13] in m and rad, qvel [14] in m/s and rad/s, contact
+    forces f [13 bodies x 6] in N m and N, clipped to ±1. Actions: 8 torques in [-1, 1] x gear. x is
+    the torso's, one substep behind qpos.
     """
 
-    # random: mean of 100 episodes, seeds 0 to 99 (standard error 9.3); expert: about SAC's on v5 at 2M steps (SLM-Lab's
+    # random: mean of 100 episodes, seeds 0 to 99 (standard error 9.3); expert: about SAC's on v5 at
+    # 2M steps (SLM-Lab's
     # docs/BENCHMARKS.md: 4943), before MuJoCo 4.0 changed RK4 a little
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
@@ -66,7 +71,11 @@ class Ant(BatchVectorEnv):
         self._reset_noise_scale = reset_noise_scale
         self._skip = 2 * int(exclude_current_positions_from_observation)
         self._contacts_seen = include_cfrc_ext_in_observation
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
         self._main_body = self.model.body(main_body).id
         self._xy_before = self._xy(ALL)
@@ -101,7 +110,9 @@ class Ant(BatchVectorEnv):
         z, finite = self.qpos[:, 2], np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
         return finite & (min_z <= z) & (z <= max_z)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         xy = self._xy(ALL)
         velocity = (xy - self._xy_before) / self.dt
         self._xy_before = xy
@@ -120,13 +131,21 @@ class Ant(BatchVectorEnv):
             "reward_contact": -contact_cost,
             "reward_survive": survive,
         }
-        terminated = ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        terminated = (
+            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        )
         return forward + survive - (ctrl_cost + contact_cost), terminated, info
 
     def _reset_info(self, rows: Rows) -> Info:
         xy = self.qpos[rows, :2].copy()
-        distance = np.sqrt(np.vecdot(xy, xy))  # as np.linalg.norm of one vector: the same BLAS dot product
-        return {"x_position": xy[:, 0].copy(), "y_position": xy[:, 1].copy(), "distance_from_origin": distance}
+        distance = np.sqrt(
+            np.vecdot(xy, xy)
+        )  # as np.linalg.norm of one vector: the same BLAS dot product
+        return {
+            "x_position": xy[:, 0].copy(),
+            "y_position": xy[:, 1].copy(),
+            "distance_from_origin": distance,
+        }
 
     def _world_state(self) -> dict[str, np.ndarray]:
         """physics, and xy [N, 2]: where the main body was at the end of the last step."""

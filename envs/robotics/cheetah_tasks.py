@@ -1,7 +1,9 @@
-"""CheetahDir-v0 and CheetahVel-v0: a half cheetah that has to find out from its rewards which way, or how fast, to run.
+"""CheetahDir-v0 and CheetahVel-v0: a half cheetah that has to find out from its rewards which way,
+or how fast, to run.
 
-One episode is a life with one hidden task: several trials, between which the robot is put back. After Finn, Abbeel & Levine
-2017 (MAML, arXiv:1703.03400, §5.3), as lives of several trials after Duan et al. 2016 (RL², arXiv:1611.02779).
+One episode is a life with one hidden task: several trials, between which the robot is put back.
+After Finn, Abbeel & Levine 2017 (MAML, arXiv:1703.03400, §5.3), as lives of several trials after
+Duan et al. 2016 (RL², arXiv:1611.02779).
 """
 
 from functools import partial
@@ -9,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bio_rl.envs._vector import Info, SingleEnv
 from bio_rl.envs.robotics.half_cheetah import HalfCheetah
+from bio_rl.vector.native import Info, SingleEnv
 
 ENV_IDS = {
     "bio_rl/CheetahDir-v0": {
@@ -29,16 +31,27 @@ FASTEST = 2.0  # m/s, of the hidden velocities (MAML, §5.3)
 
 
 class _HiddenTask(HalfCheetah):
-    """HalfCheetah with a number `task` [N] that is drawn for every life, reported in infos and not observed."""
+    """HalfCheetah with a number `task` [N] that is drawn for every life, reported in infos and not
+    observed.
+    """
 
-    def __init__(self, num_envs: int = 1, trial_steps: int = 200, max_episode_steps: int | None = 400, **kwargs: Any) -> None:
-        """trial_steps: the step after so many puts the robot back instead of moving it, at no reward. A life is
-        max_episode_steps long. kwargs: HalfCheetah's."""
+    def __init__(
+        self,
+        num_envs: int = 1,
+        trial_steps: int = 200,
+        max_episode_steps: int | None = 400,
+        **kwargs: Any,
+    ) -> None:
+        """trial_steps: the step after so many puts the robot back instead of moving it, at no
+        reward. A life is max_episode_steps long. kwargs: HalfCheetah's.
+        """
         if trial_steps < 1:
             raise ValueError(f"trial_steps is {trial_steps}, expected at least 1")
         self.trial_steps = trial_steps
         self.task, self._put_back = np.zeros(num_envs), np.zeros(num_envs, np.bool_)
-        super().__init__(num_envs, max_episode_steps=max_episode_steps, **{"ctrl_cost_weight": 0.05, **kwargs})
+        super().__init__(
+            num_envs, max_episode_steps=max_episode_steps, **{"ctrl_cost_weight": 0.05, **kwargs}
+        )
 
     def _draw_task(self, rng: np.random.Generator) -> float:
         raise NotImplementedError
@@ -65,7 +78,9 @@ class _HiddenTask(HalfCheetah):
         self._place(rows)
         self.batch.forward(rows)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         _, terminated, info = super()._evaluate(actions, qpos_before)
         info["reward_forward"] = self._reward_velocity(info["x_velocity"])
         for name in ("x_velocity", "reward_forward", "reward_ctrl"):
@@ -85,13 +100,17 @@ class _HiddenTask(HalfCheetah):
 
 
 class CheetahDir(_HiddenTask):
-    """r = ± (x' - x) / dt - 0.05 |a|², forwards or backwards with even odds, the same for a whole life; never terminates.
+    """r = ± (x' - x) / dt - 0.05 |a|², forwards or backwards with even odds, the same for a whole
+    life; never terminates.
 
     direction: 1 or -1 for always the same. Observations and actions as in HalfCheetah-v5.
     """
 
     # random: mean of 300 episodes; expert: a design target, to be replaced by what is reached
-    metadata: ClassVar[dict[str, Any]] = {**HalfCheetah.metadata, "reference": {"random": -38.0, "expert": 600.0}}
+    metadata: ClassVar[dict[str, Any]] = {
+        **HalfCheetah.metadata,
+        "reference": {"random": -38.0, "expert": 600.0},
+    }
 
     def __init__(self, num_envs: int = 1, direction: int | None = None, **kwargs: Any) -> None:
         if direction not in (None, 1, -1):
@@ -107,13 +126,18 @@ class CheetahDir(_HiddenTask):
 
 
 class CheetahVel(_HiddenTask):
-    """r = -|v - v*| - 0.05 |a|², v = (x' - x) / dt, v* uniform in [0, 2] m/s, the same for a whole life; never terminates.
+    """r = -|v - v*| - 0.05 |a|², v = (x' - x) / dt, v* uniform in [0, 2] m/s, the same for a whole
+    life; never terminates.
 
     velocity: v* for always the same. Observations and actions as in HalfCheetah-v5.
     """
 
-    # random: mean of 300 episodes; expert: the highest that any policy could have, out of reach from a standing start
-    metadata: ClassVar[dict[str, Any]] = {**HalfCheetah.metadata, "reference": {"random": -547.0, "expert": 0.0}}
+    # random: mean of 300 episodes; expert: the highest that any policy could have, out of reach
+    # from a standing start
+    metadata: ClassVar[dict[str, Any]] = {
+        **HalfCheetah.metadata,
+        "reference": {"random": -547.0, "expert": 0.0},
+    }
 
     def __init__(self, num_envs: int = 1, velocity: float | None = None, **kwargs: Any) -> None:
         self.velocity = velocity

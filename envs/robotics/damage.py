@@ -1,7 +1,9 @@
-"""AntDamage-v0 and HalfCheetahDamage-v0: run forward with a leg that is short, limp or stiff, and not the one trained with.
+"""AntDamage-v0 and HalfCheetahDamage-v0: run forward with a leg that is short, limp or stiff, and
+not the one trained with.
 
-After Najarro & Risi 2020 (Meta-learning through Hebbian plasticity in random networks): train on the intact robot and one
-damaged leg, test on another leg. The damage is a perturbation of docs/perturbations.md, drawn for each episode and row.
+After Najarro & Risi 2020 (Meta-learning through Hebbian plasticity in random networks): train on
+the intact robot and one damaged leg, test on another leg. The damage is a perturbation of
+docs/perturbations.md, drawn for each episode and row.
 """
 
 from collections.abc import Mapping
@@ -12,11 +14,11 @@ import mujoco
 from mujoco.batch import Batch
 
 from bio_rl.discovery import suggestion
-from bio_rl.envs._perturb.layer import Perturb
-from bio_rl.envs._perturb.text import Perturbation
-from bio_rl.envs._vector import SingleEnv
 from bio_rl.envs.robotics.ant import Ant
 from bio_rl.envs.robotics.half_cheetah import HalfCheetah
+from bio_rl.vector.native import SingleEnv
+from bio_rl.vector.perturb.layer import Perturb
+from bio_rl.vector.perturb.text import Perturbation
 
 ENV_IDS = {
     "bio_rl/AntDamage-v0": {
@@ -44,13 +46,18 @@ class Leg(NamedTuple):
 class AntDamage(Ant):
     """r = (x' - x) / dt - 0.1 |a|², the ant's, without a reward for being alive; ends on a fall.
 
-    damage: "train" (intact or front right, drawn for each episode), "test" (front left), "none", or the name of a leg.
-    kind: "short" (0.3 of its length), "limp" (no torque) or "stiff" (locked where it stood). Observations [27] without
-    contact forces, actions [8] as in Ant-v5. Legs have the model's names, in which the ant runs sideways.
+    damage: "train" (intact or front right, drawn for each episode), "test" (front left), "none", or
+    the name of a leg. kind: "short" (0.3 of its length), "limp" (no torque) or "stiff" (locked
+    where it stood). Observations [27] without contact forces, actions [8] as in Ant-v5. Legs have
+    the model's names, in which the ant runs sideways.
     """
 
-    # random: mean of 300 episodes under damage="train"; expert: a design target, to be replaced by what is reached
-    metadata: ClassVar[dict[str, Any]] = {**Ant.metadata, "reference": {"random": -119.0, "expert": 3000.0}}
+    # random: mean of 300 episodes under damage="train"; expert: a design target, to be replaced by
+    # what is reached
+    metadata: ClassVar[dict[str, Any]] = {
+        **Ant.metadata,
+        "reference": {"random": -119.0, "expert": 3000.0},
+    }
     simulations = Batch  # no contact forces are asked for
     integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     legs: ClassVar = {
@@ -61,37 +68,66 @@ class AntDamage(Ant):
     }
 
     def __init__(
-        self, num_envs: int = 1, *, damage: str = "train", kind: str = "short", perturb: Perturb = (), **kwargs: Any
+        self,
+        num_envs: int = 1,
+        *,
+        damage: str = "train",
+        kind: str = "short",
+        perturb: Perturb = (),
+        **kwargs: Any,
     ) -> None:
         """kwargs: Ant's; perturb: more perturbations."""
-        broken = [*damages(self.legs, damage, kind, trained="front right", tested="front left"), *_several(perturb)]
-        own = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0, "healthy_reward": 0.0}
+        broken = [
+            *damages(self.legs, damage, kind, trained="front right", tested="front left"),
+            *_several(perturb),
+        ]
+        own = {
+            "include_cfrc_ext_in_observation": False,
+            "contact_cost_weight": 0.0,
+            "healthy_reward": 0.0,
+        }
         super().__init__(num_envs, **{**own, "ctrl_cost_weight": 0.1, **kwargs}, perturb=broken)
 
 
 class HalfCheetahDamage(HalfCheetah):
     """HalfCheetah-v5 with a damaged leg. r = (x' - x) / dt - 0.1 |a|²; never terminates.
 
-    damage: "train" (intact or back, drawn for each episode), "test" (front), "none", "back" or "front". kind: "limp" (no
-    torque), "stiff" (locked where it stood) or "short" (0.3 of its length).
+    damage: "train" (intact or back, drawn for each episode), "test" (front), "none", "back" or
+    "front". kind: "limp" (no torque), "stiff" (locked where it stood) or "short" (0.3 of its
+    length).
     """
 
-    # random: mean of 300 episodes under damage="train"; expert: about SAC's of the intact HalfCheetah-v5, out of reach here
-    metadata: ClassVar[dict[str, Any]] = {**HalfCheetah.metadata, "reference": {"random": -239.0, "expert": 10000.0}}
+    # random: mean of 300 episodes under damage="train"; expert: about SAC's of the intact
+    # HalfCheetah-v5, out of reach here
+    metadata: ClassVar[dict[str, Any]] = {
+        **HalfCheetah.metadata,
+        "reference": {"random": -239.0, "expert": 10000.0},
+    }
     legs: ClassVar = {
         "back": Leg("bthigh+bshin+bfoot", "bthigh+bshin+bfoot"),
         "front": Leg("fthigh+fshin+ffoot", "fthigh+fshin+ffoot"),
     }
 
     def __init__(
-        self, num_envs: int = 1, *, damage: str = "train", kind: str = "limp", perturb: Perturb = (), **kwargs: Any
+        self,
+        num_envs: int = 1,
+        *,
+        damage: str = "train",
+        kind: str = "limp",
+        perturb: Perturb = (),
+        **kwargs: Any,
     ) -> None:
         """kwargs: HalfCheetah's; perturb: more perturbations."""
-        broken = [*damages(self.legs, damage, kind, trained="back", tested="front"), *_several(perturb)]
+        broken = [
+            *damages(self.legs, damage, kind, trained="back", tested="front"),
+            *_several(perturb),
+        ]
         super().__init__(num_envs, **kwargs, perturb=broken)
 
 
-def damages(legs: Mapping[str, Leg], damage: str, kind: str, trained: str, tested: str) -> list[str]:
+def damages(
+    legs: Mapping[str, Leg], damage: str, kind: str, trained: str, tested: str
+) -> list[str]:
     """The perturbations that `damage` and `kind` mean. Raises ValueError for unknown ones."""
     named = {"train": trained, "test": tested, **{leg: leg for leg in legs}}
     texts = {

@@ -1,4 +1,6 @@
-"""Hopper-v5: hop forward on one leg in the plane. Gymnasium's task, natively vectorised, bit-identical."""
+"""Hopper-v5: hop forward on one leg in the plane. Gymnasium's task, natively vectorised,
+bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.hopper_v5 import DEFAULT_CAMERA_CONFIG, HopperEnv
 
-from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/Hopper-v5": {
@@ -20,12 +22,15 @@ ENV_IDS = {
 
 
 class Hopper(BatchVectorEnv):
-    """r = w_f (x' - x) / dt + r_healthy - w_c |a|²; ends on a fall. Arguments and semantics of Gymnasium's HopperEnv.
+    """r = w_f (x' - x) / dt + r_healthy - w_c |a|²; ends on a fall. Arguments and semantics of
+    Gymnasium's HopperEnv.
 
-    Observations: qpos [6, without x: 5] in m and rad, qvel [6] in m/s and rad/s, clipped to ±10. Actions: 3 torques.
+    Observations: qpos [6, without x: 5] in m and rad, qvel [6] in m/s and rad/s, clipped to ±10.
+    Actions: 3 torques.
     """
 
-    # random: mean of 2000 episodes; expert: about SAC's and TD3's at 1M steps (Haarnoja 2018; Fujimoto 2018)
+    # random: mean of 2000 episodes; expert: about SAC's and TD3's at 1M steps (Haarnoja 2018;
+    # Fujimoto 2018)
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": 17.1, "expert": 3500.0},
@@ -57,11 +62,17 @@ class Hopper(BatchVectorEnv):
         self._healthy_angle_range = healthy_angle_range
         self._reset_noise_scale = reset_noise_scale
         self._skip = int(exclude_current_positions_from_observation)
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate((self.qpos[rows, self._skip :], np.clip(self.qvel[rows], -10, 10)), axis=1)
+        return np.concatenate(
+            (self.qpos[rows, self._skip :], np.clip(self.qvel[rows], -10, 10)), axis=1
+        )
 
     def _healthy(self) -> np.ndarray:
         """Rows that stand: height, angle and every other state within their open ranges, bool [N]."""
@@ -73,7 +84,9 @@ class Hopper(BatchVectorEnv):
         bounded = ((low < others) & (others < high)).all(1)
         return bounded & (min_z < z) & (z < max_z) & (min_angle < angle) & (angle < max_angle)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         x = self.qpos[:, 0].copy()
         x_velocity = (x - qpos_before[:, 0]) / self.dt
         healthy = self._healthy()
@@ -88,11 +101,16 @@ class Hopper(BatchVectorEnv):
             "reward_ctrl": -ctrl_cost,
             "reward_survive": survive,
         }
-        terminated = ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        terminated = (
+            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        )
         return forward + survive - ctrl_cost, terminated, info
 
     def _reset_info(self, rows: Rows) -> Info:
-        return {"x_position": self.qpos[rows, 0], "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1]}
+        return {
+            "x_position": self.qpos[rows, 0],
+            "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1],
+        }
 
 
 make = partial(single_env, HopperEnv, Hopper)

@@ -1,4 +1,6 @@
-"""Humanoid-v5: run forward on two legs. Gymnasium's task, natively vectorised, bit-identical, contact forces included."""
+"""Humanoid-v5: run forward on two legs. Gymnasium's task, natively vectorised, bit-identical,
+contact forces included.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG, HumanoidEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
-from bio_rl.envs.robotics._pool import ContactBatch
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.mujoco_pool import ContactBatch
 
 ENV_IDS = {
     "bio_rl/Humanoid-v5": {
@@ -18,19 +20,29 @@ ENV_IDS = {
     }
 }
 
-OBSERVED = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}  # the first row: no world body, no free joint
+OBSERVED = {
+    "cinert": 1,
+    "cvel": 1,
+    "qfrc_actuator": 6,
+    "cfrc_ext": 1,
+}  # the first row: no world body, no free joint
 
 
 def observed_fields(*included: bool) -> tuple[str, ...]:
-    """Names of the derived fields that the observations hold; included: one bool for each of OBSERVED."""
+    """Names of the derived fields that the observations hold; included: one bool for each of
+    OBSERVED.
+    """
     return tuple(name for name, there in zip(OBSERVED, included, strict=True) if there)
 
 
-def humanoid_observation(env: BatchVectorEnv, rows: Rows, skip: int, fields: tuple[str, ...]) -> np.ndarray:
-    """Observations of rows, [rows, up to 350]: qpos without its first skip entries, qvel, then derived fields.
+def humanoid_observation(
+    env: BatchVectorEnv, rows: Rows, skip: int, fields: tuple[str, ...]
+) -> np.ndarray:
+    """Observations of rows, [rows, up to 350]: qpos without its first skip entries, qvel, then
+    derived fields.
 
-    cinert [13 bodies x 10]: masses in kg and inertias in kg m²; cvel [13 x 6] in rad/s and m/s; qfrc_actuator [17] in
-    N m; cfrc_ext [13 x 6]: external wrenches in N m and N.
+    cinert [13 bodies x 10]: masses in kg and inertias in kg m²; cvel [13 x 6] in rad/s and m/s;
+    qfrc_actuator [17] in N m; cfrc_ext [13 x 6]: external wrenches in N m and N.
     """
     parts = [env.qpos[rows, skip:], env.qvel[rows]]
     for name in fields:
@@ -40,14 +52,18 @@ def humanoid_observation(env: BatchVectorEnv, rows: Rows, skip: int, fields: tup
 
 
 class Humanoid(BatchVectorEnv):
-    """r = w_f (x' - x) / dt + r_healthy - w_c |u|² - clip(w_k |f|²); ends on a fall. As Gymnasium's HumanoidEnv.
+    """r = w_f (x' - x) / dt + r_healthy - w_c |u|² - clip(w_k |f|²); ends on a fall. As Gymnasium's
+    HumanoidEnv.
 
-    Observations: see `humanoid_observation`, 348 without x and y. Actions u: 17 torques in [-0.4, 0.4] x gear. x is the
-    centre of mass, one substep behind qpos; f are the contact forces on all bodies.
+    Observations: see `humanoid_observation`, 348 without x and y. Actions u: 17 torques in [-0.4,
+    0.4] x gear. x is the centre of mass, one substep behind qpos; f are the contact forces on all
+    bodies.
     """
 
-    # random: mean of 100 episodes, seeds 0 to 99 (standard error 3.3); expert: about SAC's at 1M steps, of v4, which has no
-    # contact cost (CleanRL: 4996; Tianshou: 5489); on v5 PPO: 2661 at 10M (SLM-Lab). All before MuJoCo 4.0 changed RK4
+    # random: mean of 100 episodes, seeds 0 to 99 (standard error 3.3); expert: about SAC's at 1M
+    # steps, of v4, which has no
+    # contact cost (CleanRL: 4996; Tianshou: 5489); on v5 PPO: 2661 at 10M (SLM-Lab). All before
+    # MuJoCo 4.0 changed RK4
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": 112.5, "expert": 5000.0},
@@ -92,7 +108,11 @@ class Humanoid(BatchVectorEnv):
             include_qfrc_actuator_in_observation,
             include_cfrc_ext_in_observation,
         )
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
         self._xy_before = self._xy(ALL)
 
@@ -108,7 +128,9 @@ class Humanoid(BatchVectorEnv):
     def _observe(self, rows: Rows) -> np.ndarray:
         return humanoid_observation(self, rows, self._skip, self._observed)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         xy = self._xy(ALL)
         velocity = (xy - self._xy_before) / self.dt
         self._xy_before = xy
@@ -118,7 +140,9 @@ class Humanoid(BatchVectorEnv):
         survive = healthy * self._healthy_reward
         ctrl_cost = self._ctrl_cost_weight * np.square(self.ctrl).sum(1)
         squares = np.square(self.derived["cfrc_ext"]).reshape(self.num_envs, -1)
-        contact_cost = np.clip(self._contact_cost_weight * squares.sum(1), *self._contact_cost_range)
+        contact_cost = np.clip(
+            self._contact_cost_weight * squares.sum(1), *self._contact_cost_range
+        )
         info = {
             **self._reset_info(ALL),
             "x_velocity": velocity[:, 0].copy(),
@@ -128,7 +152,9 @@ class Humanoid(BatchVectorEnv):
             "reward_ctrl": -ctrl_cost,
             "reward_contact": -contact_cost,
         }
-        terminated = ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        terminated = (
+            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        )
         return forward + survive - (ctrl_cost + contact_cost), terminated, info
 
     def _reset_info(self, rows: Rows) -> Info:
@@ -138,7 +164,9 @@ class Humanoid(BatchVectorEnv):
             "y_position": xy[:, 1].copy(),
             "tendon_length": self.derived["ten_length"][rows].copy(),
             "tendon_velocity": self.derived["ten_velocity"][rows].copy(),
-            "distance_from_origin": np.sqrt(np.vecdot(xy, xy)),  # as np.linalg.norm of one vector: the same BLAS dot product
+            "distance_from_origin": np.sqrt(
+                np.vecdot(xy, xy)
+            ),  # as np.linalg.norm of one vector: the same BLAS dot product
         }
 
     def _world_state(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,6 @@
-"""HumanoidStandup-v5: rise from the floor. Gymnasium's task, natively vectorised, bit-identical, contact forces included."""
+"""HumanoidStandup-v5: rise from the floor. Gymnasium's task, natively vectorised, bit-identical,
+contact forces included.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.humanoidstandup_v5 import DEFAULT_CAMERA_CONFIG, HumanoidStandupEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
-from bio_rl.envs.robotics._pool import ContactBatch
 from bio_rl.envs.robotics.humanoid import OBSERVED, humanoid_observation, observed_fields
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.mujoco_pool import ContactBatch
 
 ENV_IDS = {
     "bio_rl/HumanoidStandup-v5": {
@@ -21,13 +23,15 @@ ENV_IDS = {
 
 
 class HumanoidStandup(BatchVectorEnv):
-    """r = w_z z / timestep - w_c |u|² - clip(w_k |f|²) + 1; never terminates. As Gymnasium's HumanoidStandupEnv.
+    """r = w_z z / timestep - w_c |u|² - clip(w_k |f|²) + 1; never terminates. As Gymnasium's
+    HumanoidStandupEnv.
 
-    Observations: see `humanoid_observation`, 348 without x and y. Actions u: 17 torques in [-0.4, 0.4] x gear. z is the
-    torso's height in m; f are the contact forces on all bodies.
+    Observations: see `humanoid_observation`, 348 without x and y. Actions u: 17 torques in [-0.4,
+    0.4] x gear. z is the torso's height in m; f are the contact forces on all bodies.
     """
 
-    # random: mean of 100 episodes, seeds 0 to 99 (standard error 220); expert: about PPO's on v5 at 4M steps (SLM-Lab's
+    # random: mean of 100 episodes, seeds 0 to 99 (standard error 220); expert: about PPO's on v5 at
+    # 4M steps (SLM-Lab's
     # docs/BENCHMARKS.md: 150105), before MuJoCo 4.0 changed RK4 a little
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
@@ -67,13 +71,19 @@ class HumanoidStandup(BatchVectorEnv):
             include_qfrc_actuator_in_observation,
             include_cfrc_ext_in_observation,
         )
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _observe(self, rows: Rows) -> np.ndarray:
         return humanoid_observation(self, rows, self._skip, self._observed)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         height = self.qpos[:, 2] / self.model.opt.timestep
         ctrl_cost = self._ctrl_cost_weight * np.square(self.ctrl).sum(1)
         squares = np.square(self.derived["cfrc_ext"]).reshape(self.num_envs, -1)

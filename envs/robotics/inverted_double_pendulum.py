@@ -1,4 +1,6 @@
-"""InvertedDoublePendulum-v5: balance two poles on a cart. Gymnasium's task, natively vectorised, bit-identical."""
+"""InvertedDoublePendulum-v5: balance two poles on a cart. Gymnasium's task, natively vectorised,
+bit-identical.
+"""
 
 import math
 from functools import partial
@@ -8,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
 
-from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/InvertedDoublePendulum-v5": {
@@ -24,13 +26,16 @@ MIN_HEIGHT = 1.0  # m, of the upper pole's tip
 
 
 class InvertedDoublePendulum(BatchVectorEnv):
-    """r = alive - 0.01 x² - (y - 2)² - 0.001 v1² - 0.005 v2², (x, y) the tip in m; ends at y <= 1 m. As Gymnasium's.
+    """r = alive - 0.01 x² - (y - 2)² - 0.001 v1² - 0.005 v2², (x, y) the tip in m; ends at y <= 1
+    m. As Gymnasium's.
 
-    Observations: cart position in m, sin and cos of both angles, the three velocities and the constraint force on the
-    cart, both clipped to ±10. Action: the force on the cart. Tip and constraint force lag one substep, as in Gymnasium.
+    Observations: cart position in m, sin and cos of both angles, the three velocities and the
+    constraint force on the cart, both clipped to ±10. Action: the force on the cart. Tip and
+    constraint force lag one substep, as in Gymnasium.
     """
 
-    # random: mean of 3000 episodes; expert: what SAC and TD3 reach in 1M steps (TD3 9337: Fujimoto 2018)
+    # random: mean of 3000 episodes; expert: what SAC and TD3 reach in 1M steps (TD3 9337: Fujimoto
+    # 2018)
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": 47.8, "expert": 9350.0},
@@ -50,7 +55,11 @@ class InvertedDoublePendulum(BatchVectorEnv):
     ) -> None:
         self._healthy_reward = healthy_reward
         self._reset_noise_scale = reset_noise_scale
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +71,13 @@ class InvertedDoublePendulum(BatchVectorEnv):
         angles = self.qpos[rows, 1:]
         velocities = np.clip(self.qvel[rows], -10, 10)
         constraint = np.clip(self.derived["qfrc_constraint"][rows, :1], -10, 10)
-        return np.concatenate((self.qpos[rows, :1], np.sin(angles), np.cos(angles), velocities, constraint), axis=1)
+        return np.concatenate(
+            (self.qpos[rows, :1], np.sin(angles), np.cos(angles), velocities, constraint), axis=1
+        )
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         x, _, y = self.derived["site_xpos"][:, 0].T
         fallen = y <= MIN_HEIGHT
         distance_penalty = 0.01 * _pow2(x) + _pow2(y - 2)
@@ -79,7 +92,9 @@ class InvertedDoublePendulum(BatchVectorEnv):
 
 
 def _pow2(values: np.ndarray) -> np.ndarray:
-    """values ** 2 by the C library's pow, as numpy's scalars have it: array ** 2 differs in 1 of 1000 last bits."""
+    """values ** 2 by the C library's pow, as numpy's scalars have it: array ** 2 differs in 1 of
+    1000 last bits.
+    """
     return np.fromiter(map(math.pow, values.tolist(), repeat(2.0)), np.float64, len(values))
 
 

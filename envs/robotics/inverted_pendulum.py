@@ -1,4 +1,6 @@
-"""InvertedPendulum-v5: balance a pole on a cart. Gymnasium's task, natively vectorised, bit-identical."""
+"""InvertedPendulum-v5: balance a pole on a cart. Gymnasium's task, natively vectorised,
+bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import DEFAULT_CAMERA_CONFIG, InvertedPendulumEnv
 
-from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/InvertedPendulum-v5": {
@@ -22,9 +24,11 @@ MAX_ANGLE = 0.2  # rad
 
 
 class InvertedPendulum(BatchVectorEnv):
-    """r = 1 while |angle| <= 0.2 rad, then the episode ends. Arguments and semantics of Gymnasium's.
+    """r = 1 while |angle| <= 0.2 rad, then the episode ends. Arguments and semantics of
+    Gymnasium's.
 
-    Observations: cart position in m, pole angle in rad, and their velocities. Action: the force on the cart.
+    Observations: cart position in m, pole angle in rad, and their velocities. Action: the force on
+    the cart.
     """
 
     # random: mean of 5000 episodes; expert: the highest possible return
@@ -43,13 +47,19 @@ class InvertedPendulum(BatchVectorEnv):
         **kwargs: Any,
     ) -> None:
         self._reset_noise_scale = reset_noise_scale
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _observe(self, rows: Rows) -> np.ndarray:
         return np.concatenate((self.qpos[rows], self.qvel[rows]), axis=1)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
         upright = finite & (np.abs(self.qpos[:, 1]) <= MAX_ANGLE)
         return upright.astype(np.float64), ~upright, {"reward_survive": upright.astype(np.int64)}

@@ -1,4 +1,6 @@
-"""Pusher-v5: push a cylinder to a goal with a seven-joint arm. Gymnasium's task, natively vectorised, bit-identical."""
+"""Pusher-v5: push a cylinder to a goal with a seven-joint arm. Gymnasium's task, natively
+vectorised, bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.pusher_v5 import DEFAULT_CAMERA_CONFIG, PusherEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/Pusher-v5": {
@@ -20,13 +22,16 @@ ENV_IDS = {
 
 
 class Pusher(BatchVectorEnv):
-    """r = -w_d |object - goal| - w_n |object - tip| - w_c |a|²; never terminates. As Gymnasium's PusherEnv.
+    """r = -w_d |object - goal| - w_n |object - tip| - w_c |a|²; never terminates. As Gymnasium's
+    PusherEnv.
 
-    Observations: 7 angles in rad, 7 velocities in rad/s, tip, object and goal in m, 3 each, one substep behind the
-    angles, as in Gymnasium. Actions: 7 torques in [-2, 2] N m. qpos ends with the object's and the goal's slides.
+    Observations: 7 angles in rad, 7 velocities in rad/s, tip, object and goal in m, 3 each, one
+    substep behind the angles, as in Gymnasium. Actions: 7 torques in [-2, 2] N m. qpos ends with
+    the object's and the goal's slides.
     """
 
-    # random: mean of 100 episodes, seeds 0 to 99 (standard error 0.8); expert: CrossQ's on v5 at 2M steps (SLM-Lab's
+    # random: mean of 100 episodes, seeds 0 to 99 (standard error 0.8); expert: CrossQ's on v5 at 2M
+    # steps (SLM-Lab's
     # docs/BENCHMARKS.md: -37.1); v4, whose object is lighter, scores higher
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
@@ -50,7 +55,11 @@ class Pusher(BatchVectorEnv):
         self._reward_near_weight = reward_near_weight
         self._reward_dist_weight = reward_dist_weight
         self._reward_control_weight = reward_control_weight
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, max_episode_steps, **model, **kwargs)
 
     def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -74,9 +83,13 @@ class Pusher(BatchVectorEnv):
     def _distance(self, name: str) -> np.ndarray:
         """From the object to a body, in m, [N]."""
         way = self._at("object", ALL) - self._at(name, ALL)
-        return np.sqrt(np.vecdot(way, way))  # as np.linalg.norm of one vector: the same BLAS dot product
+        return np.sqrt(
+            np.vecdot(way, way)
+        )  # as np.linalg.norm of one vector: the same BLAS dot product
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         reward_near = -self._distance("tips_arm") * self._reward_near_weight
         reward_dist = -self._distance("goal") * self._reward_dist_weight
         reward_ctrl = -np.square(actions).sum(1) * self._reward_control_weight

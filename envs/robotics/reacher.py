@@ -1,4 +1,6 @@
-"""Reacher-v5: bring the fingertip of a two-joint arm to a target. Gymnasium's task, vectorised, bit-identical."""
+"""Reacher-v5: bring the fingertip of a two-joint arm to a target. Gymnasium's task, vectorised,
+bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.reacher_v5 import DEFAULT_CAMERA_CONFIG, ReacherEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/Reacher-v5": {
@@ -20,13 +22,16 @@ ENV_IDS = {
 
 
 class Reacher(BatchVectorEnv):
-    """r = -w_d |fingertip - target| - w_c |a|²; never terminates. Arguments and semantics of Gymnasium's ReacherEnv.
+    """r = -w_d |fingertip - target| - w_c |a|²; never terminates. Arguments and semantics of
+    Gymnasium's ReacherEnv.
 
-    Observations: cos and sin of both angles, the target's x and y in m, both velocities in rad/s, fingertip - target
-    in m. Actions: 2 torques. The fingertip lags one substep behind the angles, as in Gymnasium. qpos holds the target.
+    Observations: cos and sin of both angles, the target's x and y in m, both velocities in rad/s,
+    fingertip - target in m. Actions: 2 torques. The fingertip lags one substep behind the angles,
+    as in Gymnasium. qpos holds the target.
     """
 
-    # random: mean of 1000 episodes; expert: Gymnasium's reward threshold; TD3 reaches -3.6 (Fujimoto 2018)
+    # random: mean of 1000 episodes; expert: Gymnasium's reward threshold; TD3 reaches -3.6
+    # (Fujimoto 2018)
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": -42.8, "expert": -3.75},
@@ -47,7 +52,11 @@ class Reacher(BatchVectorEnv):
     ) -> None:
         self._reward_dist_weight = reward_dist_weight
         self._reward_control_weight = reward_control_weight
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, max_episode_steps, **model, **kwargs)
 
     def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -63,16 +72,22 @@ class Reacher(BatchVectorEnv):
     def _to_target(self, rows: Rows) -> np.ndarray:
         """fingertip - target in m, [rows, 3]."""
         xpos = self.derived["xpos"]
-        return xpos[rows, self.model.body("fingertip").id] - xpos[rows, self.model.body("target").id]
+        return (
+            xpos[rows, self.model.body("fingertip").id] - xpos[rows, self.model.body("target").id]
+        )
 
     def _observe(self, rows: Rows) -> np.ndarray:
         angles = self.qpos[rows, :2]
         rest = (self.qpos[rows, 2:], self.qvel[rows, :2], self._to_target(rows)[:, :2])
         return np.concatenate((np.cos(angles), np.sin(angles), *rest), axis=1)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         to_target = self._to_target(ALL)
-        distance = np.sqrt(np.vecdot(to_target, to_target))  # as np.linalg.norm of one vector: the same BLAS dot product
+        distance = np.sqrt(
+            np.vecdot(to_target, to_target)
+        )  # as np.linalg.norm of one vector: the same BLAS dot product
         reward_dist = -distance * self._reward_dist_weight
         reward_ctrl = -np.square(actions).sum(1) * self._reward_control_weight
         info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}

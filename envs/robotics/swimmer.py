@@ -1,4 +1,6 @@
-"""Swimmer-v5: swim forward, three links in a viscous fluid. Gymnasium's task, natively vectorised, bit-identical."""
+"""Swimmer-v5: swim forward, three links in a viscous fluid. Gymnasium's task, natively vectorised,
+bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 
-from bio_rl.envs.robotics._batch import ALL, BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/Swimmer-v5": {
@@ -20,13 +22,16 @@ ENV_IDS = {
 
 
 class Swimmer(BatchVectorEnv):
-    """r = w_f (x' - x) / dt - w_c |a|²; never terminates. Arguments and semantics of Gymnasium's SwimmerEnv.
+    """r = w_f (x' - x) / dt - w_c |a|²; never terminates. Arguments and semantics of Gymnasium's
+    SwimmerEnv.
 
-    Observations: qpos [5, without x and y: 3] in m and rad, qvel [5] in m/s and rad/s. Actions: 2 torques.
+    Observations: qpos [5, without x and y: 3] in m and rad, qvel [5] in m/s and rad/s. Actions: 2
+    torques.
     """
 
     # random: mean of 200 episodes; expert: Gymnasium's reward threshold (SAC and TD3 stay
-    # far below it at gamma = 0.99 and reach it at 0.9999: Franceschetti et al. 2022, arXiv:2208.07587)
+    # far below it at gamma = 0.99 and reach it at 0.9999: Franceschetti et al. 2022,
+    # arXiv:2208.07587)
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": 0.8, "expert": 360.0},
@@ -48,13 +53,19 @@ class Swimmer(BatchVectorEnv):
         self._ctrl_cost_weight = ctrl_cost_weight
         self._reset_noise_scale = reset_noise_scale
         self._skip = 2 * int(exclude_current_positions_from_observation)
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _observe(self, rows: Rows) -> np.ndarray:
         return np.concatenate((self.qpos[rows, self._skip :], self.qvel[rows]), axis=1)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         xy = self.qpos[:, :2]
         velocity = (xy - qpos_before[:, :2]) / self.dt
         forward = self._forward_reward_weight * velocity[:, 0]
@@ -70,8 +81,14 @@ class Swimmer(BatchVectorEnv):
 
     def _reset_info(self, rows: Rows) -> Info:
         xy = self.qpos[rows, :2].copy()
-        distance = np.sqrt(np.vecdot(xy, xy))  # as np.linalg.norm of one vector: the same BLAS dot product
-        return {"x_position": xy[:, 0].copy(), "y_position": xy[:, 1].copy(), "distance_from_origin": distance}
+        distance = np.sqrt(
+            np.vecdot(xy, xy)
+        )  # as np.linalg.norm of one vector: the same BLAS dot product
+        return {
+            "x_position": xy[:, 0].copy(),
+            "y_position": xy[:, 1].copy(),
+            "distance_from_origin": distance,
+        }
 
 
 make = partial(single_env, SwimmerEnv, Swimmer)

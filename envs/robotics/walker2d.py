@@ -1,4 +1,6 @@
-"""Walker2d-v5: walk forward on two legs in the plane. Gymnasium's task, natively vectorised, bit-identical."""
+"""Walker2d-v5: walk forward on two legs in the plane. Gymnasium's task, natively vectorised,
+bit-identical.
+"""
 
 from functools import partial
 from typing import Any, ClassVar
@@ -6,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.walker2d_v5 import DEFAULT_CAMERA_CONFIG, Walker2dEnv
 
-from bio_rl.envs.robotics._batch import BatchVectorEnv, Info, Rows
-from bio_rl.envs.robotics._model import single_env
+from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.vector.mujoco_model import single_env
 
 ENV_IDS = {
     "bio_rl/Walker2d-v5": {
@@ -19,12 +21,15 @@ ENV_IDS = {
 
 
 class Walker2d(BatchVectorEnv):
-    """r = w_f (x' - x) / dt + r_healthy - w_c |a|²; ends on a fall. Arguments and semantics of Gymnasium's Walker2dEnv.
+    """r = w_f (x' - x) / dt + r_healthy - w_c |a|²; ends on a fall. Arguments and semantics of
+    Gymnasium's Walker2dEnv.
 
-    Observations: qpos [9, without x: 8] in m and rad, qvel [9] in m/s and rad/s, clipped to ±10. Actions: 6 torques.
+    Observations: qpos [9, without x: 8] in m and rad, qvel [9] in m/s and rad/s, clipped to ±10.
+    Actions: 6 torques.
     """
 
-    # random: mean of 2000 episodes; expert: about SAC's and TD3's at 1M steps (Haarnoja 2018; Fujimoto 2018)
+    # random: mean of 2000 episodes; expert: about SAC's and TD3's at 1M steps (Haarnoja 2018;
+    # Fujimoto 2018)
     metadata: ClassVar[dict[str, Any]] = {
         **BatchVectorEnv.metadata,
         "reference": {"random": 1.4, "expert": 4700.0},
@@ -54,11 +59,17 @@ class Walker2d(BatchVectorEnv):
         self._healthy_angle_range = healthy_angle_range
         self._reset_noise_scale = reset_noise_scale
         self._skip = int(exclude_current_positions_from_observation)
-        model = {"xml_file": xml_file, "frame_skip": frame_skip, "default_camera_config": default_camera_config}
+        model = {
+            "xml_file": xml_file,
+            "frame_skip": frame_skip,
+            "default_camera_config": default_camera_config,
+        }
         super().__init__(num_envs, **model, **kwargs)
 
     def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate((self.qpos[rows, self._skip :], np.clip(self.qvel[rows], -10, 10)), axis=1)
+        return np.concatenate(
+            (self.qpos[rows, self._skip :], np.clip(self.qvel[rows], -10, 10)), axis=1
+        )
 
     def _healthy(self) -> np.ndarray:
         """Rows that stand: height and angle within their open ranges, bool [N]."""
@@ -67,7 +78,9 @@ class Walker2d(BatchVectorEnv):
         z, angle = self.qpos[:, 1], self.qpos[:, 2]
         return (min_z < z) & (z < max_z) & (min_angle < angle) & (angle < max_angle)
 
-    def _evaluate(self, actions: np.ndarray, qpos_before: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def _evaluate(
+        self, actions: np.ndarray, qpos_before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Info]:
         x = self.qpos[:, 0].copy()
         x_velocity = (x - qpos_before[:, 0]) / self.dt
         healthy = self._healthy()
@@ -82,11 +95,16 @@ class Walker2d(BatchVectorEnv):
             "reward_ctrl": -ctrl_cost,
             "reward_survive": survive,
         }
-        terminated = ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        terminated = (
+            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
+        )
         return forward + survive - ctrl_cost, terminated, info
 
     def _reset_info(self, rows: Rows) -> Info:
-        return {"x_position": self.qpos[rows, 0], "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1]}
+        return {
+            "x_position": self.qpos[rows, 0],
+            "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1],
+        }
 
 
 make = partial(single_env, Walker2dEnv, Walker2d)

@@ -11,15 +11,18 @@ import gymnasium as gym
 import pytest
 import torch
 
-from bio_rl import agents, config, discovery, vector
-from bio_rl.clock import Horizon
-from bio_rl.metrics import to_floats
+from bio_rl import agents, discovery, vector
 from bio_rl.networks import Blueprint
-from bio_rl.runner import Runner, begin, collect, decide
+from bio_rl.rl.clock import Horizon
 from bio_rl.state import leaves, tree_map
+from bio_rl.training import config
+from bio_rl.training.metrics import to_floats
+from bio_rl.training.runner import Runner, begin, collect, decide
 
 AGENTS = list(discovery.names(agents))
-LEARNERS = [(agent, network) for agent in AGENTS for network in config.served(config.agents_module(agent))]
+LEARNERS = [
+    (agent, network) for agent in AGENTS for network in config.served(config.agents_module(agent))
+]
 """Every agent with every network that it can teach."""
 SPACES = ["discrete", "shifted", "multidiscrete", "multibinary", "box"]
 SMALL_NETWORKS = {
@@ -42,20 +45,31 @@ SERVED = {"dqn": ("discrete", "shifted"), "sac": ("box", "discrete", "shifted"),
 
 def make(agent, network="mlp", space=None, seed=0, num_envs=3, network_settings=None, **settings):
     space = space or SERVED.get(agent, SPACES)[0]
-    env = vector.make("tests.worlds:Identity-v0", num_envs, space=space, pictures=Blueprint.default(network).image)
+    env = vector.make(
+        "tests.worlds:Identity-v0", num_envs, space=space, pictures=Blueprint.default(network).image
+    )
     module = discovery.load(agents, agent)
     settings = module.Config(**SMALL.get(agent, {}), **settings)
     blueprint = Blueprint.default(network)
     own = {**SMALL_NETWORKS.get(network, {}), **(network_settings or {})}
     blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **own))
-    learner = module.Agent(settings, blueprint, env.observation_space, env.action_space, horizon=Horizon(1000), seed=seed)
+    learner = module.Agent(
+        settings,
+        blueprint,
+        env.observation_space,
+        env.action_space,
+        horizon=Horizon(1000),
+        seed=seed,
+    )
     runner = Runner(learner, env)
     runner.start(seed)
     return runner
 
 
 def weights(agent):
-    """All that it has learned: the clock, which always goes on, and what is drawn once are none of it."""
+    """All that it has learned: the clock, which always goes on, and what is drawn once are none of
+    it.
+    """
     modules = agent.state_dict()["modules"]
     fixed = ("clock.", "code.centres", "code.looks")
     return [x.clone() for name, x in modules.items() if not any(part in name for part in fixed)]
@@ -73,7 +87,9 @@ def test_it_learns_in_every_action_space_with_every_network(agent, network, spac
     before = weights(runner.agent)
     for _ in range(3):
         metrics = runner.step()
-    assert all(math.isfinite(x) for x in to_floats(metrics).values())  # which refuses what is no scalar
+    assert all(
+        math.isfinite(x) for x in to_floats(metrics).values()
+    )  # which refuses what is no scalar
     assert any(not torch.equal(a, b) for a, b in zip(before, weights(runner.agent), strict=True))
 
 
@@ -88,11 +104,22 @@ def test_it_learns_from_every_kind_of_observation_with_every_network(agent, netw
     continuous = {} if "discrete" in SERVED.get(agent, SPACES) else {"space": "box"}
     env = vector.make("tests.worlds:Riddle-v0", 3, sense=sense, **continuous)
     module, blueprint = discovery.load(agents, agent), Blueprint.default(network)
-    blueprint = Blueprint(network, dataclasses.replace(blueprint.config, **SMALL_NETWORKS.get(network, {})))
+    blueprint = Blueprint(
+        network, dataclasses.replace(blueprint.config, **SMALL_NETWORKS.get(network, {}))
+    )
     settings = module.Config(**SMALL.get(agent, {}))
     try:
-        learner = module.Agent(settings, blueprint, env.observation_space, env.action_space, horizon=Horizon(1000), seed=0)
-    except ValueError as refusal:  # only a local learner may: it has no encoder that learns by gradients
+        learner = module.Agent(
+            settings,
+            blueprint,
+            env.observation_space,
+            env.action_space,
+            horizon=Horizon(1000),
+            seed=0,
+        )
+    except (
+        ValueError
+    ) as refusal:  # only a local learner may: it has no encoder that learns by gradients
         assert hasattr(module, "NETWORKS") and "cannot be served" in str(refusal)
         return
     runner = Runner(learner, env)
@@ -108,12 +135,17 @@ def test_it_learns_from_every_kind_of_observation_with_every_network(agent, netw
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_acting_changes_no_weights_and_greedy_acting_no_random_state(agent, network):
     runner = make(agent, network)
-    before = tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, runner.agent.state_dict())
+    before = tree_map(
+        lambda x: x.clone() if isinstance(x, torch.Tensor) else x, runner.agent.state_dict()
+    )
     life = begin(runner.agent, runner.env, 0)
     for _ in range(4):
         _, life = decide(runner.agent, runner.env, life, explore=False)
     after = runner.agent.state_dict()
-    assert all(torch.equal(a, b) for a, b in zip(leaves(before["modules"]), leaves(after["modules"]), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(leaves(before["modules"]), leaves(after["modules"]), strict=True)
+    )
     assert torch.equal(before["generator"], after["generator"])
 
 
@@ -123,11 +155,17 @@ def test_a_restored_agent_continues_bitwise(agent, network):
     first.step()
     second.agent.load_state_dict(first.agent.state_dict())
     rollout, life = collect(first.agent, first.env, first.life)
-    second.agent.load_state_dict(first.agent.state_dict())  # the generator has moved on while acting
+    second.agent.load_state_dict(
+        first.agent.state_dict()
+    )  # the generator has moved on while acting
     for runner in (first, second):
         runner.agent.update(rollout, life.state)
-    assert all(torch.equal(a, b) for a, b in zip(weights(first.agent), weights(second.agent), strict=True))
-    assert torch.equal(first.agent.state_dict()["generator"], second.agent.state_dict()["generator"])
+    assert all(
+        torch.equal(a, b) for a, b in zip(weights(first.agent), weights(second.agent), strict=True)
+    )
+    assert torch.equal(
+        first.agent.state_dict()["generator"], second.agent.state_dict()["generator"]
+    )
 
 
 @pytest.mark.parametrize("agent", AGENTS)

@@ -1,4 +1,6 @@
-"""Contracts over every discovered connection, and over the variants of those that have settings which change what they do."""
+"""Contracts over every discovered connection, and over the variants of those that have settings
+which change what they do.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,19 @@ VARIANTS = {
     "stp": [{"U": 0.15, "tau_f": 1500.0, "tau_d": 200.0}],
     "delay": [{"max_delay": 1}, {"graded": False}],
 }
-CASES = [(name, settings) for name in discovery.names(connections) for settings in [{}, *VARIANTS.get(name, [])]]
+CASES = [
+    (name, settings)
+    for name in discovery.names(connections)
+    for settings in [{}, *VARIANTS.get(name, [])]
+]
 every_connection = pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda x: str(x))
 
 
 def build(name, settings, seed=0):
     torch.manual_seed(seed)
-    return discovery.load(connections, name).Connection(*SIZES.get(name, (N_PRE, N_POST)), **settings)
+    return discovery.load(connections, name).Connection(
+        *SIZES.get(name, (N_PRE, N_POST)), **settings
+    )
 
 
 def train(name, seed=1):
@@ -45,11 +53,17 @@ def run(connection, spikes, state):
 @every_connection
 def test_drive_has_a_row_for_each_row_of_spikes(name, settings):
     connection = build(name, settings)
-    expected = connection.output_shape(PICTURE) if name == "conv" else (SIZES.get(name, (N_PRE, N_POST))[1],)
+    expected = (
+        connection.output_shape(PICTURE)
+        if name == "conv"
+        else (SIZES.get(name, (N_PRE, N_POST))[1],)
+    )
     drives, state = run(connection, train(name), connection.initial_state(B))
     assert drives.shape == (T, B, *expected) and drives.dtype == torch.float32
     fresh = connection.initial_state(B)
-    assert [x.shape for x in leaves(state)] == [x.shape for x in leaves(fresh)] and type(state) is type(fresh)
+    assert [x.shape for x in leaves(state)] == [x.shape for x in leaves(fresh)] and type(
+        state
+    ) is type(fresh)
 
 
 @every_connection
@@ -77,7 +91,9 @@ def test_rows_of_a_batch_never_mix(name, settings):
     spikes[:, 2] = 1.0 - spikes[:, 2]
     after, _ = run(connection, spikes, connection.initial_state(B))
     others = [0, 1, 3, 4]
-    assert torch.equal(before[:, others], after[:, others]) and not torch.equal(before[:, 2], after[:, 2])
+    assert torch.equal(before[:, others], after[:, others]) and not torch.equal(
+        before[:, 2], after[:, 2]
+    )
 
 
 @every_connection
@@ -88,7 +104,9 @@ def test_a_reset_row_equals_a_fresh_row(name, settings):
     mixed, _ = run(connection, spikes[6:], where_reset(reset, connection.initial_state(B), used))
     fresh, _ = run(connection, spikes[6:], connection.initial_state(B))
     kept, _ = run(connection, spikes[6:], used)
-    assert torch.equal(mixed[:, reset], fresh[:, reset]) and torch.equal(mixed[:, ~reset], kept[:, ~reset])
+    assert torch.equal(mixed[:, reset], fresh[:, reset]) and torch.equal(
+        mixed[:, ~reset], kept[:, ~reset]
+    )
     if list(leaves(used)):  # a connection with a state must have had something to forget
         assert not torch.equal(fresh[:, reset], kept[:, reset])
 
@@ -98,7 +116,9 @@ def test_gradients_reach_every_parameter_and_the_spikes(name, settings):
     connection, spikes = build(name, settings), train(name).requires_grad_()
     drives, _ = run(connection, spikes, connection.initial_state(B))
     (drives + 1.0).square().sum().backward()
-    assert [n for n, p in connection.named_parameters() if p.grad is None or p.grad.abs().sum() == 0] == []
+    assert [
+        n for n, p in connection.named_parameters() if p.grad is None or p.grad.abs().sum() == 0
+    ] == []
     assert spikes.grad.abs().sum() > 0 and spikes.grad.isfinite().all()
 
 
@@ -108,7 +128,9 @@ def test_state_is_never_hidden_in_the_module(name, settings):
     saved, start = tree_map(torch.clone, connection.state_dict()), connection.initial_state(B)
     first, after = run(connection, spikes, start)
     kept = tree_map(torch.clone, after)
-    second, _ = run(connection, spikes, start)  # the same start: a call changes neither the module nor the state it was given
+    second, _ = run(
+        connection, spikes, start
+    )  # the same start: a call changes neither the module nor the state it was given
     assert torch.equal(first, second)
     assert all(torch.equal(saved[k], v) for k, v in connection.state_dict().items())
     assert all(torch.equal(a, b) for a, b in zip(leaves(kept), leaves(after), strict=True))

@@ -1,4 +1,6 @@
-"""Contracts over every agent that learns locally: no gradient is prepared, and no synapse knows what is foreign to it."""
+"""Contracts over every agent that learns locally: no gradient is prepared, and no synapse knows
+what is foreign to it.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,23 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bio_rl import agents, config, discovery, vector
-from bio_rl.clock import Horizon
+from bio_rl import agents, discovery, vector
 from bio_rl.networks import Blueprint
-from bio_rl.runner import Runner
+from bio_rl.rl.clock import Horizon
 from bio_rl.testing import check_local, no_autograd
+from bio_rl.training import config
+from bio_rl.training.runner import Runner
 
-LOCAL = [name for name in discovery.names(agents) if hasattr(config.agents_module(name), "NETWORKS")]
+LOCAL = [
+    name for name in discovery.names(agents) if hasattr(config.agents_module(name), "NETWORKS")
+]
 """Those that can teach some networks only: the rules of these networks' synapses."""
 
 
 class Case(NamedTuple):
-    """A synapse from neuron i to neuron j of a small brain, and what it may know: see `check_local`."""
+    """A synapse from neuron i to neuron j of a small brain, and what it may know: see
+    `check_local`.
+    """
 
     agent: str
     settings: dict[str, Any]
@@ -32,12 +39,26 @@ POST, PRE = 2, 1
 OF_POST, OF_PRE, SYNAPSE = (..., POST), (..., PRE), (..., POST, PRE)
 """Indices of what neuron j has, of what neuron i has, and of what the synapse has."""
 
-# V(s') is worked out in the update. So that dopamine is the same whatever else is altered, this critic stays at zero
+# V(s') is worked out in the update. So that dopamine is the same whatever else is altered, this
+# critic stays at zero
 HEBBIAN = {"trace": 0.9, "critic_lr": 0.0, "normalise_obs": False}
-OF_HEBBIAN = {"agent.modules.weights.0": SYNAPSE, "state.e.0": SYNAPSE, "extras.x0": OF_PRE, "extras.signal0": OF_POST}
+OF_HEBBIAN = {
+    "agent.modules.weights.0": SYNAPSE,
+    "state.e.0": SYNAPSE,
+    "extras.x0": OF_PRE,
+    "extras.signal0": OF_POST,
+}
 TOLD_HEBBIAN = {"extras.value": ..., "agent.modules.weights.2": ...}
 
-LSNN = {"lif": 5, "alif": 5, "ticks": 4, "gain": 4.0, "recurrent_gain": 2.0, "beta": 0.05, "tau_out": 40.0}
+LSNN = {
+    "lif": 5,
+    "alif": 5,
+    "ticks": 4,
+    "gain": 4.0,
+    "recurrent_gain": 2.0,
+    "beta": 0.05,
+    "tau_out": 40.0,
+}
 N_IN, N = 4, 10
 
 
@@ -70,7 +91,12 @@ OF_READOUT = {
     "state.readout": (..., 1, PRE),
     "extras.x": OF_PRE,
 }
-TOLD_READOUT = {**ERRORS, "extras.score": (..., 1), "extras.drift": (..., 1), "agent.optimiser.state.1.step": ...}
+TOLD_READOUT = {
+    **ERRORS,
+    "extras.score": (..., 1),
+    "extras.drift": (..., 1),
+    "agent.optimiser.state.1.step": ...,
+}
 OUTCOME = {"learns": "values", "dopamine": "outcome", "trace": 0.5}
 
 CASES = {
@@ -78,15 +104,28 @@ CASES = {
         "three_factor",
         {"normalise_obs": False},
         {"cells": (40,)},
-        {"agent.modules.weight": (..., 1, PRE), "state.e": (..., 1, PRE), "extras.x": OF_PRE, "extras.signal": (..., 1)},
-        {"agent.modules.weight": (..., -1, slice(None)), "extras.value": ..., "agent.modules.cells.code.centres": ...},
+        {
+            "agent.modules.weight": (..., 1, PRE),
+            "state.e": (..., 1, PRE),
+            "extras.x": OF_PRE,
+            "extras.signal": (..., 1),
+        },
+        {
+            "agent.modules.weight": (..., -1, slice(None)),
+            "extras.value": ...,
+            "agent.modules.cells.code.centres": ...,
+        },
     ),
     "hebbian node": Case("hebbian", HEBBIAN, {"hidden": (6,)}, OF_HEBBIAN, TOLD_HEBBIAN),
-    "hebbian hebb": Case("hebbian", {**HEBBIAN, "rule": "hebb"}, {"hidden": (6,)}, OF_HEBBIAN, TOLD_HEBBIAN),
+    "hebbian hebb": Case(
+        "hebbian", {**HEBBIAN, "rule": "hebb"}, {"hidden": (6,)}, OF_HEBBIAN, TOLD_HEBBIAN
+    ),
     "eprop, input": Case("eprop", {}, LSNN, of_eprop(PRE), TOLD_EPROP),
     "eprop, recurrent": Case("eprop", {}, LSNN, of_eprop(N_IN + 7), TOLD_EPROP),
     "eprop, values": Case("eprop", OUTCOME, LSNN, of_eprop(PRE), TOLD_EPROP),
-    "eprop, shuffled": Case("eprop", {"shuffled": True}, LSNN, of_eprop(PRE), {**TOLD_EPROP, "agent.modules.past": ...}),
+    "eprop, shuffled": Case(
+        "eprop", {"shuffled": True}, LSNN, of_eprop(PRE), {**TOLD_EPROP, "agent.modules.past": ...}
+    ),
     "eprop, readout": Case("eprop", {}, LSNN, OF_READOUT, TOLD_READOUT),
 }
 
@@ -98,7 +137,9 @@ def build(case: Case) -> tuple[Any, vector.Vector]:
     blueprint = Blueprint.default(config.served(module)[0])
     blueprint = Blueprint(blueprint.name, dataclasses.replace(blueprint.config, **case.network))
     spaces = env.observation_space, env.action_space
-    return lambda: module.Agent(module.Config(**case.settings), blueprint, *spaces, horizon=Horizon(1000), seed=1), env
+    return lambda: module.Agent(
+        module.Config(**case.settings), blueprint, *spaces, horizon=Horizon(1000), seed=1
+    ), env
 
 
 def test_every_local_learner_has_a_case():
@@ -122,7 +163,9 @@ def test_a_synapse_learns_from_what_is_its_own_and_what_it_is_told(name):
 def test_the_check_fails_where_a_synapse_uses_what_it_is_said_not_to_know(name, hidden):
     case = CASES[name]
     make, env = build(case)
-    own, told = ({k: v for k, v in entries.items() if k != hidden} for entries in (case.own, case.told))
+    own, told = (
+        {k: v for k, v in entries.items() if k != hidden} for entries in (case.own, case.told)
+    )
     with pytest.raises(AssertionError, match="foreign to the synapse"):
         check_local(make, env, own, told)
 

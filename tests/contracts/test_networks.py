@@ -1,4 +1,6 @@
-"""Contracts over every discovered network, and over the variants of those that have settings which change their state."""
+"""Contracts over every discovered network, and over the variants of those that have settings which
+change their state.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import pytest
 import torch
 
 from bio_rl import discovery, networks, neurons
+from bio_rl.contracts import Percept, Probe
 from bio_rl.networks import Blueprint
 from bio_rl.state import leaves, tree_map
-from bio_rl.types import Percept, Probe
 
 T, B, N_IN, N_OUT = 7, 5, 3, 4
 SMALL = {"spiking_conv": {"channels": (3, 4), "kernel": (3, 3), "stride": (2, 1), "hidden": (12,)}}
@@ -34,11 +36,19 @@ VARIANTS = {
         {"neuron": "alif", "memory": True, "constants": ("tau_adapt=20",)},
     ],
     "cells": [{"linger": 5.0}, {"columns": 5, "order": 2, "cells": (20,)}, {"cells": ()}],
-    "recurrent_spiking": [{"dale": True}, {"memory": False, "neuron": "plif"}, {"hidden": (20, 10)}],
+    "recurrent_spiking": [
+        {"dale": True},
+        {"memory": False, "neuron": "plif"},
+        {"hidden": (20, 10)},
+    ],
     "spiking_conv": [{"memory": True, "neuron": "plif"}, {"out_population": 3}],
     "cnn": [{"channels": (5,), "kernel": (4,), "stride": (2,), "hidden": (10, 6)}],
 }
-CASES = [(name, settings) for name in discovery.names(networks) for settings in [{}, *VARIANTS.get(name, [])]]
+CASES = [
+    (name, settings)
+    for name in discovery.names(networks)
+    for settings in [{}, *VARIANTS.get(name, [])]
+]
 every_network = pytest.mark.parametrize(("name", "settings"), CASES, ids=lambda x: str(x))
 
 
@@ -49,14 +59,19 @@ def build(name, settings):
 
 
 def blueprint(name, settings):
-    return Blueprint(name, dataclasses.replace(Blueprint.default(name).config, **{**SMALL.get(name, {}), **settings}))
+    return Blueprint(
+        name,
+        dataclasses.replace(Blueprint.default(name).config, **{**SMALL.get(name, {}), **settings}),
+    )
 
 
 def percepts(name, seed=1, resets=0.3):
     g = torch.Generator().manual_seed(seed)
     pictures = blueprint(name, {}).image
     return Percept(
-        torch.rand(T, B, 1, 9, 9, generator=g) if pictures else torch.randn(T, B, N_IN, generator=g),
+        torch.rand(T, B, 1, 9, 9, generator=g)
+        if pictures
+        else torch.randn(T, B, N_IN, generator=g),
         torch.randint(0, 2, (T, B), generator=g),
         torch.randn(T, B, generator=g),
         torch.zeros(T, B, dtype=torch.bool),
@@ -97,7 +112,9 @@ def test_rows_of_a_batch_never_mix(name, settings):
     xs.obs[:, 2] += 10.0
     after, _ = net.unroll(xs, net.initial_state(B))
     others = [0, 1, 3, 4]
-    assert torch.equal(before[:, others], after[:, others]) and not torch.equal(before[:, 2], after[:, 2])
+    assert torch.equal(before[:, others], after[:, others]) and not torch.equal(
+        before[:, 2], after[:, 2]
+    )
 
 
 @every_network
@@ -152,7 +169,9 @@ def test_a_probe_changes_nothing_and_collects_k_b_n(name, settings):
     for records in probe.records.values():
         assert all(r.dim() == 3 and r.shape[1] == B and not r.requires_grad for r in records)
     assert name != "spiking" or probe.records["spikes/1"][0].shape == (4, B, net.config.hidden[0])
-    assert probe.products and all(weight.shape[1] == pre.shape[-1] for _, weight, pre in probe.products)
+    assert probe.products and all(
+        weight.shape[1] == pre.shape[-1] for _, weight, pre in probe.products
+    )
 
 
 @every_network
@@ -162,7 +181,9 @@ def test_save_and_load_restores_the_function(name, settings):
     made = blueprint(name, settings)
     other = made.build((1, 9, 9) if made.image else N_IN, N_OUT)
     other.load_state_dict(net.state_dict())
-    assert torch.equal(net.unroll(xs, net.initial_state(B))[0], other.unroll(xs, other.initial_state(B))[0])
+    assert torch.equal(
+        net.unroll(xs, net.initial_state(B))[0], other.unroll(xs, other.initial_state(B))[0]
+    )
 
 
 def test_poisson_draws_differ_between_decisions_and_rows():

@@ -1,4 +1,6 @@
-"""Contracts over every discovered neuron. `python -m tests.contracts.test_neurons` prints tests/golden/neurons.json anew."""
+"""Contracts over every discovered neuron. `python -m tests.contracts.test_neurons` prints
+tests/golden/neurons.json anew.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from bio_rl.state import leaves, tree_map
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "neurons.json"
 B, N = 4, 5
-NOISELESS = {"escape_noise": {"delta": 0.01}}  # its escape rate a threshold below the threshold is e^-100
+NOISELESS = {
+    "escape_noise": {"delta": 0.01}
+}  # its escape rate a threshold below the threshold is e^-100
 NOT_SPIKING = {"leaky_integrator"}
 NAMES = list(discovery.names(neurons))
 every_neuron = pytest.mark.parametrize("name", NAMES)
@@ -31,7 +35,9 @@ def build(name: str, quiet: bool = False):
 
 def unit(p) -> float:
     """A drive of about the threshold, in the neuron's own unit."""
-    return 0.1 if isinstance(p, CubaLIF) else getattr(p, "DRIVE", 1.0)  # τ_mem τ_syn 0.1 = 0.5 is PopSAN's threshold
+    return (
+        0.1 if isinstance(p, CubaLIF) else getattr(p, "DRIVE", 1.0)
+    )  # τ_mem τ_syn 0.1 = 0.5 is PopSAN's threshold
 
 
 def rand_drive(p, ticks: int, seed: int = 1) -> Tensor:
@@ -72,7 +78,9 @@ def test_a_tick_keeps_every_shape_and_spikes_are_zero_or_one(name):
     z, _, state = run(p, rand_drive(p, 60))
     assert z.shape == (60, B, N) and z.dtype == torch.float32
     assert type(state) is type(fresh)
-    assert [(x.shape, x.dtype) for x in leaves(state)] == [(x.shape, x.dtype) for x in leaves(fresh)]
+    assert [(x.shape, x.dtype) for x in leaves(state)] == [
+        (x.shape, x.dtype) for x in leaves(fresh)
+    ]
     assert all(x.isfinite().all() for x in leaves(state))
     if name not in NOT_SPIKING:
         assert ((z == 0) | (z == 1)).all() and z.sum(0).min() > 0  # every neuron fired
@@ -87,7 +95,9 @@ def test_a_resting_neuron_without_input_stays_at_rest_and_silent(name, dt):
     assert z.sum() == 0
     for field, before, after in zip(rest._fields, rest, state, strict=True):
         if isinstance(before, Tensor) and field != "key":
-            torch.testing.assert_close(after, before, rtol=1e-6, atol=1e-6 * unit(p))  # of AdEx 5 µV: its exponential
+            torch.testing.assert_close(
+                after, before, rtol=1e-6, atol=1e-6 * unit(p)
+            )  # of AdEx 5 µV: its exponential
 
 
 @every_neuron
@@ -98,7 +108,9 @@ def test_no_drive_however_strong_leaves_the_numbers(name):
         z, v, state = run(p, drive)
         (z.sum() + v[-1].sum()).backward()
         assert all(x.isfinite().all() for x in (z, v, *leaves(state)))
-        if name != "izhikevich" or sign > 0:  # v² of a hyperpolarised Izhikevich neuron explodes in its gradient as in itself
+        if (
+            name != "izhikevich" or sign > 0
+        ):  # v² of a hyperpolarised Izhikevich neuron explodes in its gradient as in itself
             assert drive.grad.isfinite().all()
 
 
@@ -114,10 +126,14 @@ def membranes_below_threshold(p, impulse: bool, dt: float) -> Tensor:
 
 @every_neuron
 def test_halving_dt_converges(name):
-    # a first-order scheme: half the tick, half the error. CUBA-LIF's drive is an impulse, so a steady current of x is x dt
+    # a first-order scheme: half the tick, half the error. CUBA-LIF's drive is an impulse, so a
+    # steady current of x is x dt
     p, impulse = build(name, quiet=True), name == "cuba_lif"
     finest = membranes_below_threshold(p, impulse, 1 / 64)
-    errors = [(membranes_below_threshold(p, impulse, dt) - finest).abs().max().item() for dt in (1.0, 0.5, 0.25, 0.125)]
+    errors = [
+        (membranes_below_threshold(p, impulse, dt) - finest).abs().max().item()
+        for dt in (1.0, 0.5, 0.25, 0.125)
+    ]
     ratios = [after / before for before, after in itertools.pairwise(errors)]
     assert all(0.3 < r < 0.6 for r in ratios), (errors, ratios)
     assert errors[-1] < 0.07 * (finest.max() - finest.min())
@@ -130,37 +146,52 @@ FIRING = {"izhikevich": 0.2, "adex": 0.2, "alif": 6.0}
 @every_neuron
 def test_the_firing_rate_converges_as_dt_halves(name):
     if name in NOT_SPIKING or name == "escape_noise":
-        pytest.skip("does not fire, or fires at random: see tests/test_neurons.py")
+        pytest.skip("does not fire, or fires at random: see tests/brain/test_neurons.py")
     p = build(name)
 
     def count(dt: float) -> float:
-        steady = torch.full((1, 1, 1), FIRING.get(name, 1.5) * unit(p) * (dt if name == "cuba_lif" else 1.0))
+        steady = torch.full(
+            (1, 1, 1), FIRING.get(name, 1.5) * unit(p) * (dt if name == "cuba_lif" else 1.0)
+        )
         return run(p, steady.expand(round(200 / dt), 1, 1), dt=dt)[0].sum().item()
 
     coarse, middle, fine = count(0.5), count(0.125), count(0.03125)
-    assert fine >= 4 and abs(middle - fine) <= max(1, abs(coarse - fine)) and abs(middle - fine) <= max(1, 0.06 * fine)
+    assert (
+        fine >= 4
+        and abs(middle - fine) <= max(1, abs(coarse - fine))
+        and abs(middle - fine) <= max(1, 0.06 * fine)
+    )
 
 
 def golden(name: str) -> dict:
-    """60 ticks of 2 x 3 neurons under sines, no random numbers in them: a string of spikes a neuron, and the final state."""
+    """60 ticks of 2 x 3 neurons under sines, no random numbers in them: a string of spikes a
+    neuron, and the final state.
+    """
     p = build(name)
     t, phase = torch.arange(60.0).view(-1, 1, 1), torch.arange(6.0).view(2, 3)
     z, _, state = run(p, 3.0 * unit(p) * (0.6 + torch.sin(0.37 * (1 + 0.1 * phase) * t + phase)))
     rows = z.permute(1, 2, 0).reshape(6, -1)
     spikes = [] if name in NOT_SPIKING else ["".join(str(int(x)) for x in row) for row in rows]
-    return {"spikes": spikes, "state": {k: x.tolist() for k, x in state._asdict().items() if isinstance(x, Tensor)}}
+    return {
+        "spikes": spikes,
+        "state": {k: x.tolist() for k, x in state._asdict().items() if isinstance(x, Tensor)},
+    }
 
 
 @every_neuron
 def test_the_golden_run_is_what_it_was(name):
     stored = json.loads(GOLDEN.read_text())
-    assert sorted(stored) == NAMES, "a neuron came or went: python -m tests.contracts.test_neurons > tests/golden/neurons.json"
+    assert sorted(stored) == NAMES, (
+        "a neuron came or went: python -m tests.contracts.test_neurons > tests/golden/neurons.json"
+    )
     now = golden(name)
     assert now["spikes"] == stored[name]["spikes"]
     assert name in NOT_SPIKING or all("1" in row and "0" in row for row in now["spikes"])
     assert sorted(now["state"]) == sorted(stored[name]["state"])
     for field, values in now["state"].items():
-        torch.testing.assert_close(torch.tensor(values), torch.tensor(stored[name]["state"][field]), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            torch.tensor(values), torch.tensor(stored[name]["state"][field]), rtol=1e-5, atol=1e-5
+        )
 
 
 @every_neuron
@@ -175,10 +206,14 @@ def test_a_reset_row_equals_a_fresh_row(name):
         if hasattr(start, "key"):
             start = start._replace(key=before.key)  # the noise goes on
         out, after = unroll(p, p.init(B, N), drive, reset, ticks=k, backend=backend)
-        fresh, fresh_after = unroll(p, start, drive[k:], reset[:1].expand(2, -1), ticks=k, backend=backend)
+        fresh, fresh_after = unroll(
+            p, start, drive[k:], reset[:1].expand(2, -1), ticks=k, backend=backend
+        )
         kept, _ = unroll(p, before, drive[k:], reset[:1].expand(2, -1), ticks=k, backend=backend)
         rows = reset[1]
-        assert torch.equal(out[k:, rows], fresh[:, rows]) and torch.equal(out[k:, ~rows], kept[:, ~rows])
+        assert torch.equal(out[k:, rows], fresh[:, rows]) and torch.equal(
+            out[k:, ~rows], kept[:, ~rows]
+        )
         assert equal(tree_map(lambda x: x[rows], after), tree_map(lambda x: x[rows], fresh_after))  # noqa: B023
         assert not torch.equal(before.v[rows], start.v[rows])  # there was something to forget
 
@@ -207,7 +242,9 @@ def test_state_and_constants_survive_a_save_that_holds_names_and_tensors_only(na
     saved = torch.load(io.BytesIO(file.getvalue()), weights_only=True)
     p2, state2 = type(p)(**saved["constants"]), type(state)(**saved["state"])
     assert equal(run(p, drive[10:], state), run(p2, drive[10:], state2))
-    assert name in NOT_SPIKING or not equal(run(p, drive[10:], state)[0], run(p2, drive[10:])[0])  # the state mattered
+    assert name in NOT_SPIKING or not equal(
+        run(p, drive[10:], state)[0], run(p2, drive[10:])[0]
+    )  # the state mattered
 
 
 @every_neuron
@@ -258,7 +295,10 @@ def test_a_tick_compiles_without_a_graph_break(name):
 
 def agrees_with_itself_under_compile(name: str, backend: str) -> bool:
     p = build(name)
-    drive, reset = rand_drive(p, 8), torch.rand(2, B, generator=torch.Generator().manual_seed(3)) < 0.5
+    drive, reset = (
+        rand_drive(p, 8),
+        torch.rand(2, B, generator=torch.Generator().manual_seed(3)) < 0.5,
+    )
 
     def loop(s, x, r):
         return unroll(p, s, x, r, ticks=4, backend=backend)

@@ -13,10 +13,15 @@ from bio_rl.state import leaves, tree_map
 T, N_POST, N_PRE = 30, 3, 4
 NAMES = list(discovery.names(plasticity))
 NOT_LOCAL = {"sanger"}
-"""Its Σ_{k≤j} y_k w_ki takes the activities and the weights of the outputs before: that is what orders the components."""
+"""Its Σ_{k≤j} y_k w_ki takes the activities and the weights of the outputs before: that is what
+orders the components.
+"""
 VARIANTS = {
     "pair_stdp": {"mu": 0.5},
-    "abcd": {k: torch.linspace(-1.0, 2.0, N_POST * N_PRE).reshape(N_POST, N_PRE) + i for i, k in enumerate("abcd")},
+    "abcd": {
+        k: torch.linspace(-1.0, 2.0, N_POST * N_PRE).reshape(N_POST, N_PRE) + i
+        for i, k in enumerate("abcd")
+    },
     "three_factor": {"tau_pre": 10.0},
     "eprop": {"beta": 1.6, "tau_gamma": 50.0},
 }
@@ -37,10 +42,16 @@ Inputs = dict[str, Tensor]
 def draw(*lead: int, seed: int = 1) -> Inputs:
     g = torch.Generator().manual_seed(seed)
     pre, post = (T, *lead, N_PRE), (T, *lead, N_POST)
-    spikes = {"pre": torch.rand(pre, generator=g) < 0.4, "post": torch.rand(post, generator=g) < 0.4}
+    spikes = {
+        "pre": torch.rand(pre, generator=g) < 0.4,
+        "post": torch.rand(post, generator=g) < 0.4,
+    }
     graded = {k: torch.rand(post, generator=g) for k in ("p", "psi", "v", "signal")}
     x = Inputs({k: x.float() for k, x in spikes.items()} | graded)
-    for k in ("pre", "post"):  # rules without a memory see the last tick only: there every neuron is active
+    for k in (
+        "pre",
+        "post",
+    ):  # rules without a memory see the last tick only: there every neuron is active
         x[k][-1] = 0.5 + torch.rand(x[k][-1].shape, generator=g)
     return x
 
@@ -55,7 +66,14 @@ def run(p, w: Tensor, x: Inputs, dt: float = 1.0):
     with torch.no_grad():
         for t in range(T):
             now = {k: values[t] for k, values in x.items()}
-            s = p.trace(s, w, Pre(now["pre"]), Post(now["post"], now["p"], now["psi"], now["v"]), now["signal"], dt)
+            s = p.trace(
+                s,
+                w,
+                Pre(now["pre"]),
+                Post(now["post"], now["p"], now["psi"], now["v"]),
+                now["signal"],
+                dt,
+            )
     return s
 
 
@@ -74,7 +92,9 @@ def test_a_tick_keeps_every_shape_and_a_pairing_changes_weights(name, constants,
     assert [(x.shape, x.dtype) for x in leaves(s)] == [(x.shape, x.dtype) for x in leaves(fresh)]
     for modulator in (torch.ones(lead), torch.ones(*lead, N_POST)):
         dw = p.delta(s, weights(*lead), modulator)
-        assert dw.shape == (*lead, N_POST, N_PRE) and dw.dtype == torch.float32 and dw.isfinite().all()
+        assert (
+            dw.shape == (*lead, N_POST, N_PRE) and dw.dtype == torch.float32 and dw.isfinite().all()
+        )
         assert (dw != 0).any(-1).all()  # of every neuron of every row
 
 
@@ -88,9 +108,13 @@ def test_without_a_modulator_nothing_changes(name, constants):
 def test_the_change_is_linear_in_the_modulator_and_takes_its_sign(name, constants):
     p, w = build(name, constants), weights(2)
     s, m, n = run(p, w, draw(2)), torch.tensor([0.5, -2.0]), torch.tensor([1.5, 0.25])
-    torch.testing.assert_close(p.delta(s, w, m + 3.0 * n), p.delta(s, w, m) + 3.0 * p.delta(s, w, n))
+    torch.testing.assert_close(
+        p.delta(s, w, m + 3.0 * n), p.delta(s, w, m) + 3.0 * p.delta(s, w, n)
+    )
     assert torch.equal(p.delta(s, w, -m), -p.delta(s, w, m))
-    each = p.delta(s, w, m.unsqueeze(-1).expand(2, N_POST))  # one modulator for each neuron: here the same
+    each = p.delta(
+        s, w, m.unsqueeze(-1).expand(2, N_POST)
+    )  # one modulator for each neuron: here the same
     assert torch.equal(each, p.delta(s, w, m))
 
 
@@ -135,7 +159,9 @@ def test_a_rule_changes_nothing_that_it_was_given(name, constants):
     s = run(p, w, x)
     kept = tree_map(torch.clone, s)
     first, again = p.delta(s, w, torch.ones(2)), p.delta(s, w, torch.ones(2))
-    p.trace(s, w, Pre(x["pre"][0]), Post(*(x[k][0] for k in ("post", "p", "psi", "v"))), x["signal"][0])
+    p.trace(
+        s, w, Pre(x["pre"][0]), Post(*(x[k][0] for k in ("post", "p", "psi", "v"))), x["signal"][0]
+    )
     assert torch.equal(first, again) and equal(s, kept) and torch.equal(w, weights(2))
     assert all(torch.equal(x[k], before[k]) for k in x)
 
@@ -163,7 +189,14 @@ def test_two_half_ticks_decay_as_much_as_one(name, constants):
 
     def wait(s, dt: float, ticks: int):
         for _ in range(ticks):
-            s = p.trace(s, w, Pre(silent["pre"]), Post(*(silent[k] for k in ("post", "p", "psi", "v"))), silent["signal"], dt)
+            s = p.trace(
+                s,
+                w,
+                Pre(silent["pre"]),
+                Post(*(silent[k] for k in ("post", "p", "psi", "v"))),
+                silent["signal"],
+                dt,
+            )
         return s
 
     coarse, fine = wait(wait(s, 1.0, 1), 4.0, 1), wait(wait(s, 1.0, 1), 0.5, 8)

@@ -5,12 +5,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.bandit import Bandit, BanditReversal, bayes_optimal, optimal, thompson
+from bio_rl.vector.trials import scores
 
 
 def test_value_of_one_and_two_pulls_by_hand() -> None:
-    """One pull pays 1/2. After a win the same arm pays 2/3; after a loss (1/3) the other, unknown, pays 1/2."""
+    """One pull pays 1/2. After a win the same arm pays 2/3; after a loss (1/3) the other, unknown,
+    pays 1/2.
+    """
     assert bayes_optimal(1)[0] == 0.5
     assert bayes_optimal(2)[0] == pytest.approx(0.5 + 0.5 * 2 / 3 + 0.5 * 1 / 2)
 
@@ -24,7 +26,8 @@ def test_value_equals_a_recursion_over_histories() -> None:
         for a, (wins, losses) in enumerate(arms):
             p = (wins + 1) / (wins + losses + 2)
             won, lost = (
-                tuple(new if i == a else x for i, x in enumerate(arms)) for new in ((wins + 1, losses), (wins, losses + 1))
+                tuple(new if i == a else x for i, x in enumerate(arms))
+                for new in ((wins + 1, losses), (wins, losses + 1))
             )
             values.append(p * (1 + best(won, left - 1)) + (1 - p) * best(lost, left - 1))
         return max(values)
@@ -47,8 +50,14 @@ def test_reference_is_the_computed_value() -> None:
 
 
 def test_more_arms_are_played_by_thompson_sampling() -> None:
-    """Three arms, 30 pulls: far above the 15 of random actions, below the 22.5 of who knows the best arm."""
-    assert 18 < scores(Bandit(500, arms=3, pulls=30), Bandit(500, arms=3, pulls=30).ideal(), 2000).mean() < 22.5
+    """Three arms, 30 pulls: far above the 15 of random actions, below the 22.5 of who knows the
+    best arm.
+    """
+    assert (
+        18
+        < scores(Bandit(500, arms=3, pulls=30), Bandit(500, arms=3, pulls=30).ideal(), 2000).mean()
+        < 22.5
+    )
 
 
 def test_arguments_are_checked() -> None:

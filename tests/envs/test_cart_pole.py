@@ -1,4 +1,6 @@
-"""Our CartPole-v1 is Gymnasium's, and MaskedCartPole-v0 is that without its velocities, to the last bit."""
+"""Our CartPole-v1 is Gymnasium's, and MaskedCartPole-v0 is that without its velocities, to the last
+bit.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -10,14 +12,19 @@ import bio_rl  # noqa: F401  (registers the ids)
 from bio_rl.envs.control.cart_pole import CONSTANTS, DT, MaskedCartPole, cart_pole_step
 from bio_rl.testing import check_vector_env
 
-IDS = {"bio_rl/CartPole-v1": [0, 1, 2, 3], "bio_rl/MaskedCartPole-v0": [0, 2]}  # and what is seen of x, x', θ, θ'
+IDS = {
+    "bio_rl/CartPole-v1": [0, 1, 2, 3],
+    "bio_rl/MaskedCartPole-v0": [0, 2],
+}  # and what is seen of x, x', θ, θ'
 MASKED = "bio_rl/MaskedCartPole-v0"
 both = pytest.mark.parametrize(("name", "seen"), IDS.items())
 N = 5
 
 
 def balance(full_obs: np.ndarray) -> np.ndarray:
-    """Actions of a hand-made controller that keeps the pole up for 500 steps; full_obs [N, 4], as CartPole-v1's."""
+    """Actions of a hand-made controller that keeps the pole up for 500 steps; full_obs [N, 4], as
+    CartPole-v1's.
+    """
     x, x_dot, theta, theta_dot = full_obs.T
     return (0.1 * x + 0.3 * x_dot + 3.0 * theta + theta_dot > 0).astype(np.int64)
 
@@ -28,9 +35,13 @@ def balance(full_obs: np.ndarray) -> np.ndarray:
 @both
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 @pytest.mark.parametrize("seed", [0, 7, 123])
-def test_equals_cartpole_bit_for_bit(name: str, seen: list[int], mode: AutoresetMode, seed: int) -> None:
+def test_equals_cartpole_bit_for_bit(
+    name: str, seen: list[int], mode: AutoresetMode, seed: int
+) -> None:
     ours = gym.make_vec(name, N, autoreset_mode=mode)
-    theirs = gym.make_vec("CartPole-v1", N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode})
+    theirs = gym.make_vec(
+        "CartPole-v1", N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}
+    )
     expected, obs = theirs.reset(seed=seed)[0], ours.reset(seed=seed)[0]
     np.testing.assert_array_equal(obs, expected[:, seen])
     rng, episodes = np.random.default_rng(seed), 0
@@ -45,9 +56,13 @@ def test_equals_cartpole_bit_for_bit(name: str, seen: list[int], mode: Autoreset
         done = a[2] | a[3]
         episodes += done.sum()
         if "final_obs" in a[4]:
-            np.testing.assert_array_equal(b[4]["final_obs"][done], np.stack(a[4]["final_obs"][done])[:, seen])
+            np.testing.assert_array_equal(
+                b[4]["final_obs"][done], np.stack(a[4]["final_obs"][done])[:, seen]
+            )
         if mode is AutoresetMode.DISABLED and done.any():
-            expected, obs = (env.reset(options={"reset_mask": done.copy()})[0] for env in (theirs, ours))
+            expected, obs = (
+                env.reset(options={"reset_mask": done.copy()})[0] for env in (theirs, ours)
+            )
             np.testing.assert_array_equal(obs, expected[:, seen])
     assert episodes > 30
 
@@ -70,11 +85,16 @@ def test_equals_cartpole_up_to_the_time_limit(name: str, seen: list[int]) -> Non
 @both
 def test_single_equals_cartpole(name: str, seen: list[int]) -> None:
     ours, theirs = gym.make(name), gym.make("CartPole-v1")
-    assert isinstance(ours.observation_space, gym.spaces.Box) and isinstance(theirs.observation_space, gym.spaces.Box)
+    assert isinstance(ours.observation_space, gym.spaces.Box) and isinstance(
+        theirs.observation_space, gym.spaces.Box
+    )
     for bound in ("low", "high"):
         given = getattr(ours.observation_space, bound)
         np.testing.assert_array_equal(given, getattr(theirs.observation_space, bound)[seen])
-    assert ours.observation_space.dtype == theirs.observation_space.dtype and ours.action_space == theirs.action_space
+    assert (
+        ours.observation_space.dtype == theirs.observation_space.dtype
+        and ours.action_space == theirs.action_space
+    )
     rng = np.random.default_rng(0)
     for seed in (3, None, 4):  # without a seed the generator goes on
         (obs, info), (expected, _) = ours.reset(seed=seed), theirs.reset(seed=seed)
@@ -84,7 +104,11 @@ def test_single_equals_cartpole(name: str, seen: list[int]) -> None:
             action = rng.integers(0, 2)
             obs, *rest, info = ours.step(action)
             expected, *others, _ = theirs.step(action)
-            assert rest == others and [type(x) for x in rest] == [type(x) for x in others] and info == {}
+            assert (
+                rest == others
+                and [type(x) for x in rest] == [type(x) for x in others]
+                and info == {}
+            )
             done = rest[1] or rest[2]
     with pytest.raises(gym.error.ResetNeeded):
         ours.step(0)
@@ -93,15 +117,22 @@ def test_single_equals_cartpole(name: str, seen: list[int]) -> None:
 @pytest.mark.parametrize("name", IDS)
 def test_spec_is_cartpoles(name: str) -> None:
     ours, theirs = gym.spec(name), gym.spec("CartPole-v1")
-    assert (ours.max_episode_steps, ours.reward_threshold) == (theirs.max_episode_steps, theirs.reward_threshold)
-    assert gym.make_vec(name).max_episode_steps == 500 and gym.make(name).spec.max_episode_steps == 500
+    assert (ours.max_episode_steps, ours.reward_threshold) == (
+        theirs.max_episode_steps,
+        theirs.reward_threshold,
+    )
+    assert (
+        gym.make_vec(name).max_episode_steps == 500 and gym.make(name).spec.max_episode_steps == 500
+    )
 
 
 # by hand
 
 
 def test_a_still_upright_pole_is_pushed_over() -> None:
-    """θ = θ' = 0: θ'' = -push / (0.5 (4/3 - 0.1/1.1)), x'' = push - 0.05 θ''/1.1; Euler moves the velocities alone."""
+    """θ = θ' = 0: θ'' = -push / (0.5 (4/3 - 0.1/1.1)), x'' = push - 0.05 θ''/1.1; Euler moves the
+    velocities alone.
+    """
     push = 10 / 1.1
     theta_acc = -push / (0.5 * (4 / 3 - 0.1 / 1.1))
     x_acc = push - 0.05 * theta_acc / 1.1
@@ -174,7 +205,10 @@ def test_faults_of_the_caller_are_named() -> None:
 
 def test_renders_each_cart_as_gymnasium_does() -> None:
     pytest.importorskip("pygame")
-    env, theirs = MaskedCartPole(2, render_mode="rgb_array"), gym.make("CartPole-v1", render_mode="rgb_array")
+    env, theirs = (
+        MaskedCartPole(2, render_mode="rgb_array"),
+        gym.make("CartPole-v1", render_mode="rgb_array"),
+    )
     with pytest.warns(UserWarning, match="without a render_mode"):
         assert MaskedCartPole(1).render() is None
     env.reset(seed=4)
@@ -182,7 +216,11 @@ def test_renders_each_cart_as_gymnasium_does() -> None:
     for i, frame in enumerate(frames):
         theirs.reset(seed=4 + i)
         np.testing.assert_array_equal(frame, theirs.render())
-    assert (frames[0] != frames[1]).any() and frames[0].shape == (400, 600, 3) and frames[0].dtype == np.uint8
+    assert (
+        (frames[0] != frames[1]).any()
+        and frames[0].shape == (400, 600, 3)
+        and frames[0].dtype == np.uint8
+    )
     single = gym.make(MASKED, render_mode="rgb_array")
     single.reset(seed=4)
     np.testing.assert_array_equal(single.render(), frames[0])

@@ -26,7 +26,9 @@ def test_a_ball_by_hand() -> None:
     for _ in range(2):
         obs, reward, terminated, *_ = env.step(np.array([STAY]))
     assert cells(obs[0]) == [[8, 4], [9, 3]] and not terminated and reward == 0
-    obs, reward, terminated, *_ = env.step(np.array([RIGHT]))  # the ninth action still moves the paddle
+    obs, reward, terminated, *_ = env.step(
+        np.array([RIGHT])
+    )  # the ninth action still moves the paddle
     assert cells(obs[0]) == [[9, 4]] and terminated and reward == 1
 
 

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.cue_accumulation import LEVELS, CueAccumulation, spike_counts
 from bio_rl.testing import check_vector_env
+from bio_rl.vector.trials import scores
 
 LEFT, RIGHT = 0, 1
 
 
 def test_an_episode_by_hand() -> None:
-    """Three cues of 2 steps and 1 without, a delay of 10, 3 steps with the recall cue; the last one's action is the turn."""
+    """Three cues of 2 steps and 1 without, a delay of 10, 3 steps with the recall cue; the last
+    one's action is the turn.
+    """
     env = CueAccumulation(2, cues=3, code="rates")
     env.reset(seed=0)
     env.drawn["right"][:], env.drawn["end"][:] = [True, False, True], 9 + 10 + 3
@@ -21,7 +23,12 @@ def test_an_episode_by_hand() -> None:
         seen.append(obs[0])
         rewards.append(reward.tolist())
         ends.append(end.all())
-    left, right, recall, none = [2, 0, 0, 0.5], [0, 2, 0, 0.5], [0, 0, 2, 0.5], [0, 0, 0, 0.5]  # 40 Hz and 10 Hz in 50 ms
+    left, right, recall, none = (
+        [2, 0, 0, 0.5],
+        [0, 2, 0, 0.5],
+        [0, 0, 2, 0.5],
+        [0, 0, 0, 0.5],
+    )  # 40 Hz and 10 Hz in 50 ms
     cues = [right, right, none, left, left, none, right, right, none]
     np.testing.assert_allclose(seen, cues + [none] * 10 + [recall] * 3 + [[0] * 4], rtol=1e-6)
     assert rewards == [[0, 0]] * 21 + [[1, -1]] and ends == [False] * 21 + [True]
@@ -30,7 +37,9 @@ def test_an_episode_by_hand() -> None:
 def test_periods_of_the_paper_at_1_ms() -> None:
     env = CueAccumulation(400, dt=1, code="rates")
     env.reset(seed=0)
-    seen = np.stack([env._sense()] + [env.step(np.zeros(400, int))[0] for _ in range(1050 + 500 + 150 - 1)])
+    seen = np.stack(
+        [env._sense()] + [env.step(np.zeros(400, int))[0] for _ in range(1050 + 500 + 150 - 1)]
+    )
     cue = (seen[:, :, :2] > 0).any(2)
     t = np.arange(len(seen))
     assert (cue == ((t < 1050) & (t % 150 < 100))[:, None]).all()
@@ -41,12 +50,16 @@ def test_periods_of_the_paper_at_1_ms() -> None:
 
 def test_spikes_have_their_rates() -> None:
     env = CueAccumulation(300, dt=10)
-    obs = [env.reset(seed=0)[0]] + [env.step(np.zeros(300, int))[0] for _ in range(9)]  # the first cue
+    obs = [env.reset(seed=0)[0]] + [
+        env.step(np.zeros(300, int))[0] for _ in range(9)
+    ]  # the first cue
     counts = np.stack(obs).sum(0).reshape(300, 4, 10)
     right = env.drawn["right"][:, 0]
     shown = counts[np.arange(300), right.astype(int)]
     hidden = counts[np.arange(300), 1 - right.astype(int)]
-    assert shown.mean() == pytest.approx(4.0, rel=0.03) and not hidden.any() and not counts[:, 2].any()
+    assert (
+        shown.mean() == pytest.approx(4.0, rel=0.03) and not hidden.any() and not counts[:, 2].any()
+    )
     assert counts[:, 3].mean() == pytest.approx(1.0, rel=0.06)
     assert shown.var() == pytest.approx(4 * 0.96, rel=0.08)  # binomial: at most one spike a ms
 
@@ -55,7 +68,9 @@ def test_spikes_have_their_rates() -> None:
 def test_counts_are_binomial(p: float, dt: int) -> None:
     counts = spike_counts(p, dt).astype(float)
     assert len(counts) == LEVELS and counts.max() <= dt
-    assert counts.mean() == pytest.approx(dt * p, rel=1e-3) and counts.var() == pytest.approx(dt * p * (1 - p), rel=2e-3)
+    assert counts.mean() == pytest.approx(dt * p, rel=1e-3) and counts.var() == pytest.approx(
+        dt * p * (1 - p), rel=2e-3
+    )
 
 
 def test_spikes_of_a_step_depend_on_the_rows_own_draw() -> None:
@@ -74,9 +89,13 @@ def test_what_is_drawn() -> None:
     assert np.allclose(ends[28:] / 40_000, 1 / 21, atol=0.006)
 
 
-@pytest.mark.parametrize("settings", [{}, {"cues": 1}, {"cues": 3, "dt": 10}, {"code": "rates"}, {"dt": 1, "cues": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"cues": 1}, {"cues": 3, "dt": 10}, {"code": "rates"}, {"dt": 1, "cues": 3}]
+)
 def test_ideal_observer_is_always_right(settings: dict) -> None:
-    n = 20 if settings.get("dt") == 1 else 200 if settings else 1000  # to count spikes for cues errs in 4 of 1,000 by default
+    n = (
+        20 if settings.get("dt") == 1 else 200 if settings else 1000
+    )  # to count spikes for cues errs in 4 of 1,000 by default
     env = CueAccumulation(n, **settings)
     assert (scores(env, env.ideal(), n, seed=0) == 1.0).all()
 

@@ -43,12 +43,18 @@ def test_cheetahs_legs_are_limp_or_stiff() -> None:
     gear = env.batch.expand("actuator_gear")[:, :, 0]
     assert set(gear[:, 0]) == {0.0, 120.0} and (gear[:, 3:] == env.model.actuator_gear[3:, 0]).all()
     assert ((gear[:, 0] == 0) == (gear[:, 2] == 0)).all()
-    stiff, plain = HalfCheetahDamage(2, damage="test", kind="stiff", perturb="gravity=0.5"), HalfCheetah(2)
+    stiff, plain = (
+        HalfCheetahDamage(2, damage="test", kind="stiff", perturb="gravity=0.5"),
+        HalfCheetah(2),
+    )
     for e in (stiff, plain):
         e.reset(seed=0)
         for a in ACTIONS:
             e.step(np.stack([a, a]))
-    assert np.ptp(stiff.qpos[:, 6:] - stiff._layer.effects[0].held) < 0.1 and len(stiff._layer.effects) == 2
+    assert (
+        np.ptp(stiff.qpos[:, 6:] - stiff._layer.effects[0].held) < 0.1
+        and len(stiff._layer.effects) == 2
+    )
     with pytest.raises(ValueError, match="did you mean 'front'"):
         HalfCheetahDamage(1, damage="frnt")
     with pytest.raises(ValueError, match="did you mean 'stiff'"):
@@ -56,7 +62,11 @@ def test_cheetahs_legs_are_limp_or_stiff() -> None:
 
 
 def test_the_direction_is_hidden_and_turns_the_reward_around() -> None:
-    forward, back, plain = CheetahDir(3, direction=1), CheetahDir(3, direction=-1), HalfCheetah(3, ctrl_cost_weight=0.05)
+    forward, back, plain = (
+        CheetahDir(3, direction=1),
+        CheetahDir(3, direction=-1),
+        HalfCheetah(3, ctrl_cost_weight=0.05),
+    )
     for e in (forward, back, plain):
         e.reset(seed=0)
     for a in ACTIONS[:5]:
@@ -85,7 +95,9 @@ def test_a_velocity_is_drawn_for_a_life_and_kept_through_its_trials() -> None:
 
 @pytest.mark.parametrize("name", ["CheetahDir", "CheetahVel"])
 def test_lives_of_several_trials_hold_the_contract(name: str) -> None:
-    check_vector_env(f"bio_rl/{name}-v0", max_episode_steps=7, trial_steps=3, perturb="gear=0.5..1@2")
+    check_vector_env(
+        f"bio_rl/{name}-v0", max_episode_steps=7, trial_steps=3, perturb="gear=0.5..1@2"
+    )
     with pytest.raises(ValueError, match="trial_steps is 0"):
         gym.make(f"bio_rl/{name}-v0", trial_steps=0)
 

@@ -1,13 +1,15 @@
-"""EvidenceDM-v0: trials by hand, the stopping rule against its simulation and against Wald, tables of behaviour."""
+"""EvidenceDM-v0: trials by hand, the stopping rule against its simulation and against Wald, tables
+of behaviour.
+"""
 
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience import evidence_dm
 from bio_rl.envs.neuroscience.evidence_dm import LEFT, RIGHT, WAIT, EvidenceDM, stopping_rule
-from bio_rl.envs.neuroscience.psychophysics import Choices, chronometric, psychometric, record
 from bio_rl.testing import check_vector_env
+from bio_rl.vector.trials import scores
+from bio_rl.viz.psychophysics import Choices, chronometric, psychometric, record
 
 
 def fixed(coherence: float, **settings) -> EvidenceDM:
@@ -19,23 +21,34 @@ def fixed(coherence: float, **settings) -> EvidenceDM:
 
 
 def test_a_trial_by_hand() -> None:
-    """5 steps of fixation, 55 of dots; each step with dots costs; without a choice the last one ends the trial."""
+    """5 steps of fixation, 55 of dots; each step with dots costs; without a choice the last one
+    ends the trial.
+    """
     env = fixed(0.2)
     seen, rewards, ends, viewed = [env._sense()[0]], [], [], []
     for _ in range(60):
         obs, reward, end, _, info = env.step(np.array([WAIT]))
-        for kept, x in zip((seen, rewards, ends, viewed), (obs[0], reward[0], end[0], info["viewed"][0]), strict=True):
+        for kept, x in zip(
+            (seen, rewards, ends, viewed),
+            (obs[0], reward[0], end[0], info["viewed"][0]),
+            strict=True,
+        ):
             kept.append(x)
-    np.testing.assert_allclose(seen, [[1, 0, 0]] * 5 + [[0, 0.4, 0.6]] * 55 + [[0, 0, 0]], atol=1e-4)
+    np.testing.assert_allclose(
+        seen, [[1, 0, 0]] * 5 + [[0, 0.4, 0.6]] * 55 + [[0, 0, 0]], atol=1e-4
+    )
     assert rewards == [0.0] * 5 + [-0.005] * 55 and ends == [False] * 59 + [True]
     assert viewed == [0] * 5 + list(range(1, 56))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 55])
 @pytest.mark.parametrize(
-    ("coherence", "choice", "correct"), [(0.1, RIGHT, 1), (0.1, LEFT, 0), (-0.1, RIGHT, 0), (-0.1, LEFT, 1)]
+    ("coherence", "choice", "correct"),
+    [(0.1, RIGHT, 1), (0.1, LEFT, 0), (-0.1, RIGHT, 0), (-0.1, LEFT, 1)],
 )
-def test_a_choice_counts_from_the_first_step_with_dots(steps: int, coherence: float, choice: int, correct: int) -> None:
+def test_a_choice_counts_from_the_first_step_with_dots(
+    steps: int, coherence: float, choice: int, correct: int
+) -> None:
     env = fixed(coherence)
     for _ in range(5):  # before the dots a choice does nothing
         _, reward, end, _, _ = env.step(np.array([choice]))
@@ -51,7 +64,9 @@ def test_what_is_drawn() -> None:
     env = EvidenceDM(2, trials=2, coherences=(0.0, 0.5))
     drawn = env._decode(np.random.default_rng(0).random((20_000, env.numbers)))
     values, counts = np.unique(drawn["coherence"], return_counts=True)
-    assert values.tolist() == [-0.5, 0, 0.5] and np.allclose(counts / 40_000, [1 / 4, 1 / 2, 1 / 4], atol=0.01)
+    assert values.tolist() == [-0.5, 0, 0.5] and np.allclose(
+        counts / 40_000, [1 / 4, 1 / 2, 1 / 4], atol=0.01
+    )
     assert (drawn["right"] == (drawn["coherence"] > 0))[drawn["coherence"] != 0].all()
     assert abs(drawn["right"][drawn["coherence"] == 0].mean() - 0.5) < 0.015  # a coin decides
 
@@ -63,8 +78,12 @@ def test_evidence_has_its_mean_and_its_deviation() -> None:
     sign = np.sign(env.drawn["coherence"])[:, 0]
     difference = np.stack([x[:, 2] - x[:, 1] for x in seen]) * sign
     assert difference.mean() == pytest.approx(0.4, abs=0.02)
-    assert np.stack(seen)[:, :, 1:].std((0, 1)) == pytest.approx((0.05**2 * 40 + 0.2**2) ** 0.5, rel=0.03)
-    assert np.stack(seen)[:, :, 1:].sum(2).mean() == pytest.approx(1.0, abs=0.02) and obs[:, 0].all()
+    assert np.stack(seen)[:, :, 1:].std((0, 1)) == pytest.approx(
+        (0.05**2 * 40 + 0.2**2) ** 0.5, rel=0.03
+    )
+    assert (
+        np.stack(seen)[:, :, 1:].sum(2).mean() == pytest.approx(1.0, abs=0.02) and obs[:, 0].all()
+    )
 
 
 def test_stopping_rule_reaches_its_expected_reward() -> None:
@@ -85,10 +104,12 @@ def test_bounds_fall_to_zero_at_the_last_step_and_none_other_does_better() -> No
 
 
 def test_one_coherence_and_much_time_give_walds_probability_ratio_test() -> None:
-    """The optimal threshold on the log odds, θ = 2 c X / σ², is then constant, and the reward is Wald's.
+    """The optimal threshold on the log odds, θ = 2 c X / σ², is then constant, and the reward is
+    Wald's.
 
-    A path stopped at ±θ is right with p = 1 / (1 + e^-θ) and takes E[k] = σ² θ (2p - 1) / (2 c²) samples (no overshoot):
-    the best θ of p - C E[k] is what the dynamic programme finds, to the overshoot of a discrete path, 0.58 σ a side.
+    A path stopped at ±θ is right with p = 1 / (1 + e^-θ) and takes E[k] = σ² θ (2p - 1) / (2 c²)
+    samples (no overshoot): the best θ of p - C E[k] is what the dynamic programme finds, to the
+    overshoot of a discrete path, 0.58 σ a side.
     """
     c, deviation = 0.02, 0.2
     rule = stopping_rule((c,), deviation, steps=600)
@@ -115,15 +136,22 @@ def test_tables_of_the_ideal_observer() -> None:
     assert len(choices.action) == 6000 and (choices.action != WAIT).all()  # its last bound is 0
     right = psychometric(choices)
     assert len(right) == 11 and right[:, 2].sum() == 6000
-    assert np.allclose(right[[0, 1, -2, -1], 1], [0, 0, 1, 1], atol=0.02) and abs(right[5, 1] - 0.5) < 0.06
+    assert (
+        np.allclose(right[[0, 1, -2, -1], 1], [0, 0, 1, 1], atol=0.02)
+        and abs(right[5, 1] - 0.5) < 0.06
+    )
     assert np.allclose(right[:, 1] + right[::-1, 1], 1, atol=0.1)  # left and right alike
     assert (np.diff(right[:, 1]) > -0.03).all()
     time = chronometric(choices, dt=50)
-    assert (np.diff(time[1:, 1]) < 0).all() and time[0, 1] > 4 * time[-1, 1]  # strong evidence is quick
+    assert (np.diff(time[1:, 1]) < 0).all() and time[0, 1] > 4 * time[
+        -1, 1
+    ]  # strong evidence is quick
 
 
 def test_tables_by_hand() -> None:
-    choices = Choices(*(np.array(x) for x in ([-0.1, 0.1, 0.1, 0.1], [LEFT, RIGHT, LEFT, WAIT], [2, 4, 6, 8])))
+    choices = Choices(
+        *(np.array(x) for x in ([-0.1, 0.1, 0.1, 0.1], [LEFT, RIGHT, LEFT, WAIT], [2, 4, 6, 8]))
+    )
     assert psychometric(choices).tolist() == [[-0.1, 0.0, 1], [0.1, 0.5, 2]]
     assert chronometric(choices, dt=10).tolist() == [[0.1, 50.0, 4]]
 

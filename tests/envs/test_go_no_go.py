@@ -9,7 +9,9 @@ TIMES = {"dt": 10, "wait": 10, "stimulus": 20, "delay": 10, "response": 20}  # 1
 
 
 def live(go: bool, actions: str) -> tuple[list[str], list[float], list[bool]]:
-    """What is seen before each action ("g", "n", "c" or "."), rewards, and whether the only trial was over."""
+    """What is seen before each action ("g", "n", "c" or "."), rewards, and whether the only trial
+    was over.
+    """
     env = GoNoGo(1, trials=1, **TIMES)
     obs, _ = env.reset(seed=0)
     env.drawn["go"][:] = go

@@ -1,4 +1,6 @@
-"""Our vectorised MuJoCo worlds equal Gymnasium's SyncVectorEnv over the single environments, to the last bit."""
+"""Our vectorised MuJoCo worlds equal Gymnasium's SyncVectorEnv over the single environments, to the
+last bit.
+"""
 
 from typing import Any
 
@@ -26,24 +28,59 @@ LIMITS = {  # steps: short episodes, so that many resets are compared
 OTHER_SETTINGS: list[tuple[str, dict[str, Any]]] = [
     (
         "HalfCheetah-v5",
-        {"forward_reward_weight": 0.7, "ctrl_cost_weight": 0.3, "frame_skip": 2, "reset_noise_scale": 0.3},
+        {
+            "forward_reward_weight": 0.7,
+            "ctrl_cost_weight": 0.3,
+            "frame_skip": 2,
+            "reset_noise_scale": 0.3,
+        },
     ),
     ("HalfCheetah-v5", {"exclude_current_positions_from_observation": False}),
-    ("Hopper-v5", {"terminate_when_unhealthy": False, "healthy_reward": 2, "healthy_z_range": (1.0, 1.3)}),
-    ("Hopper-v5", {"healthy_state_range": (-0.5, 0.5), "exclude_current_positions_from_observation": False}),
-    ("Walker2d-v5", {"healthy_angle_range": (-0.1, 0.1), "ctrl_cost_weight": 1.0, "xml_file": "walker2d.xml"}),
+    (
+        "Hopper-v5",
+        {"terminate_when_unhealthy": False, "healthy_reward": 2, "healthy_z_range": (1.0, 1.3)},
+    ),
+    (
+        "Hopper-v5",
+        {"healthy_state_range": (-0.5, 0.5), "exclude_current_positions_from_observation": False},
+    ),
+    (
+        "Walker2d-v5",
+        {"healthy_angle_range": (-0.1, 0.1), "ctrl_cost_weight": 1.0, "xml_file": "walker2d.xml"},
+    ),
     ("Swimmer-v5", {"exclude_current_positions_from_observation": False, "reset_noise_scale": 1.0}),
     ("Reacher-v5", {"reward_dist_weight": 3.0, "reward_control_weight": 0.1}),
     ("InvertedPendulum-v5", {"reset_noise_scale": 0.1, "frame_skip": 4}),
     ("InvertedDoublePendulum-v5", {"healthy_reward": 3, "reset_noise_scale": 0.4}),
     (
         "Ant-v5",
-        {"main_body": "front_left_leg", "contact_force_range": (-0.5, 2.0), "contact_cost_weight": 0.1, "healthy_reward": 2},
+        {
+            "main_body": "front_left_leg",
+            "contact_force_range": (-0.5, 2.0),
+            "contact_cost_weight": 0.1,
+            "healthy_reward": 2,
+        },
     ),
-    ("Ant-v5", {"include_cfrc_ext_in_observation": False, "healthy_z_range": (0.5, 0.8), "frame_skip": 3}),
-    ("Ant-v5", {"exclude_current_positions_from_observation": False, "terminate_when_unhealthy": False}),
-    ("Humanoid-v5", {"contact_cost_weight": 1e-3, "contact_cost_range": (0.1, 5.0), "forward_reward_weight": 2.0}),
-    ("Humanoid-v5", {"include_cinert_in_observation": False, "include_cfrc_ext_in_observation": False}),
+    (
+        "Ant-v5",
+        {"include_cfrc_ext_in_observation": False, "healthy_z_range": (0.5, 0.8), "frame_skip": 3},
+    ),
+    (
+        "Ant-v5",
+        {"exclude_current_positions_from_observation": False, "terminate_when_unhealthy": False},
+    ),
+    (
+        "Humanoid-v5",
+        {
+            "contact_cost_weight": 1e-3,
+            "contact_cost_range": (0.1, 5.0),
+            "forward_reward_weight": 2.0,
+        },
+    ),
+    (
+        "Humanoid-v5",
+        {"include_cinert_in_observation": False, "include_cfrc_ext_in_observation": False},
+    ),
     (
         "Humanoid-v5",
         {
@@ -53,15 +90,28 @@ OTHER_SETTINGS: list[tuple[str, dict[str, Any]]] = [
             "healthy_z_range": (1.3, 1.42),
         },
     ),
-    ("HumanoidStandup-v5", {"impact_cost_weight": 1e-3, "impact_cost_range": (0.1, 5.0), "uph_cost_weight": 3}),
-    ("HumanoidStandup-v5", {"include_qfrc_actuator_in_observation": False, "reset_noise_scale": 0.1}),
-    ("Pusher-v5", {"reward_near_weight": 0.1, "reward_dist_weight": 2.0, "reward_control_weight": 1}),
+    (
+        "HumanoidStandup-v5",
+        {"impact_cost_weight": 1e-3, "impact_cost_range": (0.1, 5.0), "uph_cost_weight": 3},
+    ),
+    (
+        "HumanoidStandup-v5",
+        {"include_qfrc_actuator_in_observation": False, "reset_noise_scale": 0.1},
+    ),
+    (
+        "Pusher-v5",
+        {"reward_near_weight": 0.1, "reward_dist_weight": 2.0, "reward_control_weight": 1},
+    ),
 ]
 
 
 def both(name: str, mode: AutoresetMode, **settings: Any) -> tuple[VectorEnv, VectorEnv]:
-    ours = gym.make_vec(f"bio_rl/{name}", N, autoreset_mode=mode, nthread=2, **settings)  # first: it turns the log off
-    theirs = gym.make_vec(name, N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **settings)
+    ours = gym.make_vec(
+        f"bio_rl/{name}", N, autoreset_mode=mode, nthread=2, **settings
+    )  # first: it turns the log off
+    theirs = gym.make_vec(
+        name, N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **settings
+    )
     return theirs, ours
 
 
@@ -79,7 +129,9 @@ def assert_same(theirs: Any, ours: Any, where: str) -> None:
         np.testing.assert_array_equal(theirs, ours, err_msg=where)
 
 
-def assert_same_lives(theirs: VectorEnv, ours: VectorEnv, steps: int, scale: float, dtype: type = np.float32) -> int:
+def assert_same_lives(
+    theirs: VectorEnv, ours: VectorEnv, steps: int, scale: float, dtype: type = np.float32
+) -> int:
     """Steps both with random actions; returns the number of episodes that ended."""
     rng, episodes = np.random.default_rng(0), 0
     assert_same(theirs.reset(seed=3)[0], ours.reset(seed=3)[0], "reset")
@@ -104,9 +156,14 @@ def assert_same_lives(theirs: VectorEnv, ours: VectorEnv, steps: int, scale: flo
 @pytest.mark.parametrize("name", LIMITS)
 def test_equals_gymnasium_bit_for_bit(name: str, mode: AutoresetMode) -> None:
     theirs, ours = both(name, mode, max_episode_steps=LIMITS[name])
-    assert theirs.observation_space == ours.observation_space and theirs.action_space == ours.action_space
+    assert (
+        theirs.observation_space == ours.observation_space
+        and theirs.action_space == ours.action_space
+    )
     assert theirs.metadata["render_fps"] == ours.metadata["render_fps"]
-    assert assert_same_lives(theirs, ours, steps=60, scale=3.0) > N  # three times the action bounds: neither side clips
+    assert (
+        assert_same_lives(theirs, ours, steps=60, scale=3.0) > N
+    )  # three times the action bounds: neither side clips
 
 
 @pytest.mark.parametrize(("name", "settings"), OTHER_SETTINGS)

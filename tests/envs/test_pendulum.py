@@ -18,9 +18,16 @@ N = 4
 def test_equals_gymnasium_bit_for_bit(mode: AutoresetMode, dtype: type) -> None:
     ours = gym.make_vec(ID, N, autoreset_mode=mode, max_episode_steps=60)
     theirs = gym.make_vec(
-        "Pendulum-v1", N, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, max_episode_steps=60
+        "Pendulum-v1",
+        N,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        max_episode_steps=60,
     )
-    assert ours.observation_space == theirs.observation_space and ours.action_space == theirs.action_space
+    assert (
+        ours.observation_space == theirs.observation_space
+        and ours.action_space == theirs.action_space
+    )
     np.testing.assert_array_equal(ours.reset(seed=3)[0], theirs.reset(seed=3)[0])
     rng, ended = np.random.default_rng(0), 0
     for _ in range(200):
@@ -39,7 +46,12 @@ def test_equals_gymnasium_bit_for_bit(mode: AutoresetMode, dtype: type) -> None:
 
 def test_single_equals_gymnasium() -> None:
     ours, theirs = gym.make(ID), gym.make("Pendulum-v1")
-    assert ours.spec.max_episode_steps == theirs.spec.max_episode_steps == gym.make_vec(ID).max_episode_steps == 200
+    assert (
+        ours.spec.max_episode_steps
+        == theirs.spec.max_episode_steps
+        == gym.make_vec(ID).max_episode_steps
+        == 200
+    )
     for seed in (3, None, 4):
         (obs, _), (expected, _) = ours.reset(seed=seed), theirs.reset(seed=seed)
         truncated = False
@@ -65,7 +77,10 @@ def test_contracts() -> None:
 
 def test_renders_as_gymnasium_does() -> None:
     pytest.importorskip("pygame")
-    env, theirs = Pendulum(2, render_mode="rgb_array"), gym.make("Pendulum-v1", render_mode="rgb_array")
+    env, theirs = (
+        Pendulum(2, render_mode="rgb_array"),
+        gym.make("Pendulum-v1", render_mode="rgb_array"),
+    )
     env.reset(seed=4)
     theirs.reset(seed=5)
     np.testing.assert_array_equal(env.render()[1], theirs.render())

@@ -1,4 +1,6 @@
-"""Reach-v0 and Reach-Rotated-v0: the arm's geometry, what is seen and rewarded, trials and rotations, the expert."""
+"""Reach-v0 and Reach-Rotated-v0: the arm's geometry, what is seen and rewarded, trials and
+rotations, the expert.
+"""
 
 from collections.abc import Callable
 
@@ -6,8 +8,19 @@ import mujoco
 import numpy as np
 import pytest
 
-from bio_rl.envs.robotics.reach import ARM, BLOCK, HEIGHT, MOST, RADIUS, ROTATION, START_NOISE, STEPS, Reach, ReachRotated
-from bio_rl.rendering import can_render
+from bio_rl.envs.robotics.reach import (
+    ARM,
+    BLOCK,
+    HEIGHT,
+    MOST,
+    RADIUS,
+    ROTATION,
+    START_NOISE,
+    STEPS,
+    Reach,
+    ReachRotated,
+)
+from bio_rl.vector.rendering import can_render
 
 AHEAD, LEFT = np.array([0.1, 0.0, 0.02]), np.array([0.0, 0.1, 0.02])  # m
 Policy = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
@@ -30,7 +43,10 @@ def returns(env: Reach, policy: Policy, steps: int = STEPS) -> np.ndarray:
 
 def agrees(scores: np.ndarray, reference: float) -> bool:
     """Within two standard errors of the mean, and what rounding does to the reference."""
-    return abs(scores.mean() - reference) < 2 * scores.std(ddof=1) / np.sqrt(len(scores)) + 0.001 * reference
+    return (
+        abs(scores.mean() - reference)
+        < 2 * scores.std(ddof=1) / np.sqrt(len(scores)) + 0.001 * reference
+    )
 
 
 # the arm
@@ -75,7 +91,9 @@ def test_the_arm_feels_its_weight() -> None:
         env.reset(seed=0)
         for _ in range(50):
             env.step(np.zeros((2, 7), np.float32))
-    assert (np.abs(falls.qpos - falls.home).max(1) > 0.3).all() and np.abs(floats.qpos - floats.home).max() < 0.06
+    assert (np.abs(falls.qpos - falls.home).max(1) > 0.3).all() and np.abs(
+        floats.qpos - floats.home
+    ).max() < 0.06
 
 
 # what is seen and rewarded
@@ -94,7 +112,9 @@ def test_observations_are_those_of_the_docstring() -> None:
             data.qacc_warmstart[:] = 0
             mujoco.mj_step(env.model, data)
             before = data.qvel.copy()
-            mujoco.mj_step(env.model, data)  # derived fields are then those of this substep's start, as in the world
+            mujoco.mj_step(
+                env.model, data
+            )  # derived fields are then those of this substep's start, as in the world
             jac = np.zeros((3, 7))
             mujoco.mj_jacSite(env.model, data, jac, None, data.site("hand").id)
             hand, goal, velocity = row[14:17], row[17:20], row[23:26]
@@ -111,7 +131,11 @@ def test_observations_keep_their_bounds() -> None:
     env.reset(seed=0)
     env.qvel[0] = 100.0
     obs, *_ = env.step(np.zeros((2, 7), np.float32))
-    assert obs in env.observation_space and (np.abs(obs[0]) == MOST).any() and (np.abs(obs[1]) < MOST).all()
+    assert (
+        obs in env.observation_space
+        and (np.abs(obs[0]) == MOST).any()
+        and (np.abs(obs[1]) < MOST).all()
+    )
 
 
 def test_reward_is_the_sum_of_its_terms() -> None:
@@ -130,10 +154,17 @@ def test_goals_fill_the_ring_around_the_start() -> None:
     obs, _ = env.reset(seed=0)
     x, y, z = (obs[:, 17:20] - env.start).T
     radius = np.hypot(x, y)
-    assert radius.min() > RADIUS[0] - 1e-6 and radius.max() < RADIUS[1] + 1e-6 and np.abs(z).max() < HEIGHT + 1e-6
+    assert (
+        radius.min() > RADIUS[0] - 1e-6
+        and radius.max() < RADIUS[1] + 1e-6
+        and np.abs(z).max() < HEIGHT + 1e-6
+    )
     share = np.mean(radius < np.sqrt(np.mean(np.square(RADIUS))))  # half of the ring's area
     assert abs(share - 0.5) < 0.07 and radius.max() > 0.24 and np.abs(z).max() > 0.09
-    assert all(abs(np.mean(quarter) - 0.25) < 0.06 for quarter in ((x > 0) & (y > 0), (x < 0) & (y > 0), (x < 0) & (y < 0)))
+    assert all(
+        abs(np.mean(quarter) - 0.25) < 0.06
+        for quarter in ((x > 0) & (y > 0), (x < 0) & (y > 0), (x < 0) & (y < 0))
+    )
 
 
 @pytest.mark.parametrize("world", [Reach, ReachRotated])
@@ -145,7 +176,9 @@ def test_perturbations_that_draw_leave_goals_and_starts_as_they_are(world: type[
 
 def test_threads_do_not_change_results() -> None:
     one, two = (Reach(9, nthread=nthread) for nthread in (1, 2))
-    np.testing.assert_array_equal(returns(one, random_policy(), 30), returns(two, random_policy(), 30))
+    np.testing.assert_array_equal(
+        returns(one, random_policy(), 30), returns(two, random_policy(), 30)
+    )
     np.testing.assert_array_equal(one.state_dict()["physics"], two.state_dict()["physics"])
 
 
@@ -174,15 +207,23 @@ def test_references_hold_over_a_thousand_episodes(world: type[Reach]) -> None:
 
 
 def test_the_cursor_is_the_hand_turned_about_the_start() -> None:
-    """By hand: θ = 90°, the hand 0.1 m ahead of the start (+x) and moving ahead; the cursor is 0.1 m to its left (+y)."""
+    """By hand: θ = 90°, the hand 0.1 m ahead of the start (+x) and moving ahead; the cursor is 0.1
+    m to its left (+y).
+    """
     env = ReachRotated(1)
     env.reset(seed=0)
     env.rotation[:] = np.pi / 2
-    env.derived = {**env.derived, "site_xpos": (env.start + AHEAD)[None, None], "sensordata": np.array([[1.0, 0, 0]])}
+    env.derived = {
+        **env.derived,
+        "site_xpos": (env.start + AHEAD)[None, None],
+        "sensordata": np.array([[1.0, 0, 0]]),
+    }
     env.derived["mocap_pos"][0, 0] = env.start + LEFT
     obs = env._observe(slice(None))[0]
     np.testing.assert_allclose(obs[14:17], env.start + LEFT, atol=1e-6)
-    np.testing.assert_allclose(obs[20:23], 0.0, atol=1e-6)  # the goal is where it is seen, and the cursor is there
+    np.testing.assert_allclose(
+        obs[20:23], 0.0, atol=1e-6
+    )  # the goal is where it is seen, and the cursor is there
     np.testing.assert_allclose(obs[23:26], [0.0, 1.0, 0.0], atol=1e-6)
     assert env._evaluate(np.zeros((1, 7)), env.qpos)[0] == pytest.approx(1.0)
 
@@ -198,13 +239,19 @@ def test_rotations_change_every_twenty_trials_and_the_arm_starts_each_anew() -> 
         if t % STEPS == 0:
             rotations.append(info["rotation"])
             goals.append(obs[:, 17:20])
-            at_start = np.abs(obs[:, :7] - env.home).max() <= START_NOISE + 1e-6 and not obs[:, 7:14].any()
+            at_start = (
+                np.abs(obs[:, :7] - env.home).max() <= START_NOISE + 1e-6 and not obs[:, 7:14].any()
+            )
             at_start &= np.abs(obs[:, 14:17] - env.start).max() < 0.1 and not obs[:, 23:26].any()
-            assert at_start == (t < env.trials * STEPS)  # the last observation is what the last trial led to
+            assert at_start == (
+                t < env.trials * STEPS
+            )  # the last observation is what the last trial led to
             assert (info["distance"] > 0.02).all()  # of the trial that ended: nobody moves this arm
     blocks = np.stack(rotations)[::BLOCK]
     np.testing.assert_array_equal(np.stack(rotations), blocks.repeat(BLOCK, 0)[: env.trials])
-    assert len(np.unique(blocks)) == 9 and (np.sign(blocks) < 0).any() and (np.sign(blocks) > 0).any()
+    assert (
+        len(np.unique(blocks)) == 9 and (np.sign(blocks) < 0).any() and (np.sign(blocks) > 0).any()
+    )
     assert (np.abs(blocks) >= ROTATION[0]).all() and (np.abs(blocks) <= ROTATION[1]).all()
     assert len(np.unique(np.stack(goals[:-1]), axis=0)) == env.trials
     with pytest.raises(ValueError, match="trials is 0"):
@@ -234,7 +281,9 @@ def test_a_loaded_state_meets_the_same_rotations() -> None:
     np.testing.assert_array_equal(env.rotation, copy.rotation)
 
 
-@pytest.mark.skipif(not can_render(), reason="no OpenGL here: apt-get install libegl1 libgl1-mesa-dri")
+@pytest.mark.skipif(
+    not can_render(), reason="no OpenGL here: apt-get install libegl1 libgl1-mesa-dri"
+)
 def test_pictures_show_the_cursor_and_change_nothing() -> None:
     env = ReachRotated(1, render_mode="rgb_array", width=120, height=80)
     env.reset(seed=0)

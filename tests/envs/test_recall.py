@@ -7,7 +7,9 @@ from bio_rl.envs.neuroscience.recall import Recall
 
 
 def test_an_episode_by_hand() -> None:
-    """Two pairs are shown, key and value in turn; only the answer at the query counts, and it ends the episode."""
+    """Two pairs are shown, key and value in turn; only the answer at the query counts, and it ends
+    the episode.
+    """
     env = Recall(2, pairs=2, keys=3, values=2)
     env.reset(seed=0)
     env.drawn["key"][:] = [2, -1, 0, -1, 2, -1]

@@ -3,17 +3,22 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.spike_pattern import SpikePattern
+from bio_rl.vector.trials import scores
 
 
 def life(env: SpikePattern, choose_at: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Observations [T, N, 1 + afferents], the pattern shown [N], and the rewards [T, N] of choosing it at one step only."""
+    """Observations [T, N, 1 + afferents], the pattern shown [N], and the rewards [T, N] of choosing
+    it at one step only.
+    """
     obs, _ = env.reset(seed=0)
     shown, seen, rewards = env.drawn["is_b"][:, 0].astype(int), [obs], []
     for t in range(env.pattern + env.delay + 1):
         obs, reward, terminated, *_ = env.step(shown if t == choose_at else 1 - shown)
-        assert terminated.all() == (t == env.pattern + env.delay) and terminated.any() == terminated.all()
+        assert (
+            terminated.all() == (t == env.pattern + env.delay)
+            and terminated.any() == terminated.all()
+        )
         seen.append(obs)
         rewards.append(reward)
     return np.stack(seen), shown, np.stack(rewards)
@@ -21,9 +26,13 @@ def life(env: SpikePattern, choose_at: int) -> tuple[np.ndarray, np.ndarray, np.
 
 @pytest.mark.parametrize(("choose_at", "paid"), [(20, 1), (19, -1), (21, -1)])
 @pytest.mark.parametrize("delay", [0, 7])
-def test_only_the_action_at_the_go_counts_and_the_last_step_pays(choose_at: int, paid: int, delay: int) -> None:
+def test_only_the_action_at_the_go_counts_and_the_last_step_pays(
+    choose_at: int, paid: int, delay: int
+) -> None:
     obs, _, rewards = life(SpikePattern(6, pattern=20, delay=delay), choose_at)
-    assert np.flatnonzero(obs[:, 0, -1]).tolist() == [20] and (obs[:, :, -1] == obs[:, :1, -1]).all()
+    assert (
+        np.flatnonzero(obs[:, 0, -1]).tolist() == [20] and (obs[:, :, -1] == obs[:, :1, -1]).all()
+    )
     assert (rewards[-1] == paid).all() and not rewards[:-1].any()
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience.t_maze import EAST, NORTH, SOUTH, WEST, TMaze, TMazeReversal
+from bio_rl.vector.trials import scores
 
 
 def test_one_trial_by_hand() -> None:
@@ -13,11 +13,27 @@ def test_one_trial_by_hand() -> None:
     cue = obs[:, :2].copy()
     assert cue.sum(1).tolist() == [1, 1] and not obs[:, 2:].any()
     course = []
-    for action in (WEST, EAST, NORTH, WEST, EAST, EAST, EAST):  # wall, on, wall, back to the start, on, junction, wall
+    for action in (
+        WEST,
+        EAST,
+        NORTH,
+        WEST,
+        EAST,
+        EAST,
+        EAST,
+    ):  # wall, on, wall, back to the start, on, junction, wall
         obs, reward, terminated, _, _ = env.step(np.full(2, action))
         assert not terminated.any() and np.allclose(obs[:, 3], reward)
         course.append(((obs[:, :2] == cue).all(), obs[0, :2].any(), obs[0, 2], reward[0]))
-    assert [bool(shown) for _, shown, *_ in course] == [True, False, False, True, False, False, False]
+    assert [bool(shown) for _, shown, *_ in course] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
     assert all(same for same, shown, *_ in course if shown)
     assert [at for *_, at, _ in course] == [0, 0, 0, 0, 0, 1, 1]
     assert [r for *_, r in course] == [-0.01, 0, -0.01, 0, 0, 0, -0.01]

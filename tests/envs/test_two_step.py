@@ -1,15 +1,19 @@
-"""TwoStep-v0: a trial by hand, and the stay probabilities that tell planning from repeating what paid."""
+"""TwoStep-v0: a trial by hand, and the stay probabilities that tell planning from repeating what
+paid.
+"""
 
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.envs._trials import Policy
 from bio_rl.envs.neuroscience.two_step import TwoStep, interaction, stay_probabilities
+from bio_rl.vector.trials import Policy
 
 
 def test_a_trial_by_hand() -> None:
-    """Choice 1 by the rare transition to place A, which pays; then choice 0 by the common one to A, which does not."""
+    """Choice 1 by the rare transition to place A, which pays; then choice 0 by the common one to A,
+    which does not.
+    """
     env = TwoStep(1, trials=2)
     obs, _ = env.reset(seed=0)
     env.drawn["common"][0] = [False, True]
@@ -53,7 +57,9 @@ def model_free(rng: np.random.Generator, rows: int) -> Policy:
     return policy
 
 
-def behaviour(policy: Policy, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> tuple[np.ndarray, np.ndarray]:
+def behaviour(
+    policy: Policy, mode: AutoresetMode = AutoresetMode.NEXT_STEP
+) -> tuple[np.ndarray, np.ndarray]:
     """Observations [T, N, 7] and better places [T, N] of two episodes in 300 environments."""
     env = TwoStep(300, autoreset_mode=mode)
     obs, _ = env.reset(seed=0)
@@ -64,14 +70,18 @@ def behaviour(policy: Policy, mode: AutoresetMode = AutoresetMode.NEXT_STEP) -> 
         begun = terminated if mode is AutoresetMode.SAME_STEP else ended
         ended = terminated
         seen.append(obs)
-        better.append(info.get("better", np.zeros(300, int)))  # a step in which every row begins anew has none
+        better.append(
+            info.get("better", np.zeros(300, int))
+        )  # a step in which every row begins anew has none
     return np.stack(seen), np.stack(better)
 
 
 def test_ideal_observer_shows_the_interaction_and_a_model_free_learner_does_not() -> None:
     planned = stay_probabilities(*behaviour(TwoStep(300).ideal()))
     assert interaction(planned) > 0.5
-    assert planned[1, 1] > planned[0, 1] and planned[0, 0] > planned[1, 0]  # after a rare transition reward speaks against it
+    assert (
+        planned[1, 1] > planned[0, 1] and planned[0, 0] > planned[1, 0]
+    )  # after a rare transition reward speaks against it
     repeated = stay_probabilities(*behaviour(model_free(np.random.default_rng(0), 300)))
     assert abs(interaction(repeated)) < 0.04
     assert (repeated[1] > repeated[0] + 0.2).all()  # reward alone counts
@@ -85,8 +95,15 @@ def test_the_raw_table_is_biased_by_blocks() -> None:
 
 @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
 def test_stay_probabilities_by_hand(mode: AutoresetMode) -> None:
-    """Alternating choices never stay, a constant one always does, and no pair of trials spans two episodes."""
-    assert np.nanmax(stay_probabilities(behaviour(lambda obs, begun: np.where(obs[:, 3] > 0, 1, 0), mode)[0])) == 0
+    """Alternating choices never stay, a constant one always does, and no pair of trials spans two
+    episodes.
+    """
+    assert (
+        np.nanmax(
+            stay_probabilities(behaviour(lambda obs, begun: np.where(obs[:, 3] > 0, 1, 0), mode)[0])
+        )
+        == 0
+    )
     constant = behaviour(lambda obs, begun: np.arange(300) % 2, mode)[0]
     assert np.nanmin(stay_probabilities(constant)) == 1
     steps = stay_probabilities(constant[:3])  # one trial and the start of the second: no pair yet
@@ -103,7 +120,9 @@ def test_stay_probabilities_leave_out_pairs_that_span_episodes() -> None:
 
 def test_arguments_are_checked() -> None:
     for name in ("p_common", "p_good"):
-        with pytest.raises(ValueError, match=rf"{name} is 0\.3, expected a probability from 0\.5 to 1"):
+        with pytest.raises(
+            ValueError, match=rf"{name} is 0\.3, expected a probability from 0\.5 to 1"
+        ):
             TwoStep(**{name: 0.3})
     with pytest.raises(ValueError, match="hazard is 2"):
         TwoStep(hazard=2)

@@ -1,11 +1,13 @@
-"""WaterMaze-v0: moves, the wall, the platform and its visit by hand; what is seen; the observer's search."""
+"""WaterMaze-v0: moves, the wall, the platform and its visit by hand; what is seen; the observer's
+search.
+"""
 
 import numpy as np
 import pytest
 
-from bio_rl.envs._trials import scores
 from bio_rl.envs.neuroscience._water_maze_search import locate, spiral
 from bio_rl.envs.neuroscience.water_maze import STEP, WIDTH, WaterMaze, place_cells
+from bio_rl.vector.trials import scores
 
 
 def placed(platform: tuple[float, float], start: float = 0.0, **settings) -> WaterMaze:
@@ -19,9 +21,13 @@ def placed(platform: tuple[float, float], start: float = 0.0, **settings) -> Wat
 
 
 def test_a_visit_of_the_platform_by_hand() -> None:
-    env = placed((0.8, 0.0), trials=2)  # the start is (1, 0): two moves west end at 0.9, on the platform's edge
+    env = placed(
+        (0.8, 0.0), trials=2
+    )  # the start is (1, 0): two moves west end at 0.9, on the platform's edge
     obs, reward, *_ = env.step(np.array([4]))
-    assert reward == 0 and obs[0, -2:].tolist() == [0, 0] and obs[0, 64:66] == pytest.approx([-1, 0])
+    assert (
+        reward == 0 and obs[0, -2:].tolist() == [0, 0] and obs[0, 64:66] == pytest.approx([-1, 0])
+    )
     env.drawn["platform"][:, :, 0] += 1e-6
     obs, reward, terminated, *_ = env.step(np.array([4]))
     assert reward == 1 and not terminated and obs[0, -2:].tolist() == [0, 1]
@@ -42,7 +48,9 @@ def test_the_wall_stops_and_a_trial_without_success_ends_after_its_limit() -> No
 
 
 def test_turns_are_to_the_left_and_at_most_90_degrees() -> None:
-    env = placed((-0.8, 0.0), start=-np.pi / 2, control="turn")  # from the southernmost place, heading north
+    env = placed(
+        (-0.8, 0.0), start=-np.pi / 2, control="turn"
+    )  # from the southernmost place, heading north
     env.step(np.array([[0.0]], np.float32))
     env.step(np.array([[1.0]], np.float32))
     assert env.position[0] == pytest.approx([-STEP, STEP - 1])
@@ -65,9 +73,14 @@ def test_the_platform_stays_or_moves_where_it_was_said() -> None:
     env = WaterMaze(500, move_at=3)
     env.reset(seed=0)
     platform = env.drawn["platform"]
-    assert (platform[:, :3] == platform[:, :1]).all() and (platform[:, 3:] == platform[:, 3:4]).all()
+    assert (platform[:, :3] == platform[:, :1]).all() and (
+        platform[:, 3:] == platform[:, 3:4]
+    ).all()
     first, second = platform[:, 0], platform[:, 3]
-    assert np.hypot(*(first - second).T).min() > 0.45 and np.hypot(*platform.reshape(-1, 2).T).max() <= 0.9
+    assert (
+        np.hypot(*(first - second).T).min() > 0.45
+        and np.hypot(*platform.reshape(-1, 2).T).max() <= 0.9
+    )
     assert abs((np.hypot(*first.T) < 0.45).mean() - 0.25) < 0.07  # uniform: a quarter of the area
 
 
@@ -98,7 +111,9 @@ def test_the_sweep_follows_the_compass() -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="no control called 'turns'; did you mean 'turn'"):
         WaterMaze(control="turns")
-    with pytest.raises(ValueError, match="move_at is trial 8, expected None or a trial from 1 to 7"):
+    with pytest.raises(
+        ValueError, match="move_at is trial 8, expected None or a trial from 1 to 7"
+    ):
         WaterMaze(move_at=8)
     with pytest.raises(ValueError, match="limit is 0 moves"):
         WaterMaze(limit=0)

@@ -1,0 +1,1 @@
+"""What a program needs of the machine below it: memory, files, locks, signals, packages, streams."""

@@ -1,0 +1,110 @@
+"""One writer in a run folder: a lock that the system takes back when its process ends, however it
+ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bio_rl.machine.files import printable, refuse_link, refuse_links_out
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+    import msvcrt
+
+NAME = ".lock"
+"""The file stays when the lock is gone: to delete it would let two processes hold locks on two
+files of one name.
+"""
+FAR = 2**30
+"""Offset of the byte that Windows locks, beyond the text, which others must be able to read."""
+_held: set[int] = set()
+"""Open lock files of this process."""
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Be the only writer of a run folder within the block; commands that read need no lock.
+
+    Raises ValueError that names the process that holds it, or a symlink that leads out of the
+    folder. Where the file system knows no locks, one warning says so and the block runs without.
+    """
+    refuse_links_out(folder)
+    path = folder / NAME
+    refuse_link(path)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    _held.add(handle)
+    try:
+        _take(handle, folder)
+        yield
+    finally:
+        if handle in _held:  # not in a forked child, which has closed it already
+            _held.discard(handle)
+            os.close(handle)
+
+
+def _take(handle: int, folder: Path) -> None:
+    """Lock the open file and write into it who holds it. Raises ValueError where another process
+    does.
+    """
+    try:
+        _lock_file(handle)
+    except (BlockingIOError, PermissionError) as error:
+        raise ValueError(
+            f"{printable(folder)} is being written by {_holder(handle)}; wait for that process or stop it, or "
+            "copy the folder and resume the copy"
+        ) from error
+    except OSError as error:
+        warnings.warn(
+            f"{printable(folder)} cannot be locked ({error.strerror}): do not run two processes on it",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return
+    with suppress(OSError):  # a full disk: the lock holds without a name
+        text = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+        os.ftruncate(handle, 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, text)
+
+
+def _lock_file(handle: int) -> None:
+    """Take the lock at once. Raises BlockingIOError or PermissionError where another process has
+    it.
+    """
+    if fcntl is not None:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    os.lseek(handle, FAR, os.SEEK_SET)
+    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    os.lseek(handle, 0, os.SEEK_SET)
+
+
+def _holder(handle: int) -> str:
+    """The process that holds the lock, as it wrote itself down."""
+    try:
+        os.lseek(handle, 0, os.SEEK_SET)
+        found = json.loads(os.read(handle, 4096))
+        return f"process {int(found['pid'])} on {printable(found['host'])}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return "another process"
+
+
+def _let_go() -> None:
+    """Close the files in a forked child: a worker that outlives its parent must not keep the lock."""
+    for handle in _held:
+        with suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

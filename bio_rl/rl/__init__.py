@@ -1,0 +1,3 @@
+"""What learning algorithms are made of: observations, distributions, critics, returns, losses,
+replay.
+"""

@@ -1,0 +1,54 @@
+"""How much of its horizon an agent has lived: what schedules follow."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class Horizon(NamedTuple):
+    """When a training ends: at whichever comes first."""
+
+    steps: int
+    """Environment steps, all environments together."""
+    episodes: int = 0
+    """Episodes, all environments together; 0 for no such bound."""
+
+    def __str__(self) -> str:
+        return f"{self.steps:,} steps" + (
+            f" or {self.episodes:,} episodes" if self.episodes else ""
+        )
+
+    def lived(self, steps: int, episodes: int) -> float:
+        """The share of it that is over, from 0 to 1."""
+        share = max(steps / self.steps, episodes / self.episodes if self.episodes else 0.0)
+        return min(1.0, share)
+
+
+class Clock(nn.Module):
+    """Counts what an agent has learned from; its counts are part of the agent's state dict, its
+    horizon is not.
+    """
+
+    def __init__(self, horizon: Horizon) -> None:
+        super().__init__()
+        self.horizon = horizon
+        self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        self.episodes = nn.Buffer(torch.zeros((), dtype=torch.int64))
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[override]
+        """Stays on the CPU: schedules are read by Python."""
+        return self
+
+    def count(self, steps: int, episodes: int) -> None:
+        """Add to the counts."""
+        self.steps.add_(steps)
+        if episodes:  # at few decisions does one end
+            self.episodes.add_(episodes)
+
+    @property
+    def lived(self) -> float:
+        """The share of the horizon that is over, from 0 to 1."""
+        return self.horizon.lived(int(self.steps), int(self.episodes))

@@ -1,0 +1,334 @@
+"""What a run is: its settings, its agent's and its network's. Tuned presets are data beside each
+agent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import reprlib
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bio_rl import discovery, networks
+from bio_rl.discovery import suggestion
+from bio_rl.machine.files import one_line, printable
+from bio_rl.networks import Blueprint
+from bio_rl.rl.clock import Horizon
+from bio_rl.training import runfolder, schema, settings
+from bio_rl.training.commands import expanded
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+MOST = {
+    "num_envs": 1_000_000,
+    "seeds": 10_000,
+    "eval_episodes": 100_000,
+    "seed": 2**63 - 1,
+    "steps": 2**62,
+    "episodes": 2**62,
+}
+"""Settings of a run that are certainly a slip beyond this, and would take all memory before they
+fail.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Train an agent. With no flags: a small spiking network on CartPole-v1."""
+
+    env: str = "CartPole-v1"
+    """Environment id: HalfCheetah-v5, CartPole-v1, …, or my_module:Id-v0 for your own."""
+    agent: str = "ppo"
+    """Learning algorithm (see: train.py list agents)."""
+    network: str = "spiking"
+    """Kind of network (see: train.py list networks)."""
+    steps: int = 1_000_000
+    """Environment steps to train for."""
+    episodes: int = 0
+    """Episodes to train for, all environments together, where they are over before the steps; 0 for
+    no such bound.
+    """
+    perturb: tuple[str, ...] = ()
+    """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, …
+    (docs/perturbations.md).
+    """
+    env_arg: tuple[str, ...] = ()
+    """Arguments of the environment's constructor: continuous=true, map_name=8x8, … Values are JSON,
+    Python, or text.
+    """
+    seed: int = 0
+    """Seed of the weights, the environments and every random draw."""
+    seeds: int = 1
+    """Seeds that are trained side by side as one batched program: seed, seed + 1, …, each with a
+    run folder of its own (dqn, sac, td3).
+    """
+    device: str = "auto"
+    """auto, cpu or cuda. auto is the CPU: small networks in CPU environments train faster there."""
+    num_envs: int = 16
+    """Environments side by side."""
+    workers: bool = False
+    """One process per environment, for slow environments that have no vectorised form."""
+    run_dir: Path = Path("runs")
+    """Parent of the run folder."""
+    checkpoints: int = 10
+    """Checkpoints over the run, evenly spaced; the last three and the best are kept."""
+    save_minutes: float = 10.0
+    """Minutes after which a checkpoint is made in any case, beside the evenly spaced ones; 0 for
+    none by the clock.
+    """
+    eval_episodes: int = 10
+    """Greedy episodes at each checkpoint, which choose the best; 0 for none but the final
+    evaluation.
+    """
+
+    @property
+    def horizon(self) -> Horizon:
+        """When it ends."""
+        return Horizon(self.steps, self.episodes)
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """The arguments of the environment's constructor by name."""
+        return settings.parse_env_args(self.env_arg)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run_dir", expanded(self.run_dir))
+        _ = self.env_kwargs  # refuses what is no name=value
+        if not 0 <= self.save_minutes < math.inf:
+            raise ValueError(f"--save-minutes is {self.save_minutes}, expected 0 or more")
+        for name in ("steps", "seeds", "num_envs", "checkpoints"):
+            if getattr(self, name) < 1:
+                flag = name.replace("_", "-")
+                raise ValueError(f"--{flag} is {getattr(self, name)}, expected a positive number")
+        for name in ("seed", "episodes", "eval_episodes"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more"
+                )
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at most {most:,}"
+                )
+        if self.seeds > 1 and self.episodes:
+            raise ValueError(
+                "--seeds with --episodes: seeds side by side end together, so bound them by --steps"
+            )
+        if self.device not in DEVICES:
+            raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A run with everything resolved."""
+
+    run: Run
+    agent: Any
+    """The agent's `Config`."""
+    network: Blueprint
+    preset: tuple[str, ...] = ()
+    """Names of the presets that were applied, least specific first."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for config.json."""
+        return {
+            "run": {**dataclasses.asdict(self.run), "run_dir": str(self.run.run_dir)},
+            "agent": dataclasses.asdict(self.agent),
+            "network": dataclasses.asdict(self.network.config),
+            "preset": list(self.preset),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting under the name of its flag: `num-envs`, `ppo.gamma`, `spiking.ticks`, …"""
+        parts = {
+            "": self.run,
+            f"{self.run.agent}.": self.agent,
+            f"{self.run.network}.": self.network.config,
+        }
+        return {
+            f"{owner}{name.replace('_', '-')}": value
+            for owner, part in parts.items()
+            for name, value in dataclasses.asdict(part).items()
+            if owner or name not in ("agent", "network")
+        }
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that differ from the defaults: what the preset and the flags have set."""
+        module = agents_module(self.run.agent)
+        plain = Experiment(Run(), module.Config(), Blueprint.default(self.run.network))
+        base = replace_run(plain, agent=self.run.agent, network=self.run.network).settings()
+        return {name: value for name, value in self.settings().items() if base[name] != value}
+
+    @staticmethod
+    def from_dict(saved: Mapping[str, Any]) -> Experiment:
+        """The inverse of `as_dict`; what is not in it has its default.
+
+        Raises ValueError, one line with the field, for a missing part, a field that this version
+        does not know, and a value of another type.
+        """
+        if not isinstance(saved, Mapping):
+            raise ValueError(
+                f"an experiment is {reprlib.repr(saved)}, expected a mapping with run, agent and network"
+            )
+        sections = {name: _section(saved, name) for name in ("run", "agent", "network")}
+        for name in ("env", "agent", "network"):
+            if type(sections["run"].get(name)) is not str:
+                raise ValueError(
+                    f"run.{name} is {reprlib.repr(sections['run'].get(name))}, expected a text"
+                )
+        run = fill(Run(), sections["run"], "run")
+        module = agents_module(run.agent)
+        if run.network not in served(module):
+            raise ValueError(
+                f"{run.agent} cannot teach the network {run.network!r}; {suggestion(run.network, served(module))}"
+            )
+        agent = fill(agents_module(run.agent).Config(), sections["agent"], run.agent)
+        network = Blueprint.default(run.network)
+        network = Blueprint(run.network, fill(network.config, sections["network"], run.network))
+        preset = saved.get("preset", ())
+        schema.check(preset, tuple[str, ...], "preset")
+        return Experiment(run, agent, network, tuple(preset))
+
+
+def _section(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the parts of a saved experiment. Raises ValueError where it is missing or none."""
+    section = saved.get(name)
+    if not isinstance(section, Mapping) or not all(type(key) is str for key in section):
+        found = "missing" if section is None else reprlib.repr(section)
+        raise ValueError(f"{name!r} is {found}, expected an object with the settings of the {name}")
+    return section
+
+
+def read(folder: Path) -> Experiment:
+    """The experiment in the config.json of a run folder. Raises ValueError that begins with the
+    file.
+    """
+    path = folder / runfolder.CONFIG
+    saved = runfolder.read_config(folder)
+    try:
+        found = Experiment.from_dict(saved)
+        if found.run.seeds != 1:
+            raise ValueError(
+                f"run.seeds is {found.run.seeds}, expected 1: every seed has a run folder of its own"
+            )
+    except ValueError as error:
+        raise ValueError(f"{printable(path)}: {one_line(error)}") from error
+    return found
+
+
+def served(agent: ModuleType) -> tuple[str, ...]:
+    """The networks that an agent can teach, its default first: its `NETWORKS`, or all."""
+    every = (Run.network, *(name for name in network_names() if name != Run.network))
+    return getattr(agent, "NETWORKS", every)
+
+
+def replace_run(experiment: Experiment, **values: Any) -> Experiment:
+    """The same experiment with other run settings."""
+    return dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, **values))
+
+
+def changed_run(experiment: Experiment, **values: Any) -> Experiment:
+    """The same experiment with other run settings, as somebody asks for them. Raises ValueError for
+    what is no setting.
+    """
+    return dataclasses.replace(experiment, run=fill(experiment.run, values, "run"))
+
+
+def agents_module(name: str) -> ModuleType:
+    """The module of the agent called `name`. Raises ValueError with the nearest name."""
+    from bio_rl import agents
+
+    return discovery.load(agents, name)
+
+
+def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
+    """A copy of the dataclass `config` with these values.
+
+    Raises ValueError for a field that it does not have, and for a value of another type than its
+    field.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{owner} is {reprlib.repr(values)}, expected settings by name, as in {{'gamma': 0.98}}"
+        )
+    fields = {f.name for f in dataclasses.fields(config)}
+    hints = typing.get_type_hints(type(config))
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            guess = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{owner} has no setting called {name!r}{guess}")
+    fitted = {}
+    for name, value in values.items():
+        at = f"--{name.replace('_', '-')}" if owner == "run" else f"{owner}.{name}"
+        fitted[name] = settings.fitted(hints[name], value, at)
+        schema.check(fitted[name], hints[name], at)
+    return dataclasses.replace(config, **fitted)
+
+
+def experiment(
+    env: str = Run.env,
+    agent: str = Run.agent,
+    network: str | None = None,
+    *,
+    agent_settings: Mapping[str, Any] | None = None,
+    network_settings: Mapping[str, Any] | None = None,
+    **run_settings: Any,
+) -> Experiment:
+    """Defaults, then the presets for this environment, then the settings given here. Raises
+    ValueError for unknown names.
+
+    network: None for the first that the agent serves.
+    """
+    module = agents_module(agent)
+    network = network or served(module)[0]
+    blueprint = Blueprint.default(network)
+    if network not in served(module):
+        raise ValueError(
+            f"{agent} cannot teach the network {network!r}; {suggestion(network, served(module))}"
+        )
+    run, agent_config, network_config = (
+        Run(env=env, agent=agent, network=network),
+        module.Config(),
+        blueprint.config,
+    )
+    applied = []
+    for name, preset in presets(module, env, network):
+        applied.append(name)
+        run = fill(run, preset.get("run", {}), f"preset {name}")
+        agent_config = fill(agent_config, preset.get("agent", {}), f"preset {name}")
+        network_config = fill(network_config, preset.get("network", {}), f"preset {name}")
+    run = fill(run, run_settings, "run")
+    agent_config = fill(agent_config, agent_settings or {}, agent)
+    network_config = fill(network_config, network_settings or {}, network)
+    return Experiment(run, agent_config, Blueprint(network, network_config), tuple(applied))
+
+
+def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, {run, agent, network} settings) of the presets in the TOML file beside the agent that
+    fit, general first.
+
+    `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is
+    for one network only, and `*/mlp` for one network in any task.
+    """
+    path = Path(str(agent.__file__)).with_suffix(".toml")
+    if not path.is_file():
+        return []
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    task = env.rpartition(":")[2].removeprefix("bio_rl/")
+    return [
+        (name, table[name]) for name in (f"*/{network}", task, f"{task}/{network}") if name in table
+    ]
+
+
+def network_names() -> list[str]:
+    """Every network that `--network` accepts."""
+    return list(discovery.names(networks))

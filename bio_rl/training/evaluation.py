@@ -1,0 +1,276 @@
+"""Greedy evaluation: fixed start states, one episode each, in environments of its own. And what a
+brain did, in full.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bio_rl.contracts import Agent, Probe, Steps, Transition
+from bio_rl.state import index
+from bio_rl.training.metrics import to_floats
+from bio_rl.training.reel import Reel
+from bio_rl.training.runner import begin, collect, decide
+from bio_rl.vector.adapter import Vector
+
+MAX_STEPS = 30_000
+"""A guard: an environment without a time limit must not evaluate for ever. The longest episodes of
+Atari have 27,000.
+"""
+FILMED = 10_000
+"""Decisions that a film shows at most: five and a half minutes at 30 a second."""
+PATIENCE = 1000
+"""Decisions in which the end of an episode is waited for, where one is to be recorded."""
+AFTER = 0.25
+"""Share of the decisions that are recorded which come after that end."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted returns of whole episodes."""
+
+    episodes: int
+    mean: float
+    std: float
+    median: float
+    min: float
+    max: float
+    returns: list[float]
+    lengths: list[int]
+    cut: bool = False
+    """Whether an episode had no end within `MAX_STEPS` and was cut there."""
+
+    @staticmethod
+    def of(returns: list[float], lengths: list[int], cut: bool = False) -> Evaluation:
+        """Its statistics. Raises ValueError where there is no episode."""
+        if not returns:
+            raise ValueError("there is no episode to evaluate, expected at least one return")
+        r = np.asarray(returns)
+        return Evaluation(
+            episodes=len(r),
+            mean=float(r.mean()),
+            std=float(r.std()),
+            median=float(np.median(r)),
+            min=float(r.min()),
+            max=float(r.max()),
+            returns=[float(x) for x in r],
+            lengths=[int(x) for x in lengths],
+            cut=cut,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        digits = 1 if abs(self.mean) >= 10 else 2
+        mean, std, median, least = (
+            f"{x:.{digits}f}" for x in (self.mean, self.std, self.median, self.min)
+        )
+        ends = (
+            f"; cut after {max(self.lengths):,} steps, as the environment has no end"
+            if self.cut
+            else ""
+        )
+        return f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least}){ends}"
+
+
+def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Evaluation:
+    """One episode in each environment of `env`, whose start states `seed` fixes
+    (`random.world_seeds`).
+
+    The first episode of each row counts, so that short ones are not counted more often; one without
+    end is cut. The agent's weights, normaliser and generators stay as they are.
+    """
+    n = env.num_envs
+    life = begin(agent, env, seed)
+    returns, lengths = np.zeros(n), np.zeros(n, np.int64)
+    running = np.ones(n, bool)
+    for _ in range(MAX_STEPS):
+        transition, life = decide(agent, env, life, explore)
+        counted = running & transition.valid.cpu().numpy()
+        returns[counted] += transition.reward.cpu().numpy()[counted]
+        lengths[counted] += 1
+        running &= ~(transition.terminated | transition.truncated).cpu().numpy()
+        if not running.any():
+            break
+    return Evaluation.of(returns.tolist(), lengths.tolist(), bool(running.any()))
+
+
+def evaluate_in_rounds(agent: Agent, env: Vector, episodes: int, seed: int) -> Evaluation:
+    """`episodes` of them, played one round after the other in environments that are fewer: a robot,
+    say.
+
+    Round i starts as `evaluate` does with seed + i. The episodes that `env` was playing are gone.
+    """
+    returns: list[float] = []
+    lengths: list[int] = []
+    cut = False
+    while len(returns) < episodes:
+        some = evaluate(agent, env, seed + len(returns) // env.num_envs)
+        returns += some.returns
+        lengths += some.lengths
+        cut = cut or some.cut
+    env.take_episodes()
+    return Evaluation.of(returns[:episodes], lengths[:episodes], cut)
+
+
+class Played(NamedTuple):
+    """How a filmed episode went."""
+
+    total: float
+    """Return of the decisions that were filmed."""
+    decisions: int
+    ended: bool
+    """Whether the episode ended; else it was cut after `FILMED` decisions."""
+
+
+def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], object]) -> Played:
+    """How one greedy episode went in the first environment of `env`, each of whose pictures [H, W,
+    3] was given to `show`.
+
+    No picture is kept here. An episode without end is cut after `FILMED` decisions.
+    """
+    life, total = begin(agent, env, seed), 0.0
+    for t in range(FILMED):
+        picture: Any = env.env.render()
+        show(np.asarray(picture[0]))
+        transition, life = decide(agent, env, life, explore=False)
+        total += float(transition.reward[0])
+        if bool(transition.terminated[0] | transition.truncated[0]):
+            return Played(total, t + 1, True)
+    return Played(total, FILMED, False)
+
+
+def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
+    """The pictures [H, W, 3] of one greedy episode in the first environment of `env`, and its
+    return.
+
+    The pictures lie on disk, packed: memory does not grow with them. See `filmed` for one picture
+    at a time.
+    """
+    pictures = Reel()
+    return pictures, filmed(agent, env, seed, pictures.append).total
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a brain did in the first environment, decision by decision: D of them."""
+
+    probe: Probe
+    """Of all D decisions; of all rows."""
+    actions: np.ndarray
+    """[D, A], or [D, 1] for choices."""
+    rewards: np.ndarray
+    """[D]."""
+    terminated: np.ndarray
+    """[D] bool, the episode ended by itself with this decision."""
+    truncated: np.ndarray
+    """[D] bool, a time limit cut it."""
+    reported: dict[str, np.ndarray] = field(default_factory=dict)
+    """[D] by name what `update` reported after each decision, where it learned; else dopamine/value
+    alone, of a brain that judges. NaN where there was no such report.
+    """
+    first: int = 0
+    """How many decisions its life had before these."""
+
+    @staticmethod
+    def of(moments: Sequence[Moment], first: int = 0) -> Recording:
+        """Moments in their order."""
+        whole = Probe()
+        for probe in (m.probe for m in moments):
+            whole.products += probe.products
+            for name, records in probe.records.items():
+                whole.records.setdefault(name, []).extend(records)
+        steps, names = (
+            [m.step for m in moments],
+            dict.fromkeys(name for m in moments for name in m.reported),
+        )
+        return Recording(
+            whole,
+            np.stack([s.action[0].reshape(-1).cpu().numpy() for s in steps]),
+            np.array([float(s.reward[0]) for s in steps]),
+            np.array([bool(s.terminated[0]) for s in steps]),
+            np.array([bool(s.truncated[0]) for s in steps]),
+            {name: np.array([m.reported.get(name, np.nan) for m in moments]) for name in names},
+            first,
+        )
+
+    def train(self, name: str) -> np.ndarray:
+        """A record of the first row with all ticks in one row, [D·K, N]; what is held for a
+        decision is repeated K times.
+        """
+        rows = [x[:, 0].cpu().numpy() for x in self.probe.records[name]]
+        return np.concatenate([np.repeat(x, self.ticks, 0) if len(x) == 1 else x for x in rows])
+
+    @property
+    def ticks(self) -> int:
+        """K; 1 for a network without spikes."""
+        return len(self.probe.records["spikes/1"][0]) if self.layers else 1
+
+    @property
+    def layers(self) -> int:
+        """How many layers spiked; 0 for a network of other units."""
+        return sum(name.startswith("spikes/") for name in self.probe.records)
+
+
+class Moment(NamedTuple):
+    """One decision."""
+
+    probe: Probe
+    step: Transition
+    reported: dict[str, float]
+
+    @property
+    def last(self) -> bool:
+        """Whether the episode of the first row ended with it."""
+        return bool(self.step.terminated[0] | self.step.truncated[0])
+
+
+def record(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+    """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding
+    network reports.
+
+    They end with the episode of the first row.
+    """
+    life, moments = begin(agent, env, seed), []
+    for _ in range(decisions):
+        probe = Probe()
+        step, life = decide(agent, env, life, explore=False, probe=probe)
+        value = step.extras.get("value")
+        moments.append(
+            Moment(probe, step, {} if value is None else {"dopamine/value": float(value[0])})
+        )
+        if moments[-1].last:
+            break
+    return Recording.of(moments)
+
+
+def record_learning(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+    """`decisions` in a row of a life from the start state `seed` that explores and goes on
+    learning, and what it learned.
+
+    They are the first that hold the end of an episode, with a quarter of them after it; the last of
+    `PATIENCE` where none ends. The agent changes: give a copy. Raises ValueError for one that does
+    not learn at every decision.
+    """
+    if not (isinstance(agent.rollout, Steps) and agent.rollout.n == 1):
+        raise ValueError(
+            f"an agent that learns once in {agent.rollout} has nothing to show at a decision; expected Steps(1)"
+        )
+    life, end = begin(agent, env, seed), None
+    moments: deque[Moment] = deque(maxlen=decisions)
+    for t in range(max(PATIENCE, decisions)):
+        probe = Probe()
+        rollout, life = collect(agent, env, life, probe)
+        state, metrics = agent.update(rollout, life.state)
+        life = life._replace(state=state)
+        moments.append(Moment(probe, index(rollout.steps, 0), to_floats(metrics)))
+        end = t if end is None and moments[-1].last else end
+        if end is not None and t + 1 >= max(decisions, end + 1 + int(AFTER * decisions)):
+            break
+    return Recording.of(moments, t + 1 - len(moments))

@@ -1,0 +1,285 @@
+"""Whether what a file holds fits what is built: every name, type and shape is compared before
+anything is taken from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bio_rl.machine.files import one_line, printable
+from bio_rl.rl.off_policy import Learner
+from bio_rl.rl.replay import Replay
+from bio_rl.state import leaves
+from bio_rl.training.checkpoint import CheckpointError
+from bio_rl.training.replay_files import state_without_rows
+from bio_rl.training.runner import Runner, begin
+
+MOMENTS = {"Adam": ("step", "exp_avg", "exp_avg_sq"), "AdamW": ("step", "exp_avg", "exp_avg_sq")}
+"""What an optimiser keeps for each of its weights, once it has moved them."""
+
+
+class MisfitError(ValueError):
+    """Something saved is not of the kind that is expected there; the message begins with its place."""
+
+
+def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> None:
+    """Raise CheckpointError unless the parts that every checkpoint of a run has are there, each of
+    its kind.
+
+    step: the one in the name of the file, where it has one.
+    """
+    try:
+        for name, kind in {
+            "agent": dict,
+            "runner": dict,
+            "stats": dict,
+            "best": float,
+            "elapsed": float,
+        }.items():
+            _is(tree.get(name), kind, name)
+        for name in ("seen", "updates"):
+            _whole(tree["runner"].get(name), f"runner.{name}")
+        seen = tree["runner"]["seen"]
+        _expect(step in (None, seen), "runner.seen", f"{step}, as the file's name says", seen)
+        for name, dtype, dim in (
+            ("returns", torch.float64, 1),
+            ("lengths", torch.int64, 1),
+            ("count", torch.int64, 0),
+        ):
+            x = tree["stats"].get(name)
+            right = isinstance(x, Tensor) and x.dtype is dtype and x.dim() == dim
+            _expect(right, f"stats.{name}", f"a tensor of {dtype} with {dim} axes", x)
+        stats = tree["stats"]
+        _expect(
+            len(stats["returns"]) == len(stats["lengths"]),
+            "stats.lengths",
+            "one for each return",
+            stats["lengths"],
+        )
+        _expect(bool(stats["count"] >= 0), "stats.count", "0 or more", int(stats["count"]))
+        _expect(not math.isnan(tree["best"]), "best", "a number", tree["best"])
+        _expect(
+            math.isfinite(tree["elapsed"]) and tree["elapsed"] >= 0,
+            "elapsed",
+            "0 or more seconds",
+            tree["elapsed"],
+        )
+        _expect(
+            type(tree.get("horizon")) in (list, tuple), "horizon", "a list", tree.get("horizon")
+        )
+        _expect(len(tree["horizon"]) == 2, "horizon", "steps and episodes", tree["horizon"])
+        for i, bound in enumerate(tree["horizon"]):
+            _whole(bound, f"horizon[{i}]")
+        saved = tree.get("replay")
+        _expect(
+            saved is None or type(saved) is str, "replay", "the id of its index, or none", saved
+        )
+    except MisfitError as misfit:
+        raise CheckpointError(f"{printable(path)}: {misfit}") from misfit
+
+
+def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
+    """Bring `agent` to the state that was saved in `path`. Raises CheckpointError, one line, where
+    it does not fit.
+    """
+    like = state_without_rows(agent)
+    apart = (
+        "replay",
+    )  # its rows have no fixed number; what they must fit is known to `fit_runner`
+    try:
+        compare(
+            {k: v for k, v in saved.items() if k not in apart},
+            {k: v for k, v in like.items() if k not in apart},
+            "agent",
+        )
+        agent.load_state_dict(dict(saved))
+        for name, optimiser in optimisers(agent):
+            _check_moments(name, optimiser)
+    except (
+        Exception
+    ) as error:  # an agent of one's own raises what it likes over a state that does not fit
+        raise CheckpointError(
+            f"{printable(path)} does not fit the agent in its config.json: {one_line(error)}"
+        ) from error
+
+
+def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
+    """Bring `runner`, its agent restored, to the lives that were saved in `path`. Raises
+    CheckpointError, one line.
+    """
+    try:
+        if runner.env.exact:
+            like = begin(runner.agent, runner.env, seed=0)
+            life = saved.get("life")
+            _expect(
+                type(life) in (tuple, list) and len(life) == 3,
+                "runner.life",
+                "what was seen, the state, junk",
+                life,
+            )
+            compare(life[:2], tuple(like[:2]), "runner.life")
+            junk = life[2]
+            right = junk is None or (
+                isinstance(junk, Tensor)
+                and junk.dtype is torch.bool
+                and len(junk) == runner.env.num_envs
+            )
+            _expect(right, "runner.life[2]", "one truth value for each environment, or none", junk)
+            compare(saved.get("env"), runner.env.state_dict(), "runner.env")
+            saved = {**saved, "env": saved["env"] | {"env": _arrays(saved["env"]["env"])}}
+        runner.load_state_dict(dict(saved))
+        if isinstance(runner.agent, Learner):
+            _check_rows(runner.agent.replay, runner)
+    # a simulator, or an environment of one's own, raises what it likes over a junk state
+    except Exception as error:
+        raise CheckpointError(
+            f"{printable(path)} does not fit the run in its config.json: {one_line(error)}"
+        ) from error
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment's state as it has made it: arrays, where a file holds tensors."""
+    return {name: x.numpy() if isinstance(x, Tensor) else x for name, x in state.items()}
+
+
+def compare(found: Any, like: Any, at: str) -> None:
+    """Raise MisfitError at the first place where `found` has another name, type or shape than
+    `like`.
+    """
+    if isinstance(like, Tensor | np.ndarray):
+        _compare_tensor(
+            found, like if isinstance(like, Tensor) else torch.from_numpy(np.array(like)), at
+        )
+    elif isinstance(like, Mapping):
+        _is(found, dict, at)
+        missing = [name for name in like if name not in found]
+        spare = [name for name in found if name not in like]
+        _expect(not missing, at, f"an entry {missing[:1]}", sorted(map(str, found)))
+        _expect(not spare, at, f"no entry {spare[:1]}", sorted(map(str, found)))
+        free = (
+            like.keys() == {"state", "param_groups"} and not like["state"]
+        )  # an optimiser's that has not moved yet
+        for name, part in like.items():
+            if not (free and name == "state"):
+                compare(found[name], part, f"{at}.{name}")
+    elif isinstance(like, tuple | list):
+        _expect(type(found) in (tuple, list), at, f"{len(like)} values", found)
+        _expect(len(found) == len(like), at, f"{len(like)} values", found)
+        for i, part in enumerate(like):
+            compare(found[i], part, f"{at}[{i}]")
+    elif isinstance(like, np.generic):
+        _is(found, type(like.item()), at)
+    elif isinstance(like, float):
+        _expect(type(found) in (int, float) and math.isfinite(found), at, "a finite number", found)
+    else:
+        _is(found, type(like), at)
+
+
+def _compare_tensor(found: Any, like: Tensor, at: str) -> None:
+    _is(found, Tensor, at)
+    generator = (
+        at.rpartition(".")[2] == "generator"
+    )  # that of another device is longer or shorter, and let be
+    right = found.dtype == like.dtype and (generator or found.shape == like.shape)
+    expected = f"{str(like.dtype).removeprefix('torch.')} of shape {tuple(like.shape)}"
+    _expect(
+        right,
+        at,
+        expected,
+        f"{str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}",
+    )
+    counter = like.dim() == 0 and like.dtype in (torch.int64, torch.int32)
+    _expect(not counter or int(found) >= 0, at, "0 or more", int(found) if counter else found)
+
+
+def optimisers(agent: Any) -> Iterator[tuple[str, Optimizer]]:
+    """(name, optimiser) of those that are attributes of an agent, single or in a dictionary."""
+    for name, value in vars(agent).items():
+        if isinstance(value, Optimizer):
+            yield name, value
+        elif isinstance(value, dict):
+            yield from (
+                (f"{name}.{key}", x) for key, x in value.items() if isinstance(x, Optimizer)
+            )
+
+
+def _check_moments(name: str, optimiser: Optimizer) -> None:
+    """Torch loads any state into an optimiser, and fails, or computes nonsense, at its first step."""
+    weights = [w for group in optimiser.param_groups for w in group["params"]]
+    strangers = [key for key in optimiser.state if all(key is not w for w in weights)]
+    _expect(
+        not strangers,
+        f"agent.{name}.state",
+        "entries of its weights alone",
+        f"{len(strangers)} others",
+    )
+    for i, w in enumerate(weights):
+        state, at = optimiser.state.get(w), f"agent.{name}.state[{i}]"
+        if not state:
+            continue
+        _is(state, dict, at)
+        for key in MOMENTS.get(type(optimiser).__name__, ()):
+            _expect(key in state, at, f"an entry {key!r}", sorted(map(str, state)))
+        for key, x in state.items():
+            if key == "step":
+                right = (
+                    isinstance(x, Tensor | int | float)
+                    and math.isfinite(float(x))
+                    and float(x) >= 0
+                )
+                _expect(right, f"{at}.step", "0 or more", x)
+            else:
+                compare(x, torch.zeros_like(w), f"{at}.{key}")
+
+
+def _check_rows(replay: Replay, runner: Runner) -> None:
+    """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
+    if replay.kept is None:
+        return
+    percept, kept = runner.life.percept, replay.kept
+    seen = runner.agent.narrowed(percept.obs)
+    for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
+        compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
+    compare(kept.action[0], percept.action, "replay.action")
+    compare(kept.reward[0], percept.reward, "replay.reward")
+    compare(kept.flags[0], percept.reward.to(torch.uint8), "replay.flags")
+    states = replay.states and runner.agent.initial_state(runner.env.num_envs)
+    compare([x[0] for x in leaves(replay.states)], list(leaves(tuple(states))), "replay.states")
+
+
+def _expect(right: bool, at: str, expected: str, found: Any) -> None:
+    if not right:
+        raise MisfitError(f"{printable(at)} is {_shown(found)}, expected {expected}")
+
+
+def _is(value: Any, kind: type, at: str) -> None:
+    _expect(
+        type(value) is kind or (kind is Tensor and isinstance(value, Tensor)),
+        at,
+        f"a {kind.__name__}",
+        value,
+    )
+
+
+def _whole(value: Any, at: str) -> None:
+    _expect(type(value) is int and value >= 0, at, "a whole number, 0 or more", value)
+
+
+def _shown(value: Any) -> str:
+    """A short text for a message: small values as they are, others by their kind."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {str(value.dtype).removeprefix('torch.')}, shape {tuple(value.shape)}"
+    if isinstance(value, dict | list | tuple) and len(value) > 8:
+        return f"a {type(value).__name__} of {len(value)}"
+    try:
+        return printable(value)[:120]
+    except RecursionError:
+        return f"a {type(value).__name__}"

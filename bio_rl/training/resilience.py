@@ -1,0 +1,374 @@
+"""What a perturbation costs a trained agent, and how much of it comes back: level before, drop,
+recovery, asymptote.
+
+A brain that goes on learning lives alone: a copy of the trained agent in an environment of its own,
+with noise of its own. So lives are independent, and their standard errors are what they seem.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from bio_rl import vector
+from bio_rl.contracts import Agent
+from bio_rl.machine import trust
+from bio_rl.rl.off_policy import Learner
+from bio_rl.training import api
+from bio_rl.training.runner import Life, begin, collect, decide
+from bio_rl.vector.adapter import Vector
+
+RECOVERED = 0.9
+"""Share of the drop that has to be regained."""
+WINDOW = 0.05
+"""Length of the moving average, as a share of a life of one episode; at most 50 steps. Longer
+lives: one episode's limit.
+"""
+LIFE = 1000
+"""Steps, where an environment has no time limit."""
+BEFORE, AFTER = 5, 40
+"""Episode limits that a learning brain lives before the perturbation and after it.
+
+Measured on CartPole with its motor inverted (three_factor, let_go 1, anneal 0.5): each of 10 brains
+earned 90 % again over a whole limit after 3 to 20 of them, and their mean after 26.
+"""
+LEARNING_LIVES = 10
+"""Lives of brains that learn, which are lived one after the other."""
+
+
+@dataclass(frozen=True)
+class Resilience:
+    """Rewards per step of lives that are perturbed at one step. Spreads are standard errors over
+    the lives.
+    """
+
+    perturb: tuple[str, ...]
+    learn: bool
+    """Whether the agent went on learning."""
+    at: int
+    """Step of the perturbation."""
+    steps: int
+    """Length of a life."""
+    lives: int
+    before: float
+    """Mean of the second half of the time before."""
+    before_se: float
+    lowest: float
+    """Least value of the smoothed mean afterwards."""
+    drop: float
+    """before - lowest."""
+    recovery: int | None
+    """Steps from the perturbation until the smoothed mean, after its lowest, has regained 90 % of
+    the drop; 0 without a drop, None for never.
+    """
+    asymptote: float
+    """Mean of the last quarter of the time afterwards."""
+    asymptote_se: float
+    curve: list[float]
+    """[steps] the smoothed mean over lives."""
+    curve_se: list[float]
+    lives_back: int = 0
+    """Lives whose own smoothed curve has regained 90 % of its own drop; those without a drop among
+    them.
+    """
+    one_fall: bool = False
+    """Whether a life was one episode and some ended by a fall: nothing can come back before the
+    episode's limit then.
+    """
+    command: str = ""
+    """What was run."""
+    trained: str = ""
+    """The settings of the training that differ from the defaults, the preset's too."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        share = f" ({self.drop / abs(self.before):.0%})" if self.before else ""
+        brains = "a brain each, learning goes on" if self.learn else "frozen"
+        exact = (
+            [f"\n  command   {self.command}", f"\n  run       {self.trained}"]
+            if self.command
+            else []
+        )
+        return (
+            f"reward per step, {self.lives} lives of {self.steps:,} steps, {' '.join(self.perturb)} at step {self.at:,}, "
+            f"{brains}:\n"
+            f"  before    {self.before:.3f} ± {self.before_se:.3f}\n"
+            f"  drop      {self.drop:.3f}{share}, to {self.lowest:.3f}\n"
+            f"  recovery  {self._back()}\n"
+            f"  asymptote {self.asymptote:.3f} ± {self.asymptote_se:.3f}"
+        ) + "".join(exact)
+
+    def _back(self) -> str:
+        """When the drop was regained, in words."""
+        if self.drop <= 0:
+            return "there was no drop"
+        lives = f"; {self.lives_back} of {self.lives} lives by themselves"
+        if self.recovery is not None:
+            return f"90 % of the drop after {self.recovery:,} steps{lives}"
+        never = f"90 % of the drop never, within {self.steps - self.at:,} steps{lives}"
+        if self.one_fall:
+            never += "\n            (a life was one episode, and who falls earns nothing until its limit: --steps gives more)"
+        return never
+
+
+def summarise(
+    scores: np.ndarray, at: int, perturb: Sequence[str], learn: bool, slot: int | None = None
+) -> Resilience:
+    """The figures of scores [lives, steps], rewards per step, perturbed at step `at`. slot: an
+    episode's greatest length.
+    """
+    lives, steps = scores.shape
+    window = max(1, min(50, int(WINDOW * steps), steps - at))
+    if (
+        slot is not None and slot < steps
+    ):  # within a slot scores fall to 0 where a row falls; over a whole one they tell
+        window = min(slot, steps - at)
+    smooth = np.stack([_trailing_mean(life, window) for life in scores])
+    mean, spread = smooth.mean(0), smooth.std(0) / np.sqrt(max(1, lives - 1))
+    before = scores[:, at // 2 : at].mean(1)
+    end = scores[:, steps - max(1, (steps - at) // 4) :].mean(1)
+    lowest, drop, recovery = _fall_and_rise(mean, float(before.mean()), at, window)
+    alone = [
+        _fall_and_rise(life, float(level), at, window)
+        for life, level in zip(smooth, before, strict=True)
+    ]
+    return Resilience(
+        perturb=tuple(perturb),
+        learn=learn,
+        at=at,
+        steps=steps,
+        lives=lives,
+        before=float(before.mean()),
+        before_se=_standard_error(before),
+        lowest=lowest,
+        drop=drop,
+        recovery=recovery,
+        asymptote=float(end.mean()),
+        asymptote_se=_standard_error(end),
+        curve=mean.tolist(),
+        curve_se=spread.tolist(),
+        lives_back=sum(back is not None for _, _, back in alone),
+    )
+
+
+def _fall_and_rise(
+    smooth: np.ndarray, before: float, at: int, window: int
+) -> tuple[float, float, int | None]:
+    """(Least value, drop below `before`, steps from `at` until 90 % of it is regained) of a
+    smoothed curve [steps].
+    """
+    settled = smooth[at + window - 1 :]  # from here on the average holds no step from before
+    lowest = int(settled.argmin())
+    drop = before - float(settled[lowest])
+    regained = np.flatnonzero(settled[lowest:] >= settled[lowest] + RECOVERED * drop)
+    recovery = lowest + int(regained[0]) + window if len(regained) else None
+    return float(settled[lowest]), drop, recovery if drop > 0 else 0
+
+
+def _trailing_mean(x: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the last `window` values, of fewer at the start, [T]."""
+    total = np.cumsum(np.concatenate(([0.0], x)))
+    t = np.arange(1, len(x) + 1)
+    first = np.maximum(0, t - window)
+    return (total[t] - total[first]) / (t - first)
+
+
+def _standard_error(x: np.ndarray) -> float:
+    return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+
+
+def evaluate_run(
+    trained: api.Trained,
+    perturb: Sequence[str],
+    *,
+    episodes: int | None = None,
+    seed: int = api.FINAL_SEED,
+    at: int | None = None,
+    steps: int | None = None,
+    learn: bool = False,
+    best: bool = False,
+) -> Resilience:
+    """Lives of a run's agent, from fixed start states, with a perturbation at step `at` (default:
+    see `life_of`).
+
+    perturb: texts without a schedule, which the step gives them; or with their own. episodes:
+    lives, by default 20, 10 where they learn. steps: length of a life. learn: each life is a copy
+    of the agent, alone in its environment, that goes on learning as `resume` to a longer horizon
+    does; else the agent is frozen and greedy. best: for the headline, that these are the weights of
+    `best.pt`.
+    """
+    run = trained.experiment.run
+    limit = gym.spec(vector.find_id(run.env)).max_episode_steps
+    at, steps = life_of(limit, at, steps, learn)
+    lives = (LEARNING_LIVES if learn else api.FINAL_EPISODES) if episodes is None else episodes
+    if lives < 1:
+        raise ValueError(f"--episodes is {lives}, expected at least 1")
+    if not 1 <= at < steps:
+        raise ValueError(
+            f"--at is {at}, expected a step from 1 to {steps - 1}, within the life of {steps} steps"
+        )
+    timed = [text if "@" in text else f"{text}@life:{at}" for text in perturb]
+    with api.single_thread():
+        live = _learning_lives if learn else _frozen_lives
+        rewards, fell = live(trained, (*run.perturb, *timed), lives, seed, steps)
+    bodies = len(rewards) // lives
+    scores = score(rewards, fell, limit or steps).reshape(lives, bodies, steps).mean(1)
+    return replace(
+        summarise(scores, at, perturb, learn, limit),
+        one_fall=bool(fell.any()) and steps <= (limit or steps),
+        command=_command(trained, perturb, lives, seed, at, steps, learn, best),
+        trained=_settings(trained),
+    )
+
+
+def life_of(limit: int | None, at: int | None, steps: int | None, learn: bool) -> tuple[int, int]:
+    """(Step of the perturbation, length of a life) where one of them or both are not given.
+
+    limit: of an episode. A frozen agent lives one episode and is perturbed half way. A brain that
+    learns lives BEFORE episodes' limits before and AFTER of them after, since learning anew takes
+    many episodes, short ones at first.
+    """
+    one = limit or LIFE
+    if learn and steps is None:
+        at = BEFORE * one if at is None else at
+        return at, at + AFTER * one
+    steps = one if steps is None else steps
+    return steps // 2 if at is None else at, steps
+
+
+def _command(
+    trained: api.Trained,
+    perturb: Sequence[str],
+    lives: int,
+    seed: int,
+    at: int,
+    steps: int,
+    learn: bool,
+    best: bool,
+) -> str:
+    """The command line that gives these figures, every number in it."""
+    words = [
+        "python",
+        "train.py",
+        "eval",
+        str(trained.folder),
+        "--perturb",
+        *perturb,
+        "--learn",
+        "on" if learn else "off",
+    ]
+    words += ["--episodes", str(lives), "--at", str(at), "--steps", str(steps), "--seed", str(seed)]
+    module = trust.module_of(trained.experiment.run.env)
+    words += (["--best"] if best else []) + (["--trust", module] if module else [])
+    return shlex.join(words)
+
+
+def _settings(trained: api.Trained) -> str:
+    """How the run was trained: its flags that differ from the defaults, those that its preset set
+    too.
+    """
+    words = []
+    for name, value in trained.experiment.changed().items():
+        values = value if isinstance(value, tuple | list) else [value]
+        words += [f"--{name}", *(str(x) for x in values)]
+    return shlex.join(words)
+
+
+def score(rewards: np.ndarray, fell: np.ndarray, slot: int) -> np.ndarray:
+    """Rewards per step that count, [lives, steps].
+
+    A life is cut into slots of one episode's greatest length. Who falls (the episode terminates)
+    earns nothing for the rest of its slot, though a new episode begins at once: else a task that
+    pays for every step survived would show no loss.
+    """
+    down = np.zeros(rewards.shape, bool)
+    for t in range(1, rewards.shape[1]):
+        down[:, t] = (down[:, t - 1] | fell[:, t - 1]) & (t % slot != 0)
+    return np.where(down, 0.0, rewards)
+
+
+def _frozen_lives(
+    trained: api.Trained, perturb: Sequence[str], lives: int, seed: int, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and terminations [lives, steps] of the agent as it is, all lives at once."""
+    with closing(
+        api.make_env(trained.experiment.run, lives, trained.agent.device, perturb=perturb)
+    ) as env:
+        return _live(trained.agent, env, seed, steps, learn=False)
+
+
+def _learning_lives(
+    trained: api.Trained, perturb: Sequence[str], lives: int, seed: int, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and terminations [lives · bodies, steps], one life after the other; life i is that of
+    seed + i, alone or not.
+    """
+    run, device, lived = trained.experiment.run, trained.agent.device, []
+    for i in range(lives):
+        with closing(api.make_env(run, bodies_of(trained), device, perturb=perturb)) as env:
+            lived.append(
+                _live(own_brain(trained, env, steps, seed + i), env, seed + i, steps, learn=True)
+            )
+        print(
+            f"life {i + 1} of {lives}: {lived[-1][0].mean():.3f} a step",
+            file=sys.stderr,
+            flush=True,
+        )
+    rewards, fell = zip(*lived, strict=True)
+    return np.concatenate(rewards), np.concatenate(fell)
+
+
+def bodies_of(trained: api.Trained) -> int:
+    """Environments that a brain lives in: one; with a replay, whose rows are environments, those
+    that it was trained in.
+
+    The life's reward is the mean over them.
+    """
+    return trained.experiment.run.num_envs if isinstance(trained.agent, Learner) else 1
+
+
+def own_brain(trained: api.Trained, env: Vector, steps: int, seed: int) -> Agent:
+    """A copy of the trained agent that will learn in `env` for `steps` steps and draws its noise
+    from `seed`.
+
+    Copies share nothing: without a seed of its own each would explore by the very same draws.
+    """
+    agent = trained.learner(env, steps)
+    tree = agent.state_dict()
+    if "generator" in tree:
+        fresh = torch.Generator(agent.device).manual_seed(seed).get_state()
+        agent.load_state_dict({**tree, "generator": fresh.expand_as(tree["generator"]).clone()})
+    return agent
+
+
+def _live(
+    agent: Agent, env: Vector, seed: int, steps: int, learn: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rewards and terminations [lives, steps]."""
+    life = begin(agent, env, seed)
+    rewards: list[np.ndarray] = []
+    fell: list[np.ndarray] = []
+    while len(rewards) < steps:
+        seen, life = (
+            _learned(agent, env, life) if learn else decide(agent, env, life, explore=False)
+        )
+        rewards += [*np.atleast_2d(seen.reward.cpu().numpy())]
+        fell += [*np.atleast_2d(seen.terminated.cpu().numpy())]
+    return np.stack(rewards[:steps], 1).astype(np.float64), np.stack(fell[:steps], 1)
+
+
+def _learned(agent: Agent, env: Vector, life: Life) -> tuple[Any, Life]:
+    """A rollout and its update: the transitions [T, lives] and the life after."""
+    rollout, life = collect(agent, env, life)
+    state, _ = agent.update(rollout, life.state)
+    return rollout.steps, life._replace(state=state)

@@ -1,0 +1,185 @@
+"""Numbers of a world as the learner keeps them, and a learner's actions as the world wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from bio_rl.faults import FaultyEnvironmentError
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Networks compute in float32: a larger number would be infinite there."""
+_SQUARE = FLOAT32_MAX**2
+
+Encode = Callable[[Any], np.ndarray]
+Decode = Callable[[np.ndarray], np.ndarray]
+
+
+def encoder(space: gym.Space) -> Callable[[Any], tuple[np.ndarray, ...]]:
+    """A function from observations [B, *obs] to arrays of the adapter's own: one for each key, or
+    one.
+
+    Floats become float32, but float64 stays, so that a normaliser can take off a large offset
+    before digits are lost. Integers become int64, choices count from zero, bytes and bits stay as
+    they are.
+    """
+    if isinstance(space, spaces.Dict):
+        encoders = {key: _array_encoder(part) for key, part in space.spaces.items()}
+        return lambda obs: tuple(encode(obs[key]) for key, encode in encoders.items())
+    encode = _array_encoder(space)
+    return lambda obs: (encode(obs),)
+
+
+def _array_encoder(space: gym.Space) -> Encode:
+    if isinstance(space, spaces.Discrete):
+        return _choices(np.int64(space.start), np.int64(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return _choices(space.start.astype(np.int64), space.nvec.astype(np.int64))
+    if isinstance(space, spaces.Box) and space.dtype not in (np.uint8, np.bool_):
+        dtype = kept_dtype(space)
+        return lambda obs: np.array(obs, dtype)
+    return np.array
+
+
+def kept_dtype(space: spaces.Box) -> np.dtype:
+    """The dtype in which numbers of a Box are kept until features are made of them."""
+    if space.dtype.kind in "iu":
+        return np.dtype(np.int64)
+    return np.dtype(np.float64 if space.dtype.itemsize >= 8 else np.float32)
+
+
+def _choices(start: Any, n: Any) -> Encode:
+    """An encoder of choices from `start` on, `n` of them."""
+
+    def encode(obs: Any) -> np.ndarray:
+        counted = np.asarray(obs, np.int64) - start
+        if counted.size and (counted.min() < 0 or (counted >= n).any()):
+            bad = counted[(counted < 0) | (counted >= n)] + start
+            raise FaultyEnvironmentError(
+                f"the observation is {bad.ravel()[0]}, outside its space of choices "
+                f"from {np.min(start)} to {np.max(start + n - 1)}"
+            )
+        return counted
+
+    return encode
+
+
+def decoder(space: gym.Space) -> Decode:
+    """A function from a learner's actions to fresh arrays that the world's action space contains.
+
+    Actions of a bounded dimension of a Box are in half-ranges around its centre, so that [-1, 1]
+    spans the bounds; of any other dimension they are taken as they are. All are clipped to the
+    bounds.
+    """
+    if isinstance(space, spaces.Discrete):
+        start, dtype = int(space.start), space.dtype
+        return lambda action: (action + start).astype(dtype)
+    if isinstance(space, spaces.MultiDiscrete):
+        return lambda action: (action + space.start).astype(space.dtype)
+    if isinstance(space, spaces.Box):
+        return _plain_box_decoder(space) or _any_box_decoder(space)
+    dtype = space.dtype
+    return lambda action: action.astype(dtype)
+
+
+def _plain_box_decoder(space: spaces.Box) -> Decode | None:
+    """Two operations in the space's own precision; None where rounding could leave the bounds."""
+    if not space.is_bounded() or space.dtype.kind != "f":
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
+        top, bottom = centre + half, centre - half
+    inside = np.isfinite(half).all() and (top <= space.high).all() and (bottom >= space.low).all()
+    if not inside or space.dtype != np.result_type(space.dtype, np.float32):
+        return None
+    one = np.float32(1.0)
+    return lambda action: centre + half * np.minimum(np.maximum(action, -one), one)
+
+
+def _any_box_decoder(space: spaces.Box) -> Decode:
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if space.dtype.kind == "f":  # where a bound is infinite, the largest finite number is one
+        top = float(np.finfo(space.dtype).max)
+        low, high = np.maximum(low, -top), np.minimum(high, top)
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    centre = np.where(bounded, low / 2 + high / 2, 0.0)
+    half = np.where(bounded, high / 2 - low / 2, 1.0)
+
+    def decode(action: np.ndarray) -> np.ndarray:
+        unit = np.where(bounded, np.clip(action, -1.0, 1.0), action)
+        value = np.clip(centre + half * unit, low, high)
+        value = np.rint(value) if space.dtype.kind in "iu" else value
+        with np.errstate(invalid="ignore", over="ignore"):
+            exact = value.astype(space.dtype)
+        # A bound itself may not survive the way through float64, the largest int64 for one.
+        exact = np.where(
+            value >= high,
+            high.astype(space.dtype) if space.dtype.kind == "f" else space.high,
+            exact,
+        )
+        return np.where(
+            value <= low, low.astype(space.dtype) if space.dtype.kind == "f" else space.low, exact
+        )
+
+    return decode
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether all values are finite and stay so in float32. Integers and bits always are."""
+    if values.dtype.kind != "f":
+        return True
+    # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
+    if float(np.vdot(values, values)) <= _SQUARE:
+        return True
+    return bool((np.abs(values) <= FLOAT32_MAX).all())
+
+
+def bad_rows(values: np.ndarray) -> np.ndarray:
+    """bool [B]: rows of `values` [B, ...] with a number that is NaN, or infinite in float32."""
+    with np.errstate(invalid="ignore"):
+        return ~(np.abs(values) <= FLOAT32_MAX).reshape(len(values), -1).all(1)
+
+
+def keys_of(space: gym.Space) -> tuple[str, ...] | None:
+    """The keys of a dictionary of observations; None for another space."""
+    return tuple(space.spaces) if isinstance(space, spaces.Dict) else None
+
+
+def check_shapes(obs: Any, space: gym.Space, num_envs: int) -> None:
+    """Refuse a batch of observations of another form than [num_envs, *space.shape].
+
+    Raises FaultyEnvironmentError that says which entry, what was expected and what came.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(obs, Mapping) or not space.spaces.keys() <= obs.keys():
+            got = sorted(obs) if isinstance(obs, Mapping) else f"a {type(obs).__name__}"
+            raise FaultyEnvironmentError(
+                f"the observation has {got}, expected the keys {sorted(space.spaces)}"
+            )
+        for key, part in space.spaces.items():
+            _check_array(obs[key], part, num_envs, f"observation {key!r}")
+    else:
+        _check_array(obs, space, num_envs, "observation")
+
+
+def _check_array(values: Any, space: gym.Space, num_envs: int, name: str) -> None:
+    if space.shape is None:  # a Tuple, a Graph: no learner serves it, and says so itself
+        return
+    expected = (num_envs, *space.shape)
+    if (
+        not isinstance(values, np.ndarray)
+        or values.shape != expected
+        or values.dtype.kind not in "fiub"
+    ):
+        got = (
+            f"{values.dtype} of shape {list(values.shape)}"
+            if isinstance(values, np.ndarray)
+            else f"a {type(values).__name__}"
+        )
+        raise FaultyEnvironmentError(
+            f"the {name} is {got}, expected numbers of shape {list(expected)}"
+        )

@@ -1,0 +1,165 @@
+"""What a MuJoCo world is made from: compiled models, Gymnasium's single environments, threads,
+frames.
+"""
+
+import os
+import warnings
+from functools import cache
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from mujoco.batch import Batch
+
+from bio_rl.vector.native import NativeVectorEnv, SingleEnv, check_actions
+from bio_rl.vector.rendering import INSTALL_HINT, choose_gl
+
+ENVS_PER_THREAD = 4  # below this a thread costs more to wake than it saves
+
+
+def single_env(env_class: type[gym.Env], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
+    """Gymnasium's own environment, with the reference scores of `native`, able to render without a
+    display and without log files; with perturbations it is one row of `native`, which knows them.
+    """
+    if kwargs.get("perturb"):
+        return SingleEnv(native, **kwargs)
+    kwargs.pop("perturb", None)
+    if kwargs.get("render_mode") not in (None, "human"):
+        choose_gl()
+    no_log_file()
+    with quiet_compiler():
+        env = _checked_and_copied(env_class)(**kwargs)
+    env.metadata = {**env.metadata, "reference": native.metadata["reference"]}
+    return env
+
+
+@cache
+def _checked_and_copied(env_class: type[gym.Env]) -> type[gym.Env]:
+    """Gymnasium's class with what `_CheckedAndCopied` adds, under its own name."""
+    return type(
+        env_class.__name__,
+        (_CheckedAndCopied, env_class),
+        {"__module__": env_class.__module__, "_base": env_class},
+    )
+
+
+class _CheckedAndCopied:
+    """A MujocoEnv that refuses actions which are not finite, and whose copies continue where it is.
+
+    Gymnasium's own copies are made anew from the constructor's arguments and forget the episode.
+    """
+
+    _base: ClassVar[type[gym.Env]]
+    _OPENGL: ClassVar = (
+        "model",
+        "data",
+        "_viewers",
+        "viewer",
+    )  # of the renderer: a copy makes its own
+
+    def step(self, action: Any) -> Any:
+        """As in Gymnasium; raises ValueError for NaN and infinity."""
+        check_actions(np.asarray(action)[None], self.action_space)
+        return super().step(action)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = vars(self).copy()
+        renderer = vars(state.pop("mujoco_renderer"))
+        return (
+            _blank,
+            (self._base,),
+            (state, {k: x for k, x in renderer.items() if k not in self._OPENGL}),
+        )
+
+    def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        own, renderer = state
+        vars(self).update(own)
+        self.mujoco_renderer = MujocoRenderer(self.model, self.data)
+        vars(self.mujoco_renderer).update(renderer)
+
+
+def _blank(env_class: type[gym.Env]) -> gym.Env:
+    """An environment without a state yet; what `_CheckedAndCopied.__reduce__` names."""
+    checked = _checked_and_copied(env_class)
+    return checked.__new__(checked)
+
+
+def load_model(path: str, width: int, height: int) -> mujoco.MjModel:
+    """The compiled MJCF, its offscreen buffer grown to width x height pixels where it is smaller."""
+    no_log_file()
+    with quiet_compiler():
+        model = mujoco.MjModel.from_xml_path(path)
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+    return model
+
+
+def no_log_file() -> None:
+    """Keep MuJoCo from leaving MUJOCO_LOG.TXT in the working folder; stderr, and a log file of the
+    user's, stay.
+    """
+    if hasattr(mujoco, "MjLogConfig"):  # MuJoCo >= 4.0; before it there is nothing to set
+        config = mujoco.MjLogConfig.get()
+        if config.logfile == "MUJOCO_LOG.TXT":
+            config.logto_file = False
+            config.set()
+
+
+class quiet_compiler:  # noqa: N801  (a context manager)
+    """Drop MuJoCo's note that half_cheetah.xml uses the deprecated settotalmass; pass other
+    warnings on to Python.
+    """
+
+    def __enter__(self) -> None:
+        self._before = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(self._warn)
+
+    def __exit__(self, *_: object) -> None:
+        mujoco.set_mju_user_warning(self._before)
+
+    def _warn(self, message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(f"MuJoCo: {message}", stacklevel=3)
+
+
+def useful_threads(num_envs: int) -> int:
+    """Threads worth starting for num_envs simulations on this machine."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, num_envs // ENVS_PER_THREAD))
+
+
+class BatchRenderer:
+    """Frames of a Batch's simulations, one after the other through one Gymnasium renderer."""
+
+    def __init__(self, batch: Batch, *settings: Any) -> None:
+        """settings: camera config, width, height, max_geom, camera_id, camera_name, visual_options
+        (MujocoRenderer).
+        """
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        self._batch, self._model, self._data = batch, batch.get_model(0), batch.get_data(0)
+        mujoco.mj_forward(self._model, self._data)  # a free camera looks at the middle of the geoms
+        self._renderer = MujocoRenderer(self._model, self._data, *settings)
+
+    def frames(self, mode: str) -> tuple[Any, ...]:
+        """One frame per simulation, of its current state."""
+        if self._renderer.viewer is not None:
+            # another renderer of this process may have taken its place
+            self._renderer.viewer.make_context_current()
+        try:
+            return tuple(self._frame(i, mode) for i in range(self._batch.nsim))
+        except (mujoco.FatalError, RuntimeError, ImportError) as error:
+            raise RuntimeError(f"{INSTALL_HINT} ({type(error).__name__}: {error})") from error
+
+    def close(self) -> None:
+        """Free the OpenGL context."""
+        self._renderer.close()
+
+    def _frame(self, i: int, mode: str) -> Any:
+        self._batch.get_model(i, self._model)
+        self._batch.get_data(i, self._data)
+        mujoco.mj_forward(self._model, self._data)
+        return self._renderer.render(mode)
