@@ -1,8 +1,8 @@
-"""Trains cases with the code of one checkout, each in a forked process: the script that `bench weights` runs once per tree.
+"""Trains cases with the code of one checkout, each in a forked process: the script of `bench weights`, run once per tree.
 
-It reads {"cases": [{"name", "arguments", "folder"}], "seconds"} from standard input, and for each case writes one line to
-standard output: {"name", "status", "seconds", "said"}. It imports nothing of bio_rl itself, as each tree has a bio_rl of its
-own, which it uses in one way only: as `python -m bio_rl` does.
+It reads {"cases": [{"name", "arguments", "folder"}], "seconds"} from standard input, and writes a line to standard
+output for each case: {"name", "folder", "status", "seconds", "said"}. It imports nothing of this bio_rl: each tree has
+a bio_rl of its own, which is used in one way only, as `python -m bio_rl` does.
 """
 
 import contextlib
@@ -65,7 +65,8 @@ def train(case: dict[str, Any], seconds: float) -> dict[str, Any]:
         os._exit(train_here(case["arguments"], folder, output))
     status = wait(child, began + seconds)
     said = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
-    return {"name": case["name"], "status": status, "seconds": time.monotonic() - began, "said": said[-TAIL:]}
+    took = time.monotonic() - began
+    return {"name": case["name"], "folder": str(folder), "status": status, "seconds": took, "said": said[-TAIL:]}
 
 
 def train_here(arguments: list[str], folder: Path, output: Path) -> int:
