@@ -1,12 +1,13 @@
-"""Dopamine-gated local learning: a spiking actor-critic without backpropagation, learning at every
-step of its life.
+"""Dopamine-gated local learning: an actor-critic without backpropagation that learns at every step
+of its life.
 
-    out = W_π x,  V = W_V x       x: spiking cells (networks.cells) over o         a ~ π(out)
+    out = W_π x,  V = W_V x       x: activity of the network's last hidden layer        a ~ π(out)
     e   ← γλ e + s_j x_i
         s_j = ∂ log π(a) / ∂ out_j for the actor, 1 for the critic (plasticity.three_factor)
     δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
     W   ← W + η δ e
-    μ_k ← μ_k + η x_k (o - μ_k)       the centres of cells that learn too (plasticity.instar)
+    μ_k ← μ_k + η x_k (o - μ_k)
+        the centres of cells that learn too (plasticity.instar)
 
 Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton
 & Anderson 1983; with spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018,
@@ -15,41 +16,31 @@ Every synapse needs its own activity, its neuron's signal and the one δ of its 
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Scattered
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
-from bio_rl.discovery import suggestion
-from bio_rl.faults import DivergedError
-from bio_rl.kernels.plastic import plastic_step
-from bio_rl.kernels.td import judge
+from bio_rl.connections.plastic import Plastic, PlasticState
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.kernels.td import Judged, judge
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
-from bio_rl.rl import distributions
-from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
-from bio_rl.rl.rebuild import recipe
+from bio_rl.plasticity.three_factor import ThreeFactor
+from bio_rl.rl import base, distributions
+from bio_rl.rl.local import DopamineGate, check_finite
 from bio_rl.state import index
 
 NETWORKS = ("cells",)
 """What it can teach: networks whose readout is all that learns."""
-DOPAMINE = ("rpe", "shuffled", "none")
 NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
 """Errors of learning CartPole stay below 0.65 (8 lives, prediction errors recorded); those after an
 inversion exceed 0.75.
 """
-MOMENTS = 1024
-"""Of the past, from which shuffled dopamine is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +70,6 @@ class Config:
     """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
     or none.
     """
-    brains: int = 1
-    """Individuals side by side, each with weights of its own; environments are dealt out among
-    them. Those of one brain share its weights, which change by the sum of what each asks for.
-    """
     cells_lr: float = 0.0
     """Of the centres of scattered cells, which the cells that answer move towards the input
     (plasticity.instar); it falls exponentially to a hundredth over the run. 0 leaves them where
@@ -90,7 +77,7 @@ class Config:
     """
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
-    let_go: float = 0.0
+    reset_on_surprise: float = 0.0
     """Share of its weights that a brain gives up when noradrenaline says that the world has
     changed: when prediction errors have become three times what they were (Bouret & Sara 2005,
     network reset). 0 never does.
@@ -106,108 +93,90 @@ class Config:
         check_settings(
             self,
             non_negative=("actor_lr", "critic_lr", "cells_lr", "bound"),
-            unit=("gamma", "trace", "anneal", "let_go"),
+            unit=("gamma", "trace", "anneal", "reset_on_surprise"),
         )
-        if self.dopamine not in DOPAMINE:
-            raise ValueError(
-                f"three_factor.dopamine is {self.dopamine!r}; {suggestion(self.dopamine, DOPAMINE)}"
-            )
         if self.persist < 1:
             raise ValueError(
                 f"three_factor.persist is {self.persist}, expected 1 or more decisions"
             )
-        if self.brains < 1:
-            raise ValueError(f"three_factor.brains is {self.brains}, expected at least 1")
 
 
 class ThreeFactorState(NamedTuple):
-    cells: State
-    """The network's."""
-    e: Tensor
-    """[B, outputs + 1, N] eligibility, the critic's last."""
+    network: State
+    """The network's state, after the percept to come where `ready`."""
+    readout: PlasticState
+    """Eligibility of the readout's synapses, the critic's last."""
     x: Tensor
-    """[B, N] activity for the percept to come, where `ahead`: dopamine needed it, and so does the
+    """[B, N] activity for the percept to come, where `ready`: dopamine needed it, and so does the
     next decision.
     """
     y: Tensor
-    """[B, outputs + 1] and what the weights make of it."""
-    ahead: Tensor
-    """[B] bool: `cells`, `x` and `y` have seen the percept to come."""
+    """[B, outputs + 1] what the weights make of it."""
+    ready: Tensor
+    """[B] bool: `network`, `x` and `y` have seen the percept to come."""
     noise: Tensor
     """[B, outputs] what exploration drew last."""
     surprise: NoradrenalineState
 
 
-class Agent(nn.Module):
-    """See `types.Agent`."""
+class Readout(nn.Module):
+    """The weights onto the outputs of each seed, the critic's last; zero at first."""
 
-    def __init__(
-        self,
-        config: Config,
-        network: Blueprint,
-        observation_space: gym.Space,
-        action_space: gym.Space,
-        *,
-        horizon: Horizon,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """horizon: when the learning rates have fallen. Raises ValueError for an unserved space or
-        network.
-        """
+    def __init__(self, groups: int, n_out: int, n: int) -> None:
         super().__init__()
-        self.config, self.seed = config, seed
-        self.made_from = config, network, observation_space, action_space
-        with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs)
-            self.policy = distributions.for_space(action_space, config.log_std)
-            if not isinstance(self.features.size, int):
-                raise ValueError(
-                    f"observation space {observation_space} cannot be served: cells look at numbers"
-                )
-            self.cells = network.build(self.features.size, self.policy.n_out + 1)
-        if config.cells_lr and not isinstance(self.cells.code, Scattered):
+        self.weight = nn.Buffer(torch.zeros(groups, n_out, n))
+        """[G, outputs + 1, N]."""
+
+
+class Agent(base.Agent):
+    """See `rl.base.Agent`. Seeds side by side look through the same cells where nothing was drawn
+    for these.
+    """
+
+    teaches: ClassVar[tuple[str, ...]] = ("cells",)
+    """Networks whose synapses it can teach."""
+
+    def build(self, network: Blueprint) -> None:
+        config = self.config
+        self.policy = distributions.for_space(self.spec.action_space, config.log_std)
+        n_out = self.policy.n_out + 1
+        self.network = network.build(self.numbers(), n_out)
+        if config.cells_lr and not isinstance(self.network.code, Scattered):
             raise ValueError(
                 "three_factor.cells_lr moves scattered cells; cells.cells is a grid, which stays"
             )
-        del self.cells.readout  # the weights of every brain take its place
-        self.weight = nn.Buffer(
-            torch.zeros(config.brains, self.policy.n_out + 1, self.cells.code.n)
-        )
-        if config.dopamine == "shuffled":
-            self.past = nn.Buffer(torch.zeros(MOMENTS))
-        self.clock = Clock(horizon)
+        del self.network.readout  # the readout of every seed takes its place
+        self.readout = Readout(self.groups, n_out, self.network.code.n)
+        self.dopamine = DopamineGate(config.dopamine, self.groups)
         self.requires_grad_(False)
-        self.to(device)
-        self.device = torch.device(device)
+
+    def prepare(self) -> None:
+        super().prepare()
+        config = self.config
+        self.plastic = Plastic(self.readout, ThreeFactor(), bound=config.bound)
         rates = torch.full((self.policy.n_out + 1,), config.actor_lr, device=self.device)
         rates[-1] = config.critic_lr
         self.rates = rates
-        self.v_0 = torch.tensor(
-            config.value, device=self.device
-        )  # a number takes twice as long to add (measured)
-        self.rollout = Steps(1)
-        self.generator = seeding.generator(seed, self.device)
+        # A number takes twice as long to add as a tensor (measured).
+        self.v_0 = torch.tensor(config.value, device=self.device)
 
     def initial_state(self, batch: int) -> ThreeFactorState:
-        e = torch.zeros(batch, *self.weight.shape[1:], device=self.device)
-        x, ahead = (
-            torch.zeros_like(e[:, 0]),
-            torch.zeros(batch, dtype=torch.bool, device=self.device),
-        )
-        noise, surprise = (
-            e.new_zeros(batch, self.policy.n_out),
-            NORADRENALINE.init(batch, self.device),
-        )
+        n_out, n = self.readout.weight.shape[1:]
+        zeros = self.readout.weight.new_zeros
         return ThreeFactorState(
-            self.cells.initial_state(batch),
-            e,
-            x,
-            torch.zeros_like(e[:, :, 0]),
-            ahead,
-            noise,
-            surprise,
+            network=self.network.initial_state(batch),
+            readout=self.plastic.initial_state(batch),
+            x=zeros(batch, n),
+            y=zeros(batch, n_out),
+            ready=torch.zeros(batch, dtype=torch.bool, device=self.device),
+            noise=zeros(batch, n_out - 1),
+            surprise=NORADRENALINE.init(batch, self.device),
         )
+
+    def trained_tensors(self) -> list[Tensor]:
+        return [self.readout.weight]
+
+    # ---------------------------------- a decision
 
     @torch.no_grad()
     def act(
@@ -217,186 +186,159 @@ class Agent(nn.Module):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        x, y, cells = state.x, state.y, state.cells
-        if not bool(state.ahead.all()):
-            x, cells = self.cells.active(self._see(percept), cells, probe)
-            y = self._read(x)
-        elif probe is not None:
-            self.cells.rates(self.features(percept.obs), probe)
+        x, y, network = self._activity(percept, state, probe)
         if probe is not None:
-            probe.synapses("readout", self.weight[0], x)
-        state = state._replace(cells=cells, ahead=torch.zeros_like(state.ahead))
-        out, value = y[:, :-1], y[:, -1] + self.v_0
+            probe.synapses("readout", self.readout.weight[0], x)
+        state = state._replace(network=network, ready=torch.zeros_like(state.ready))
+        out = y[:, :-1]
+        value = y[:, -1] + self.v_0
         if not explore:
             return ActOut(self.policy.mode(out), {"value": value}, state)
         noise = self._noise(out, state.noise, percept.reset)
-        state, action = state._replace(noise=noise), self.policy.sample(out, noise)
-        signal = nn.functional.pad(self._signal(out, action), (0, 1), value=1.0)
-        return ActOut(action, {"x": x, "signal": signal, "value": value}, state)
+        action = self.policy.sample(out, noise)
+        # Each output neuron tells its synapses its score, the critic's a one.
+        signal = nn.functional.pad(self._score(out, action), (0, 1), value=1.0)
+        extras = {"x": x, "signal": signal, "value": value}
+        return ActOut(action, extras, state._replace(noise=noise))
 
-    @torch.no_grad()
-    def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
-        c, steps = self.config, rollout.steps
-        x, signal, value = (steps.extras[name][0] for name in ("x", "signal", "value"))
-        terminated, valid = steps.terminated[0], steps.valid[0]
-        cut = terminated | steps.truncated[0]
-        ahead, cells = self.cells.active(self._see(rollout.next), state.cells)
-        beyond = self._value(ahead)
-        if bool(cut.any()):
-            beyond = torch.where(cut, self._final(index(steps, 0), state), beyond)
-        reward, reset = steps.reward[0], steps.percept.reset[0]
-        judged = judge(
-            reward, value, beyond, terminated, cut, reset, valid, gamma=c.gamma, lam=c.trace
-        )
-        if not math.isfinite(judged.mean):
-            raise DivergedError(
-                "dopamine is NaN or infinite: the critic diverged; a lower three_factor.critic_lr or fewer environments help"
-            )
-        e, rates, bound = state.e.clone(), self.rates * c.anneal**self.clock.lived, c.bound or None
-        gate, seen = (
-            self._dopamine(judged.rpe),
-            signal if judged.valid == len(valid) else signal * valid.unsqueeze(-1),
-        )
-        y = plastic_step(
-            self.weight,
-            e,
-            x,
-            seen,
-            gate,
-            ahead,
-            lr=rates,
-            decay=judged.decay,
-            w_min=-bound if bound else None,
-            w_max=bound,
-        )
-        if c.cells_lr:
-            self._move(x, index(steps.percept.obs, 0))
-        self.features.update(steps.percept.obs, steps.valid)
-        self.clock.count(judged.valid, judged.ended)
-        surprise = state.surprise
-        if c.let_go:
-            surprise = self._surprised(judged.rpe, surprise)
-            y = self._read(ahead)
-        metrics: Metrics = {
-            "dopamine/rpe": judged.mean,
-            "dopamine/value": judged.value,
-            "dopamine/abs": judged.size,
-        }
-        metrics |= {
-            "plasticity/eligibility": lambda: e.abs().mean(),
-            "plasticity/eligibility_actor": lambda: e[:, :-1].abs().mean(),
-            "plasticity/eligibility_critic": lambda: e[:, -1].abs().mean(),
-            "plasticity/change": lambda: self._asked(gate, e, rates).abs().mean(),
-            "plasticity/weight": self.weight.norm,
-        }
-        return ThreeFactorState(
-            cells, e, ahead, y, torch.ones_like(state.ahead), state.noise, surprise
-        ), metrics
-
-    def __reduce__(self) -> Any:
-        return recipe(
-            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
-        )
-
-    def trained_tensors(self) -> list[Tensor]:
-        return [self.weight]
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {
-            "modules": super().state_dict(*args, **kwargs),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
-        if (
-            state["generator"].shape == self.generator.get_state().shape
-        ):  # another device's cannot go on; evaluating needs none
-            self.generator.set_state(state["generator"])
-
-    def _see(self, percept: Percept) -> Percept:
-        return percept._replace(obs=self.features(percept.obs))
-
-    def _final(self, step: Transition, state: ThreeFactorState) -> Tensor:
-        """V [B] of the final observations, which leaves the state as it is."""
-        never = torch.zeros_like(step.terminated)
-        last = Percept(step.final_obs, step.action, step.reward, never, never)
-        return self._value(self.cells.active(self._see(last), state.cells)[0])
-
-    def _asked(self, gate: Tensor, e: Tensor, rates: Tensor) -> Tensor:
-        """[G, outputs + 1, N] the change η δ e of an update, before bounds."""
-        return (gate.view(-1, 1, 1) * e).unflatten(0, (-1, len(self.weight))).sum(
-            0
-        ) * rates.unsqueeze(-1)
-
-    def _move(self, x: Tensor, obs: Any) -> None:
-        """Centres turn to what their cells answered for; brains share them, so theirs is the mean
-        over brains.
+    def _activity(
+        self, percept: Percept, state: ThreeFactorState, probe: Probe | None
+    ) -> tuple[Tensor, Tensor, State]:
+        """(x [B, N], y [B, outputs + 1], the network's state) for a percept, worked out unless the
+        last update did so.
         """
-        code, rate = self.cells.code, self.config.cells_lr * 0.01**self.clock.lived
-        columns, cells, _ = code.centres.shape
-        local = instar.InstarState(
-            code.seen(self.features(obs)).squeeze(-2), x.view(-1, columns, cells)
-        )
-        change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
-        code.centres += change.sum(0) / len(self.weight)
-
-    def _read(self, x: Tensor) -> Tensor:
-        """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""
-        if len(self.weight) == 1:
-            return x @ self.weight[0].T
-        return torch.bmm(self._of_rows(self.weight, len(x)), x.unsqueeze(-1)).squeeze(-1)
-
-    def _value(self, x: Tensor) -> Tensor:
-        """V [B], what the critic's neuron makes of the activity [B, N]."""
-        weight = self.weight
-        if len(weight) == 1:
-            return torch.mv(x, weight[0, -1]) + self.v_0
-        return (self._of_rows(weight[:, -1], len(x)) * x).sum(-1) + self.v_0
-
-    def _of_rows(self, each: Tensor, batch: int) -> Tensor:
-        """[B, ...] of what each brain has [G, ...]."""
-        return (
-            each[torch.arange(batch, device=each.device) % len(each)]
-            if batch != len(each)
-            else each
-        )
+        if bool(state.ready.all()):
+            if probe is not None:
+                self.network.rates(self.features(percept.obs), probe)
+            return state.x, state.y, state.network
+        x, network = self.network.active(self.see(percept), state.network, probe)
+        return x, self.plastic.forward(x, state.readout), network
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
-        """[B, outputs]: drawn anew at every decision, or now and then."""
-        fresh = self.policy.noise(out, self.generator)
-        if self.config.persist <= 1.0:
+        """[B, outputs] what exploration draws, anew at every decision or now and then."""
+        fresh = self.draw(out, self.policy.noise)
+        persist = self.config.persist
+        if persist <= 1.0:
             return fresh
-        draw = (
-            torch.rand(reset.shape, generator=self.generator, device=self.device)
-            * self.config.persist
-            < 1.0
-        )
-        return torch.where((reset | draw).unsqueeze(-1), fresh, last)
+        uniform = self.draw(reset, lambda x, g: torch.rand(x.shape, generator=g, device=x.device))
+        anew = reset | (uniform * persist < 1.0)
+        return torch.where(anew.unsqueeze(-1), fresh, last)
 
-    def _signal(self, out: Tensor, action: Tensor) -> Tensor:
-        """[B, outputs]: what each output neuron tells its synapses about the decision."""
+    def _score(self, out: Tensor, action: Tensor) -> Tensor:
+        """[B, outputs] ∂ log π(a) / ∂ out, at any confidence the same where `hebbian` is set."""
         if self.config.hebbian:
             return self.policy.score(torch.zeros_like(out), action)
         return self.policy.score(out, action)
 
-    def _dopamine(self, rpe: Tensor) -> Tensor:
-        """[B] what gates plasticity."""
-        if self.config.dopamine == "rpe":
-            return rpe
-        if self.config.dopamine == "none":
-            return torch.zeros_like(rpe)
-        self.past = torch.cat((self.past, rpe))[-MOMENTS:]
-        return self.past[
-            torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)
-        ]
+    # ---------------------------------- what it was worth
 
-    def _surprised(self, rpe: Tensor, before: NoradrenalineState) -> NoradrenalineState:
+    @torch.no_grad()
+    def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
+        step = index(rollout.steps, 0)
+        x_next, network = self.network.active(self.see(rollout.next), state.network)
+        error = self._error(step, self._next_value(step, x_next, state))
+        gate = self.dopamine(error.rpe, self.generators)
+        signal = step.extras["signal"]
+        if error.valid < len(error.rpe):
+            signal = signal * step.valid.unsqueeze(-1)
+        x = step.extras["x"]
+        rates, scaled = self._rates(gate)
+        y, readout = self.plastic.step(state.readout, x, signal, scaled, x_next, rates, error.decay)
+        if self.config.cells_lr:
+            self._move_cells(x, step.percept.obs)
+        self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
+        self.count(step, error.valid, error.ended)
+        surprise = state.surprise
+        if self.config.reset_on_surprise:
+            surprise = self._let_go(error.rpe, surprise)
+            y = self.plastic.forward(x_next, readout)
+        state = state._replace(
+            network=network,
+            readout=readout,
+            x=x_next,
+            y=y,
+            ready=torch.ones_like(state.ready),
+            surprise=surprise,
+        )
+        return state, self._metrics(error, step.extras["value"], gate, readout.traces.e, rates)
+
+    def _next_value(self, step: Transition, x_next: Tensor, state: ThreeFactorState) -> Tensor:
+        """V [B] of what followed: of the true final observation where the episode ended."""
+        value = self._value(x_next)
+        cut = step.terminated | step.truncated
+        if not bool(cut.any()):
+            return value
+        no = torch.zeros_like(cut)
+        last = Percept(step.final_obs, step.action, step.reward, no, no)
+        x_last, _ = self.network.active(self.see(last), state.network)
+        return torch.where(cut, self._value(x_last), value)
+
+    def _error(self, step: Transition, next_value: Tensor) -> Judged:
+        """The prediction errors, and what is left of older eligibility. Raises DivergedError."""
+        error = judge(
+            step.reward,
+            step.extras["value"],
+            next_value,
+            step.terminated,
+            step.terminated | step.truncated,
+            step.percept.reset,
+            step.valid,
+            gamma=self.config.gamma,
+            lam=self.config.trace,
+        )
+        check_finite(error.mean, "three_factor", ("critic_lr",))
+        return error
+
+    def _rates(self, gate: Tensor) -> tuple[Tensor, Tensor]:
+        """(η [outputs + 1], the gate [B]): seeds whose schedules differ have theirs in the gate."""
+        left = self.annealed(self.config.anneal)
+        if isinstance(left, float):
+            return self.rates * left, gate
+        return self.rates, gate * self.of_rows(left, len(gate))
+
+    def _value(self, x: Tensor) -> Tensor:
+        """V [B], what the critic's neuron makes of the activity [B, N]."""
+        critic = self.readout.weight[:, -1]
+        if self.groups == 1:
+            return torch.mv(x, critic[0]) + self.v_0
+        return (self.of_rows(critic, len(x)) * x).sum(-1) + self.v_0
+
+    def _move_cells(self, x: Tensor, obs: Tensor) -> None:
+        """Centres turn to what their cells answered for."""
+        code = self.network.code
+        rate = self.config.cells_lr * 0.01**self.clock.lived
+        columns, cells, _ = code.centres.shape
+        inputs = code.seen(self.features(obs)).squeeze(-2)
+        local = instar.InstarState(inputs, x.view(-1, columns, cells))
+        change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
+        code.centres += change.sum(0)
+
+    def _let_go(self, rpe: Tensor, before: NoradrenalineState) -> NoradrenalineState:
         """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a
-        brain's environments.
+        seed's environments.
         """
         _, reset, after = NORADRENALINE.step(before, rpe)
         if bool(reset.any()):
-            share = reset.to(rpe.dtype).unflatten(0, (-1, len(self.weight))).mean(0)
-            self.weight *= (1.0 - self.config.let_go * share).view(-1, 1, 1)
+            part = reset.to(rpe.dtype).view(self.groups, -1).mean(1)
+            self.readout.weight *= (1.0 - self.config.reset_on_surprise * part).view(-1, 1, 1)
         return after
+
+    def _metrics(
+        self, error: Judged, value: Tensor, gate: Tensor, e: Tensor, rates: Tensor
+    ) -> Metrics:
+        """What is reported, [G] each where seeds are trained side by side."""
+        if self.groups > 1:
+            each = {"rpe": error.rpe, "value": value, "abs": error.rpe.abs()}
+            return {f"dopamine/{k}": x.view(self.groups, -1).mean(1) for k, x in each.items()}
+        return {
+            "dopamine/rpe": error.mean,
+            "dopamine/value": error.value,
+            "dopamine/abs": error.size,
+            "plasticity/eligibility": lambda: e.abs().mean(),
+            "plasticity/eligibility_actor": lambda: e[:, :-1].abs().mean(),
+            "plasticity/eligibility_critic": lambda: e[:, -1].abs().mean(),
+            "plasticity/change": lambda: (
+                ((gate.view(-1, 1, 1) * e).sum(0) * rates.unsqueeze(-1)).abs().mean()
+            ),
+            "plasticity/weight": self.readout.weight.norm,
+        }

@@ -5,7 +5,7 @@ bandit      BanditReversal-v0: what 200 pulls of one life earn, from the first o
 WaterMaze-v0: moves to the platform, trial by trial, before and after it is moved. inverted
 CartPole-v1: a life in which the motor is inverted; episodes until the mean of ten is back at 90 %
 of before.
-            Beyond the preset: --three-factor.let-go 1 --three-factor.anneal 0.5, without which they
+            Beyond the preset: --three-factor.reset-on-surprise 1 --three-factor.anneal 0.5, without which they
                 do not come back.
 
 Every life is a brain of its own, which explores and learns throughout. The controls are shuffled

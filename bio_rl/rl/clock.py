@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Horizon(NamedTuple):
@@ -32,21 +32,30 @@ class Clock(nn.Module):
     horizon is not.
     """
 
-    def __init__(self, horizon: Horizon) -> None:
+    def __init__(self, horizon: Horizon, groups: int = 1) -> None:
+        """groups: seeds whose counts are kept apart."""
         super().__init__()
         self.horizon = horizon
-        self.steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.episodes = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        shape = () if groups == 1 else (groups,)
+        self.steps = nn.Buffer(torch.zeros(shape, dtype=torch.int64))
+        """[] or [G]."""
+        self.episodes = nn.Buffer(torch.zeros(shape, dtype=torch.int64))
 
     def _apply(self, fn, recurse: bool = True):  # type: ignore[override]
         """Stays on the CPU: schedules are read by Python."""
         return self
 
-    def count(self, steps: int, episodes: int) -> None:
-        """Add to the counts."""
+    def count(self, steps: int | Tensor, episodes: int | Tensor) -> None:
+        """Add to the counts; [G] of each seed."""
         self.steps.add_(steps)
-        if episodes:  # at few decisions does one end
+        if isinstance(episodes, Tensor) or episodes:  # at few decisions does one end
             self.episodes.add_(episodes)
+
+    @property
+    def lived_each(self) -> Tensor:
+        """[G] the share of the horizon that is over for each of several seeds, from 0 to 1."""
+        pairs = zip(self.steps.tolist(), self.episodes.tolist(), strict=True)
+        return torch.tensor([self.horizon.lived(*counts) for counts in pairs])
 
     @property
     def lived(self) -> float:

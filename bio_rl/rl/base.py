@@ -1,0 +1,256 @@
+"""What every agent is made of: features, networks, a clock, generators, optimisers, and its saving.
+
+An agent of one's own extends `Agent`: `build` makes its networks, `prepare` its optimisers, and
+`initial_state`, `act` and `update` are the contract that the training loop calls. Everything that a
+bitwise continuation needs is a parameter, a buffer, an optimiser in `optimisers` or a generator.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from bio_rl import seeding
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
+from bio_rl.networks import Blueprint
+from bio_rl.rl.clock import Clock, Horizon
+from bio_rl.rl.observations import Features
+from bio_rl.rl.replay import Replay
+
+
+class Spec(NamedTuple):
+    """What an agent is made from, beside its horizon, its seeds and its device."""
+
+    config: Any
+    network: Blueprint
+    observation_space: gym.Space
+    action_space: gym.Space
+
+
+class Agent(nn.Module, ABC):
+    """A learner (`contracts.Agent`). Rows [G·B, ...] are the lives of G seeds, in blocks of B."""
+
+    side_by_side: ClassVar[bool] = False
+    """Whether several seeds may learn as one batched program, `seed` being a sequence."""
+    flatten: ClassVar[bool] = False
+    """Whether observations of several axes are flattened to a vector of numbers."""
+    rollout: Steps
+    """How much experience `update` receives; `prepare` sets it."""
+
+    def __init__(
+        self,
+        config: Any,
+        network: Blueprint,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        horizon: Horizon,
+        seed: int | Sequence[int] = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """horizon: when the schedules end. seed: several for seeds that learn side by side.
+
+        Raises ValueError for a space or a network that the agent cannot serve.
+        """
+        super().__init__()
+        self.config = config
+        self.spec = Spec(config, network, observation_space, action_space)
+        self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        self.device = torch.device(device)
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        """By name; `prepare` fills it."""
+        self.clock = Clock(horizon, len(self.seeds))
+        with seeding.drawing_from(self.seeds[0]):
+            self.features = Features(observation_space, config.normalise_obs, flatten=self.flatten)
+            self.build(network)
+        self.to(self.device)
+        self.generators = [seeding.generator(s, self.device) for s in self.seeds]
+        self.prepare()
+
+    @property
+    def groups(self) -> int:
+        """The number of seeds that learn side by side."""
+        return len(self.seeds)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The generator of the first seed, the only one where one seed learns alone."""
+        return self.generators[0]
+
+    @property
+    def replay(self) -> Replay | None:
+        """Experience that is kept to learn from again; None where the agent keeps none."""
+        return None
+
+    # ---------------------------------- what an agent writes
+
+    @abstractmethod
+    def build(self, network: Blueprint) -> None:
+        """Make the networks and buffers; torch draws from the seed. Raises ValueError for an
+        unserved network or space.
+        """
+
+    def prepare(self) -> None:
+        """Make what needs the networks on their device, such as optimisers."""
+        self.rollout = Steps(1)
+
+    @abstractmethod
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` fresh lives."""
+
+    @abstractmethod
+    def act(
+        self, percept: Percept, state: Any, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
+        """One decision for each row; with explore=False the greedy one, which draws nothing."""
+
+    @abstractmethod
+    def update(self, rollout: Rollout, state: Any) -> tuple[Any, Metrics]:
+        """Learn from a rollout; `state` is the live one after its last decision."""
+
+    @abstractmethod
+    def trained_tensors(self) -> Iterable[Tensor]:
+        """The tensors that learning changes: their numbers must stay finite."""
+
+    def check_memory(self) -> str:
+        """What the agent will keep in memory, in words; "" for nothing worth a word.
+
+        Raises ValueError, with the flag to change, where memory has no room for it.
+        """
+        return ""
+
+    # ---------------------------------- what all of them do alike
+
+    def see(self, percept: Percept) -> Percept:
+        """The percept with features in place of raw observations."""
+        return percept._replace(obs=self.features(percept.obs))
+
+    def numbers(self) -> int:
+        """The number of features. Raises ValueError where they are no vector of numbers."""
+        size = self.features.size
+        if isinstance(size, int):
+            return size
+        kinds = "numbers and pictures" if self.flatten else "numbers"
+        raise ValueError(
+            f"observation space {self.spec.observation_space} cannot be served: "
+            f"{self.name} looks at {kinds}"
+        )
+
+    @property
+    def name(self) -> str:
+        """The agent's name in messages and flags: that of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def draw(self, like: Tensor, noise: Callable[[Tensor, torch.Generator], Tensor]) -> Tensor:
+        """What `noise` draws for the rows of `like` [G·B, ...], each seed by its own generator."""
+        if self.groups == 1:
+            return noise(like, self.generators[0])
+        pairs = zip(like.chunk(self.groups), self.generators, strict=True)
+        return torch.cat([noise(rows, generator) for rows, generator in pairs])
+
+    def of_rows(self, x: Tensor, batch: int) -> Tensor:
+        """[G·B, ...] what each seed has [G, ...], for each of its rows."""
+        return x.repeat_interleave(batch // self.groups, 0)
+
+    def count(self, step: Transition, valid: int, ended: int) -> None:
+        """The clock goes on by a step [G·B] of which `valid` rows count and `ended` ended."""
+        if self.groups == 1:
+            self.clock.count(valid, ended)
+            return
+        ends = (step.terminated | step.truncated) & step.valid
+        self.clock.count(self._by_seed(step.valid), self._by_seed(ends))
+
+    def _by_seed(self, flags: Tensor) -> Tensor:
+        """[G] on the CPU, how many of each seed's rows are set."""
+        return flags.view(self.groups, -1).sum(1).cpu()
+
+    def annealed(self, final: float) -> float | Tensor:
+        """The factor of a rate that falls exponentially to `final` over the horizon; [G] where
+        there are several seeds.
+        """
+        if self.groups == 1:
+            return final**self.clock.lived
+        return (final**self.clock.lived_each).to(self.device)
+
+    def learned_state(self) -> dict[str, Any]:
+        """All of `state_dict` but the replay, whose rows are saved apart."""
+        return {
+            "modules": nn.Module.state_dict(self),
+            "optimisers": {name: x.state_dict() for name, x in self.optimisers.items()},
+            "generators": torch.stack([g.get_state() for g in self.generators]),
+        }
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Everything that a bitwise continuation needs."""
+        if self.replay is None:
+            return self.learned_state()
+        return {**self.learned_state(), "replay": self.replay.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Go on from `state_dict` or `learned_state`."""
+        super().load_state_dict(copy.deepcopy(state["modules"]))
+        for name, optimiser in self.optimisers.items():
+            # An optimiser would keep the very tensors that it is given.
+            optimiser.load_state_dict(copy.deepcopy(state["optimisers"][name]))
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            # A generator of another kind of device cannot go on; evaluating needs none.
+            if saved.shape == generator.get_state().shape:
+                generator.set_state(saved)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How copy and pickle make an agent like this one: anew, then in the same state.
+
+        A plain deep copy would not learn: a flat vector of all weights and the weights in it would
+        part.
+        """
+        seed = self.seeds[0] if len(self.seeds) == 1 else self.seeds
+        named = {"horizon": self.clock.horizon, "seed": seed, "device": self.device}
+        return _rebuilt, (type(self), self.spec, named, self.state_dict())
+
+    def alone(self, i: int) -> Agent:
+        """A fresh agent of the i-th seed alone."""
+        return type(self)(
+            *self.spec, horizon=self.clock.horizon, seed=self.seeds[i], device=self.device
+        )
+
+    def member(self, i: int) -> Agent:
+        """The agent of the i-th of several seeds, as it is now, with nothing shared."""
+        one = self.alone(i)
+        one.load_state_dict(self.member_state(one, i))
+        return one
+
+    def member_state(self, one: Agent, i: int) -> dict[str, Any]:
+        """The part of `state_dict` that belongs to the i-th seed, in the form of `one`.
+
+        A tensor of G times as many numbers as `one` has under the name holds G blocks, of which the
+        i-th is taken; one of as many numbers is common to all seeds.
+        """
+        whole = self.state_dict()
+        like = one.state_dict()
+        modules = {
+            name: block(whole["modules"][name], like["modules"][name], i)
+            for name in like["modules"]
+        }
+        return {"modules": modules, "optimisers": {}, "generators": whole["generators"][i : i + 1]}
+
+
+def block(x: Tensor, like: Tensor, i: int) -> Tensor:
+    """The i-th of the blocks that x [G·n numbers] is made of, in the form of `like` [n numbers]."""
+    if x.numel() == like.numel():
+        return x.reshape(like.shape)
+    return x.reshape(-1, *like.shape)[i]
+
+
+def _rebuilt(
+    kind: type[Agent], spec: Spec, named: Mapping[str, Any], state: Mapping[str, Any]
+) -> Agent:
+    """An agent made from these arguments, in this state."""
+    agent = kind(*spec, **named)
+    agent.load_state_dict(state)
+    return agent

@@ -1,0 +1,77 @@
+"""What learners without backpropagation share: the gate that dopamine passes, and its controls.
+
+A claim about dopamine needs its controls: with `shuffled` a synapse is told a prediction error of
+some other moment, of the same distribution, and with `none` it is told nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl.discovery import suggestion
+from bio_rl.faults import DivergedError
+
+DOPAMINE = ("rpe", "shuffled", "none")
+"""What may gate plasticity."""
+MOMENTS = 1024
+"""Past prediction errors from which shuffled dopamine is drawn."""
+
+
+class DopamineGate(nn.Module):
+    """Turns prediction errors into what synapses are told of them."""
+
+    past: Tensor | None
+    """[G, MOMENTS] the last prediction errors of each seed; None unless they are shuffled."""
+
+    def __init__(self, kind: str, groups: int = 1) -> None:
+        """kind: rpe, shuffled or none. Raises ValueError for another."""
+        super().__init__()
+        if kind not in DOPAMINE:
+            raise ValueError(f"dopamine is {kind!r}; {suggestion(kind, DOPAMINE)}")
+        self.kind = kind
+        past = torch.zeros(groups, MOMENTS) if kind == "shuffled" else None
+        self.register_buffer("past", past)
+
+    def forward(
+        self, rpe: Tensor, generators: Sequence[torch.Generator], here: Tensor | None = None
+    ) -> Tensor:
+        """Dopamine [G·B] for the prediction errors rpe [G·B].
+
+        generators: one for each seed. here: [G·B] bool, where dopamine comes at all; everywhere by
+        default.
+        """
+        if self.past is None:
+            return rpe if self.kind == "rpe" else torch.zeros_like(rpe)
+        comes = rpe.chunk(len(self.past)) if here is None else self._coming(rpe, here)
+        size = len(rpe) // len(self.past)
+        moments, drawn = [], []
+        for past, new, generator in zip(self.past, comes, generators, strict=True):
+            moments.append(torch.cat((past, new))[-MOMENTS:])
+            choice = torch.randint(MOMENTS, (size,), generator=generator, device=rpe.device)
+            drawn.append(moments[-1][choice])
+        self.past.copy_(torch.stack(moments))
+        shuffled = torch.cat(drawn)
+        return shuffled if here is None else torch.where(here, shuffled, 0.0)
+
+    def _coming(self, rpe: Tensor, here: Tensor) -> list[Tensor]:
+        """The prediction errors of each seed in the rows where dopamine comes."""
+        groups = len(self.past) if self.past is not None else 1
+        blocks = zip(rpe.chunk(groups), here.chunk(groups), strict=True)
+        return [errors[rows] for errors, rows in blocks]
+
+
+def check_finite(total: float, agent: str, settings: Sequence[str]) -> None:
+    """Raise DivergedError where the sum or mean of prediction errors is not a number.
+
+    settings: the learning rates of `agent` that most likely made its critic diverge.
+    """
+    if math.isfinite(total):
+        return
+    names = " or ".join(f"{agent}.{name}" for name in settings)
+    raise DivergedError(
+        f"dopamine is NaN or infinite: the critic diverged; a lower {names} or fewer environments help"
+    )
