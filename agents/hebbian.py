@@ -6,9 +6,9 @@ keeps what paid.
     e   ← γλ e + s_j x_i
         eligibility (plasticity.three_factor, as kernels.plastic fuses it)
     s_j = ξ_j / σ
-        `node`: node perturbation, the noise is known to the synapse (Fiete & Seung 2006)
+        rule three_factor: node perturbation, the synapse knows the noise (Fiete & Seung 2006)
     s_j = (y_j - ȳ_j) / σ²
-        `hebb`: it is not, but what y_j has been of late is (plasticity.exploratory_hebb)
+        rule exploratory_hebb: it knows what y_j has been of late
     s_k = ∂ log π(a) / ∂ out_k
         at the outputs, whose noise is the choice itself: 1[a=k] - π_k, or (a - μ) / σ²
     δ   = r + γ V(s') - V(s)    dopamine (modulators.dopamine);
@@ -24,38 +24,27 @@ the noise, or it would expect what exploration has yet to earn. Legenstein, Chas
 
 from __future__ import annotations
 
-import copy
-import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
 from bio_rl.checks import check_settings
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Steps
+from bio_rl.connections.plastic import Plastic, PlasticState
+from bio_rl.contracts import ActOut, Lived, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
-from bio_rl.faults import DivergedError
-from bio_rl.kernels.plastic import plastic_step
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
-from bio_rl.networks.mlp import ACTIVATIONS
-from bio_rl.plasticity import Post, Pre
+from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
-from bio_rl.rl import distributions
-from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
-from bio_rl.rl.rebuild import recipe
+from bio_rl.plasticity.three_factor import ThreeFactor
+from bio_rl.rl import base, distributions
+from bio_rl.rl.local import DopamineGate, check_finite
 from bio_rl.state import index
 
-NETWORKS = ("mlp",)
-"""What it can teach: layers of rate neurons."""
-RULES = ("node", "hebb")
-DOPAMINE = ("rpe", "shuffled", "none")
-MOMENTS = 1024
-"""Of the past, from which shuffled dopamine is drawn."""
+RULES = ("three_factor", "exploratory_hebb")
+"""How hidden synapses may know what their neuron tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +53,15 @@ class Config:
     """Discount per decision."""
     trace: float = 0.8
     """λ: eligibility fades by γλ per decision."""
-    rule: str = "node"
-    """How a hidden neuron's synapses know what it tried: node, the noise itself; or hebb, activity
-    beyond its running mean.
+    rule: str = "three_factor"
+    """Rule of the synapses onto hidden neurons, which says how they know what their neuron tried:
+    three_factor is told the noise itself; exploratory_hebb goes by activity beyond its running
+    mean.
     """
     noise: float = 0.3
     """σ, of the noise in the potential of hidden neurons."""
     tau_mean: float = 4.5
-    """Decisions over which `hebb` takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
+    """Decisions over which exploratory_hebb takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
     hidden_lr: float = 0.001
     """Of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as they were drawn."""
     actor_lr: float = 0.01
@@ -100,77 +90,60 @@ class Config:
             non_negative=("hidden_lr", "actor_lr", "critic_lr", "readout_gain"),
             unit=("gamma", "trace", "anneal"),
         )
-        for name, known in (("rule", RULES), ("dopamine", DOPAMINE)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"hebbian.{name} is {getattr(self, name)!r}; {suggestion(getattr(self, name), known)}"
-                )
+        if self.rule not in RULES:
+            raise ValueError(f"hebbian.rule is {self.rule!r}; {suggestion(self.rule, RULES)}")
 
 
 class HebbianState(NamedTuple):
-    e: tuple[Tensor, ...]
-    """[B, post, pre + 1] eligibility of the synapses of each layer, those of the bias last; the
-    critic's at the end.
-    """
-    habits: tuple[ExploratoryHebbState, ...]
-    """What each hidden layer does on average; empty for `node`."""
+    network: State
+    """The network's state."""
+    synapses: tuple[PlasticState, ...]
+    """What the synapses remember: those of each hidden layer, of the outputs, of the critic."""
+    means: tuple[ExploratoryHebbState, ...]
+    """What each hidden layer does on average, for exploratory_hebb."""
 
 
-class Agent(nn.Module):
-    """See `types.Agent`."""
+class Agent(base.Agent):
+    """See `rl.base.Agent`."""
 
-    def __init__(
-        self,
-        config: Config,
-        network: Blueprint,
-        observation_space: gym.Space,
-        action_space: gym.Space,
-        *,
-        horizon: Horizon,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """horizon: when the learning rates have fallen. Raises ValueError for an unserved space."""
-        super().__init__()
-        self.config, self.seed = config, seed
-        self.made_from = config, network, observation_space, action_space
-        with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs, flatten=True)
-            self.policy = distributions.for_space(action_space, config.log_std)
-            if not isinstance(self.features.size, int):
-                raise ValueError(
-                    f"observation space {observation_space} cannot be served: hebbian looks at numbers and pictures"
-                )
-            layers = network.build(
-                self.features.size, self.policy.n_out, config.readout_gain
-            ).layers
-        weights = [
-            torch.cat((x.weight, x.bias.unsqueeze(-1)), -1)
-            for x in layers
-            if isinstance(x, nn.Linear)
-        ]
-        weights.append(torch.zeros(1, weights[-1].shape[1]))
-        self.weights = nn.ParameterList(
-            nn.Parameter(w.detach(), requires_grad=False) for w in weights
-        )
-        """[post, pre + 1] of each layer, the bias last; the critic's at the end."""
-        self.activation = ACTIVATIONS[network.config.activation]()
-        if config.dopamine == "shuffled":
-            self.past = nn.Buffer(torch.zeros(MOMENTS))
-        self.clock = Clock(horizon)
+    flatten = True
+    teaches: ClassVar[tuple[str, ...]] = ("mlp",)
+    """Networks whose synapses it can teach."""
+
+    def build(self, network: Blueprint) -> None:
+        self.policy = distributions.for_space(self.spec.action_space, self.config.log_std)
+        n_out = self.policy.n_out
+        self.network = network.build(self.numbers(), n_out, self.config.readout_gain)
+        self.critic = nn.Linear(self.network.width, 1)
+        nn.init.zeros_(self.critic.weight)
+        nn.init.zeros_(self.critic.bias)
+        self.dopamine = DopamineGate(self.config.dopamine)
         self.requires_grad_(False)
-        self.to(device)
-        self.device = torch.device(device)
-        self.habit = ExploratoryHebb(tau_mean=config.tau_mean)
-        self.rollout = Steps(1)
-        self.generator = seeding.generator(seed, self.device)
+
+    def prepare(self) -> None:
+        super().prepare()
+        connections = (*self.network.plastic, self.network.readout, self.critic)
+        self.plastic = tuple(Plastic(connection, ThreeFactor()) for connection in connections)
+        self.running_mean = ExploratoryHebb(tau_mean=self.config.tau_mean)
+
+    @property
+    def hidden(self) -> tuple[Plastic, ...]:
+        """The connections onto hidden neurons."""
+        return self.plastic[:-2]
 
     def initial_state(self, batch: int) -> HebbianState:
-        e = tuple(torch.zeros(batch, *w.shape, device=self.device) for w in self.weights)
-        hidden = self.weights[:-2] if self.config.rule == "hebb" else ()
-        return HebbianState(
-            e, tuple(self.habit.init(batch, *w.shape, device=self.device) for w in hidden)
-        )
+        means = []
+        if self.config.rule == "exploratory_hebb":
+            for plastic in self.hidden:
+                shape = plastic.weights.shape
+                means.append(self.running_mean.init(batch, *shape, device=self.device))
+        synapses = tuple(plastic.initial_state(batch) for plastic in self.plastic)
+        return HebbianState(self.network.initial_state(batch), synapses, tuple(means))
+
+    def trained_tensors(self) -> list[Tensor]:
+        return [plastic.weights for plastic in self.plastic]
+
+    # ---------------------------------- a decision
 
     @torch.no_grad()
     def act(
@@ -180,133 +153,99 @@ class Agent(nn.Module):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        obs = self.features(percept.obs)
-        calm, out = self._run(obs, None, probe)
+        percept = self.see(percept)
+        calm = self.network.live(percept, state.network, probe=probe)
+        if probe is not None:
+            probe.synapses("readout", self.network.readout.weight, calm.activity)
         if not explore:
-            return ActOut(self.policy.mode(out), {}, state)
-        noise = [self._normal(len(obs), len(w)) for w in self.weights[:-2]]
-        inputs, out = self._run(obs, noise)
+            out = self.network.readout(calm.activity)
+            return ActOut(self.policy.mode(out), {}, state._replace(network=calm.state))
+        noise = [self._normal(len(calm.activity), len(x.weights)) for x in self.hidden]
+        drive = [self.config.noise * xi for xi in noise]
+        noisy = self.network.live(percept, state.network, drive)
+        out = self.network.readout(noisy.activity)
         action = self.policy.sample(out, self.policy.noise(out, self.generator))
-        signals, habits = self._signals(inputs, noise, state.habits, percept.reset)
+        signals, means = self._signals(noisy, noise, state.means, percept.reset)
         signals += [self.policy.score(out, action), torch.ones_like(out[:, :1])]
-        extras = {f"x{i}": x for i, x in enumerate([*inputs, calm[-1]])} | {
-            f"signal{i}": s for i, s in enumerate(signals)
-        }
-        return ActOut(
-            action, {**extras, "value": self._value(calm[-1])}, state._replace(habits=habits)
-        )
+        # The critic must not see the noise, or it would expect what exploration has yet to earn.
+        inputs = [trail.mean()[0].spike for trail in noisy.trails]
+        inputs += [noisy.activity, calm.activity]
+        extras = {f"x{i}": x for i, x in enumerate(inputs)}
+        extras |= {f"signal{i}": signal for i, signal in enumerate(signals)}
+        extras["value"] = self._value(calm)
+        return ActOut(action, extras, state._replace(network=noisy.state, means=means))
 
-    @torch.no_grad()
-    def update(self, rollout: Rollout, state: HebbianState) -> tuple[HebbianState, Metrics]:
-        c, steps = self.config, rollout.steps
-        extras, valid, cut = (
-            index(steps.extras, 0),
-            steps.valid[0],
-            steps.terminated[0] | steps.truncated[0],
-        )
-        beyond = self._value(self._run(self.features(index(steps.final_obs, 0)))[0][-1])
-        rpe = (
-            dopamine_rpe(steps.reward[0], extras["value"], beyond, steps.terminated[0], c.gamma)
-            * valid
-        )
-        if not math.isfinite(float(rpe.sum())):
-            raise DivergedError(
-                "dopamine is NaN or infinite: the critic diverged; a lower hebbian.critic_lr or hebbian.hidden_lr helps"
-            )
-        gate, fade = self._dopamine(rpe), c.gamma * c.trace * ~steps.percept.reset[0]
-        e = tuple(x.clone() for x in state.e)
-        for i, (w, rate) in enumerate(zip(self.weights, self._rates(), strict=True)):
-            x, signal = extras[f"x{i}"], extras[f"signal{i}"] * valid.unsqueeze(-1)
-            plastic_step(w, e[i], x, signal, gate, x, lr=rate / len(valid), decay=fade)
-        self.features.update(steps.percept.obs, steps.valid)
-        self.clock.count(int(valid.sum()), int((cut & valid).sum()))
-        metrics = {
-            "dopamine/rpe": rpe.mean(),
-            "dopamine/value": extras["value"].mean(),
-            "dopamine/abs": rpe.abs().mean(),
-        }
-        return state._replace(e=e), metrics
-
-    def __reduce__(self) -> Any:
-        return recipe(
-            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
-        )
-
-    def trained_tensors(self) -> list[Tensor]:
-        return list(self.weights)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {
-            "modules": super().state_dict(*args, **kwargs),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
-        if (
-            state["generator"].shape == self.generator.get_state().shape
-        ):  # another device's cannot go on; evaluating needs none
-            self.generator.set_state(state["generator"])
-
-    def _run(
-        self, x: Tensor, noise: list[Tensor] | None = None, probe: Probe | None = None
-    ) -> tuple[list[Tensor], Tensor]:
-        """(Inputs [B, pre + 1] of each layer, out [B, outputs]) for features x [B, F], with ξ [B,
-        N] of each hidden layer.
-        """
-        inputs, out = [], x
-        for i, w in enumerate(self.weights[:-1]):
-            if i:
-                out = self.activation(
-                    out if noise is None else out + self.config.noise * noise[i - 1]
-                )
-            if probe is not None:
-                probe.synapses(f"layer {i + 1}", w[:, :-1], out)
-            inputs.append(torch.cat((out, torch.ones_like(out[:, :1])), -1))
-            out = inputs[-1] @ w.T
-        return inputs, out
-
-    def _value(self, x: Tensor) -> Tensor:
-        """V [B] of the last hidden layer's activity and the bias, x [B, N + 1]."""
-        return x @ self.weights[-1][0]
+    def _value(self, lived: Lived) -> Tensor:
+        """V [B] of the activity of the last hidden layer."""
+        return self.critic(lived.activity).squeeze(-1)
 
     def _normal(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.device).normal_(generator=self.generator)
 
     def _signals(
         self,
-        inputs: list[Tensor],
+        lived: Lived,
         noise: list[Tensor],
-        habits: tuple[ExploratoryHebbState, ...],
+        means: tuple[ExploratoryHebbState, ...],
         reset: Tensor,
     ) -> tuple[list[Tensor], tuple[ExploratoryHebbState, ...]]:
-        """(s [B, N] of each hidden layer, what they do on average). A habit begins with the
+        """(s [B, N] of each hidden layer, what they do on average). A mean begins with the
         episode.
         """
         sigma = self.config.noise
-        if self.config.rule == "node":
-            return [xi / sigma for xi in noise], habits
+        if self.config.rule == "three_factor":
+            return [xi / sigma for xi in noise], means
         signals, after = [], []
-        for w, x, y, before in zip(self.weights, inputs, inputs[1:], habits, strict=False):
-            y = y[:, :-1]
-            before = before._replace(mean=torch.where(reset.unsqueeze(-1), y, before.mean))
-            after.append(self.habit.trace(before, w, Pre(x), Post(y)))
-            signals.append((y - after[-1].mean) / sigma**2)
+        for plastic, trail, before in zip(self.hidden, lived.trails, means, strict=True):
+            pre, post = trail.mean()
+            start = torch.where(reset.unsqueeze(-1), post.spike, before.mean)
+            pre = Pre(plastic.with_bias(pre.spike))
+            before = before._replace(mean=start)
+            after.append(self.running_mean.trace(before, plastic.weights, pre, post))
+            signals.append((post.spike - after[-1].mean) / sigma**2)
         return signals, tuple(after)
 
-    def _rates(self) -> list[float]:
-        """η of each layer, the critic's at the end."""
-        c, left = self.config, self.config.anneal**self.clock.lived
-        hidden, synapses = len(self.weights) - 2, self.weights[-1].shape[1]
-        return [left * c.hidden_lr] * hidden + [left * c.actor_lr, left * c.critic_lr / synapses]
+    # ---------------------------------- what it was worth
 
-    def _dopamine(self, rpe: Tensor) -> Tensor:
-        """[B] what gates plasticity."""
-        if self.config.dopamine == "rpe":
-            return rpe
-        if self.config.dopamine == "none":
-            return torch.zeros_like(rpe)
-        self.past = torch.cat((self.past, rpe))[-MOMENTS:]
-        return self.past[
-            torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)
-        ]
+    @torch.no_grad()
+    def update(self, rollout: Rollout, state: HebbianState) -> tuple[HebbianState, Metrics]:
+        step = index(rollout.steps, 0)
+        value = step.extras["value"]
+        rpe = self._error(step, state)
+        check_finite(float(rpe.sum()), "hebbian", ("critic_lr", "hidden_lr"))
+        gate = self.dopamine(rpe, self.generators)
+        fade = self.config.gamma * self.config.trace * ~step.percept.reset
+        synapses = []
+        for i, (plastic, rate) in enumerate(zip(self.plastic, self._rates(), strict=True)):
+            x = step.extras[f"x{i}"]
+            signal = step.extras[f"signal{i}"] * step.valid.unsqueeze(-1)
+            _, after = plastic.step(
+                state.synapses[i], x, signal, gate, x, lr=rate / len(rpe), decay=fade
+            )
+            synapses.append(after)
+        self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
+        ended = (step.terminated | step.truncated) & step.valid
+        self.count(step, int(step.valid.sum()), int(ended.sum()))
+        metrics: Metrics = {
+            "dopamine/rpe": rpe.mean(),
+            "dopamine/value": value.mean(),
+            "dopamine/abs": rpe.abs().mean(),
+        }
+        return state._replace(synapses=tuple(synapses)), metrics
+
+    def _error(self, step: Transition, state: HebbianState) -> Tensor:
+        """δ [B], zero in rows that are not valid, from the true final observation."""
+        no = torch.zeros_like(step.terminated)
+        last = Percept(step.final_obs, step.action, step.reward, no, no)
+        next_value = self._value(self.network.live(self.see(last), state.network))
+        rpe = dopamine_rpe(
+            step.reward, step.extras["value"], next_value, step.terminated, self.config.gamma
+        )
+        return rpe * step.valid
+
+    def _rates(self) -> list[float]:
+        """η of each connection, in the order of `HebbianState.synapses`."""
+        c = self.config
+        left = c.anneal**self.clock.lived
+        critic = c.critic_lr / (self.network.width + 1)
+        return [left * c.hidden_lr] * len(self.hidden) + [left * c.actor_lr, left * critic]

@@ -71,6 +71,17 @@ class Probe:
         self.products.append((name, weight.detach(), pre.detach()))
 
 
+class Lived(NamedTuple):
+    """A decision of a network that local rules can teach, with what its synapses met in it."""
+
+    activity: Tensor
+    """[B, N] what the readout reads."""
+    state: State
+    """The network's state after the decision."""
+    trails: tuple[Any, ...]
+    """A `connections.plastic.Trail` for each connection of `Network.plastic`, in their order."""
+
+
 class Network(Protocol):
     """A map from percepts to outputs whose memory is explicit.
 

@@ -38,8 +38,13 @@ class Cache:
         self.folder = parent.expanduser() / commit
         self.commit = commit
         self.shared = [platform.python_version(), _report.device()]
-        self.shared += [f"{package} {importlib.metadata.version(package)}" for package in DECIDE_NUMBERS]
-        self.shared += [Path(__file__).with_name(name).read_text(encoding="utf-8") for name in DECIDE_WHAT_IS_KEPT]
+        self.shared += [
+            f"{package} {importlib.metadata.version(package)}" for package in DECIDE_NUMBERS
+        ]
+        self.shared += [
+            Path(__file__).with_name(name).read_text(encoding="utf-8")
+            for name in DECIDE_WHAT_IS_KEPT
+        ]
 
     def path(self, case: Case) -> Path:
         """The file of a case."""
@@ -63,8 +68,13 @@ class Cache:
             self.folder.mkdir(parents=True, exist_ok=True)
             torch.save(trained._asdict(), partial)
             partial.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer turns an OSError into a RuntimeError
-            raise BenchError(f"{self.folder} cannot be written ({error}); choose another with --cache") from error
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # torch's writer turns an OSError into a RuntimeError
+            raise BenchError(
+                f"{self.folder} cannot be written ({error}); choose another with --cache"
+            ) from error
 
 
 def kernels_folder(parent: Path, tree: Path) -> Path:

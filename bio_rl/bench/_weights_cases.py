@@ -40,7 +40,9 @@ def read(path: Path = DATA) -> list[Case]:
     for name, entry in table["cases"].items():
         fields = {"flags": entry} if isinstance(entry, str) else entry
         if unknown := set(fields) - FIELDS:
-            raise ValueError(f"{path.name}, {name!r} has {sorted(unknown)}; known: {sorted(FIELDS)}")
+            raise ValueError(
+                f"{path.name}, {name!r} has {sorted(unknown)}; known: {sorted(FIELDS)}"
+            )
         now = filled(fields["flags"], words)
         before = filled(fields.get("flags_before", fields["flags"]), words_before)
         cases.append(Case(name=name, flags=now, flags_before=before))

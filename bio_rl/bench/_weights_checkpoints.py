@@ -13,7 +13,9 @@ from torch import Tensor
 from bio_rl.bench._report import BenchError
 from bio_rl.bench._weights_compare import bits
 
-NOT_TRAINED = re.compile(r"(^|\.)(runner|stats|replay|best|elapsed|horizon)(\.|$)|optimi[sz]er|generator")
+NOT_TRAINED = re.compile(
+    r"(^|\.)(runner|stats|replay|best|elapsed|horizon)(\.|$)|optimi[sz]er|generator"
+)
 """Names of what a checkpoint holds beside what was trained."""
 
 
@@ -41,7 +43,9 @@ def read_runs(parent: Path) -> Trained:
     for number, folder in enumerate(runs):
         files = checkpoints(folder)
         if not files:
-            raise BenchError(f"{folder} holds no checkpoint: no .pt file whose name ends with its step")
+            raise BenchError(
+                f"{folder} holds no checkpoint: no .pt file whose name ends with its step"
+            )
         prefix = f"{number}." if len(runs) > 1 else ""
         first |= {prefix + name: x for name, x in trained_tensors(files[min(files)])}
         last |= {prefix + name: x for name, x in trained_tensors(files[max(files)])}

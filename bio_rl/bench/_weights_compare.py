@@ -34,7 +34,11 @@ def compare(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> Comparis
     Each tensor has one partner at most. A tensor that only `now` has is added, which is no difference.
     """
     same = [name for name in before if name in now and bits(before[name]) == bits(now[name])]
-    renamed = [reshaped(name, before[name], now[name]) for name in same if before[name].shape != now[name].shape]
+    renamed = [
+        reshaped(name, before[name], now[name])
+        for name in same
+        if before[name].shape != now[name].shape
+    ]
     left = {name: x for name, x in now.items() if name not in same}
     alone = []
     for name in (name for name in before if name not in same):

@@ -66,7 +66,13 @@ def train(case: dict[str, Any], seconds: float) -> dict[str, Any]:
     status = wait(child, began + seconds)
     said = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
     took = time.monotonic() - began
-    return {"name": case["name"], "folder": str(folder), "status": status, "seconds": took, "said": said[-TAIL:]}
+    return {
+        "name": case["name"],
+        "folder": str(folder),
+        "status": status,
+        "seconds": took,
+        "said": said[-TAIL:],
+    }
 
 
 def train_here(arguments: list[str], folder: Path, output: Path) -> int:

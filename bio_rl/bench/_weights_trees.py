@@ -102,7 +102,9 @@ def train_all(trees: Sequence[Tree], place: Path, jobs: int, seconds: float) -> 
         for _ in range(sum(len(tree.cases) for tree in trees)):
             tree, line = ready.get()
             if "name" not in line:
-                raise BenchError(f"the process that trains in {tree.folder} ended early: {line['said']}")
+                raise BenchError(
+                    f"the process that trains in {tree.folder} ended early: {line['said']}"
+                )
             yield Finished(tree.name, line["name"], outcome(line), line["seconds"])
     finally:
         for process in processes:
@@ -112,12 +114,26 @@ def train_all(trees: Sequence[Tree], place: Path, jobs: int, seconds: float) -> 
 def start(tree: Tree, cases: Sequence[Case], place: Path, seconds: float) -> subprocess.Popen[str]:
     """A process that trains cases with the code of a tree, in a group of its own with all that it starts."""
     orders = [
-        {"name": case.name, "arguments": tree.flags(case), "folder": str(place / tree.name / case.slug)} for case in cases
+        {
+            "name": case.name,
+            "arguments": tree.flags(case),
+            "folder": str(place / tree.name / case.slug),
+        }
+        for case in cases
     ]
-    fixed = {"PYTHONPATH": str(tree.folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+    fixed = {
+        "PYTHONPATH": str(tree.folder),
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0",
+    }
     kernels = {} if tree.kernels is None else {"NUMBA_CACHE_DIR": str(tree.kernels)}
     process = subprocess.Popen(
-        [sys.executable, "-P", str(SCRIPT)],  # -P: the neighbours of the script are no modules of the trainings
+        [
+            sys.executable,
+            "-P",
+            str(SCRIPT),
+        ],  # -P: the neighbours of the script are no modules of the trainings
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -132,7 +148,9 @@ def start(tree: Tree, cases: Sequence[Case], place: Path, seconds: float) -> sub
     return process
 
 
-def collect(process: subprocess.Popen[str], tree: Tree, ready: SimpleQueue[tuple[Tree, dict[str, Any]]]) -> None:
+def collect(
+    process: subprocess.Popen[str], tree: Tree, ready: SimpleQueue[tuple[Tree, dict[str, Any]]]
+) -> None:
     """Put a line for every case that is trained, and one without a name where the process failed."""
     assert process.stdout is not None
     said = "it said nothing"

@@ -60,17 +60,24 @@ class Settings(Shared):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"--ignore {pattern!r} is no regular expression: {error}") from error
+                raise ValueError(
+                    f"--ignore {pattern!r} is no regular expression: {error}"
+                ) from error
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """{case: its verdict, and how many tensors were compared, moved in training, were renamed, were added}."""
     if not hasattr(os, "fork"):
-        raise ValueError("bench weights forks its trainings, which this system cannot do; use Linux or macOS")
+        raise ValueError(
+            "bench weights forks its trainings, which this system cannot do; use Linux or macOS"
+        )
     cases = {case.name: case for case in chosen(read(), settings.only)}
     cache = Cache(settings.cache, resolved(settings.commit))
     before = {} if settings.anew else cache.read(list(cases.values()))
-    print(f"{len(cases)} cases against {cache.commit[:10]}, of which {len(before)} are kept", flush=True)
+    print(
+        f"{len(cases)} cases against {cache.commit[:10]}, of which {len(before)} are kept",
+        flush=True,
+    )
     now: dict[str, Finished] = {}
     results: dict[str, Any] = {}
     for finished in trainings(list(cases.values()), before, cache.commit, settings):
@@ -88,7 +95,9 @@ def run(settings: Settings) -> dict[str, Any]:
     return {name: results[name] for name in cases}
 
 
-def trainings(cases: list[Case], kept: Mapping[str, Trained], commit: str, settings: Settings) -> Iterator[Finished]:
+def trainings(
+    cases: list[Case], kept: Mapping[str, Trained], commit: str, settings: Settings
+) -> Iterator[Finished]:
     """What this checkout trains, and the commit where its weights are not kept, as it finishes."""
     missing = [case for case in cases if case.name not in kept]
     slugs = {case.name: case.slug for case in cases}
@@ -100,7 +109,9 @@ def trainings(cases: list[Case], kept: Mapping[str, Trained], commit: str, setti
             trees.insert(0, Tree("before", folder, missing, None))
         for finished in train_all(trees, place, settings.jobs, settings.seconds):
             yield finished
-            shutil.rmtree(place / finished.tree / slugs[finished.name], ignore_errors=True)  # replays are large
+            shutil.rmtree(
+                place / finished.tree / slugs[finished.name], ignore_errors=True
+            )  # replays are large
 
 
 def judged(before: Trained, now: Trained, ignore: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -110,9 +121,17 @@ def judged(before: Trained, now: Trained, ignore: tuple[str, ...] = ()) -> dict[
     start, so that the case says nothing.
     """
     if before.status == REFUSED and now.status == 0:
-        return {"verdict": "new", "tensors": len(now.weights), "moved": now.moved, "failed": 0, "refused": [before.said]}
+        return {
+            "verdict": "new",
+            "tensors": len(now.weights),
+            "moved": now.moved,
+            "failed": 0,
+            "refused": [before.said],
+        }
     ended = {"here": now, "in the commit": before}
-    errors = [f"{where}, status {one.status}: {one.said}" for where, one in ended.items() if one.status]
+    errors = [
+        f"{where}, status {one.status}: {one.said}" for where, one in ended.items() if one.status
+    ]
     if errors:
         return {"verdict": "broken", "failed": 1, "errors": errors}
     found = compare(without(before.weights, ignore), without(now.weights, ignore))

@@ -49,6 +49,11 @@ class Trail(NamedTuple):
     dt: float = 1.0
     """ms per tick."""
 
+    @classmethod
+    def once(cls, pre: Tensor, post: Post) -> Trail:
+        """The trail of a decision of a single tick, from [B, pre] and [B, post]."""
+        return cls(pre.unsqueeze(1), Post(*(_tick_axis(x) for x in post)))
+
     def tick(self, k: int) -> tuple[Pre, Post]:
         """Both sides at the k-th tick."""
         post = [x if isinstance(x, tuple) else x[:, k] for x in self.post]
@@ -58,6 +63,11 @@ class Trail(NamedTuple):
         """Both sides on average over the decision, for rules of activities."""
         post = [x if isinstance(x, tuple) else x.mean(1) for x in self.post]
         return Pre(self.pre.mean(1)), Post(*post)
+
+
+def _tick_axis(x: Tensor | tuple[()]) -> Tensor | tuple[()]:
+    """[B, 1, n] of [B, n]; what is left out stays so."""
+    return x if isinstance(x, tuple) else x.unsqueeze(1)
 
 
 class Plastic:
@@ -106,7 +116,7 @@ class Plastic:
 
     def forward(self, x: Tensor, state: PlasticState) -> Tensor:
         """The drive [B, post] of activities x [B, pre]."""
-        x = self._with_bias(x)
+        x = self.with_bias(x)
         if self.per_row:
             return torch.bmm(state.w, x.unsqueeze(-1)).squeeze(-1)
         return linear(x, self.weights)
@@ -128,7 +138,7 @@ class Plastic:
         if fresh is not None:
             blank = tree_map(torch.zeros_like, traces)
             traces = where_reset(fresh, blank, traces)
-        pre = pre._replace(spike=self._with_bias(pre.spike))
+        pre = pre._replace(spike=self.with_bias(pre.spike))
         weights = self._of_rows(len(pre.spike)) if state.w == () else state.w
         return state._replace(traces=self.rule.trace(traces, weights, pre, post, signal, dt))
 
@@ -178,10 +188,10 @@ class Plastic:
         y = plastic_step(
             self.weights,
             e,
-            self._with_bias(x),
+            self.with_bias(x),
             signal,
             modulator,
-            self._with_bias(x_next),
+            self.with_bias(x_next),
             lr=lr,
             decay=decay,
             w_min=None if self.bound is None else -self.bound,
@@ -209,7 +219,7 @@ class Plastic:
         bias.data = whole[..., -1]
         return whole
 
-    def _with_bias(self, x: Tensor) -> Tensor:
+    def with_bias(self, x: Tensor) -> Tensor:
         """x [B, pre] with the neuron that is always active, where there is a bias."""
         if not self.has_bias:
             return x

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from bio_rl.contracts import Percept, Probe
+from bio_rl.connections.plastic import Trail
+from bio_rl.contracts import Lived, Percept, Probe
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks._init import orthogonal
+from bio_rl.plasticity import Post
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -59,6 +62,51 @@ class Network(nn.Module):
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         return self._values(xs.obs), ()
+
+    @property
+    def plastic(self) -> tuple[nn.Module, ...]:
+        """The connections onto hidden units, which local rules can teach."""
+        return tuple(self.layers[:-1:2])
+
+    @property
+    def readout(self) -> nn.Linear:
+        """The connection onto the outputs."""
+        return self.layers[-1]
+
+    @property
+    def width(self) -> int:
+        """Units of the last hidden layer."""
+        return self.readout.in_features
+
+    def live(
+        self,
+        x: Percept,
+        state: tuple[()],
+        noise: Sequence[Tensor] = (),
+        probe: Probe | None = None,
+    ) -> Lived:
+        """One decision with what its synapses met; noise: [B, N] added to each layer's drive."""
+        activity, trails = x.obs, []
+        for i, connection in enumerate(self.plastic):
+            name = f"layer {i + 1}"
+            if probe is not None:
+                probe.synapses(name, connection.weight, activity)
+            drive = connection(activity)
+            if noise:
+                drive = drive + noise[i]
+            pre, activity = activity, self.layers[2 * i + 1](drive)
+            post = Post(activity, psi=self._slope(activity, drive), v=drive)
+            trails.append(Trail.once(pre, post))
+        return Lived(activity, (), tuple(trails))
+
+    def _slope(self, activity: Tensor, drive: Tensor) -> Tensor:
+        """The derivative of each unit's activity by its drive."""
+        if self.activation == "tanh":
+            return 1.0 - activity.square()
+        if self.activation == "relu":
+            return (drive > 0.0).to(drive.dtype)
+        gate = drive.sigmoid()  # silu: y = x σ(x), y' = σ + y (1 - σ)
+        return gate + activity * (1.0 - gate)
 
     def _values(self, x: Tensor) -> Tensor:
         """What the layers make of x."""
