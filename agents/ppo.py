@@ -32,7 +32,7 @@ from bio_rl.rl.observations import Features
 from bio_rl.rl.optim import clip_, flatten
 from bio_rl.rl.rebuild import recipe
 from bio_rl.rl.returns import discounted_sum, gae
-from bio_rl.state import detach, index, leaves, stack, tree_map
+from bio_rl.state import detach, index, stack, tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +158,7 @@ class Agent(nn.Module):
         self.clock = Clock(horizon)
         self.to(device)
         self.device = torch.device(device)
-        self.stateful = bool(
-            list(leaves(self.actor.initial_state(1))) + list(leaves(self.critic.initial_state(1)))
-        )
+        self.stateful = self.actor.stateful or self.critic.stateful
         self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
         self.rollout = Steps(config.rollout, self.chunk)
         self.generator = seeding.generator(seed, self.device)
@@ -375,8 +373,7 @@ class Agent(nn.Module):
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * left
         for network in (self.actor, self.critic):
-            if hasattr(network, "anneal"):
-                network.anneal(self.clock.lived)
+            network.anneal(self.clock.lived)
 
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
@@ -405,6 +402,5 @@ class Agent(nn.Module):
                 }
         counts = operations(probe, len(ahead.reset))
         report |= {f"energy/{name}": count for name, count in counts._asdict().items()}
-        if hasattr(self.actor, "regulate"):
-            self.actor.regulate(probe)
+        self.actor.regulate(probe)
         return report

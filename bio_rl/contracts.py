@@ -8,12 +8,15 @@ out, `()` where there is none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from bio_rl.state import index, leaves, tree_map
 
 Obs = Tensor | Mapping[str, Tensor]
 """[B, *obs], or a dict of such tensors (vision, language, touch)."""
@@ -82,29 +85,121 @@ class Lived(NamedTuple):
     """A `connections.plastic.Trail` for each connection of `Network.plastic`, in their order."""
 
 
-class Network(Protocol):
-    """A map from percepts to outputs whose memory is explicit.
+class NetworkConfig(Protocol):
+    """Settings of a network, a frozen dataclass that names this class as a base: what is declared
+    here are the answers of a network that has no say in the matter, not settings.
+    """
+
+    critic: str = ""
+    """Name of the network that values states beside this one while training; "" for a twin."""
+    target_rate: float = 0.0
+    """Spikes per tick towards which `Network.regulate` moves its neurons; 0 for no regulation."""
+    image: ClassVar[bool] = False
+    """Whether it looks at pictures [B, C, H, W]; their shape (C, H, W) is then its `n_in`."""
+
+
+class Part(NamedTuple):
+    """A connection, a layer of neurons or a code of a network: a node of its graph."""
+
+    name: str
+    """Unlike any other of the network; a connection has the name under which a probe notes it."""
+    role: str
+    """"code", "connection" or "neurons" (units that do not spike among them)."""
+    kind: str
+    """File of the connection, neuron or code, such as dense or lif, or a unit's name, such as
+    tanh.
+    """
+    n: int
+    """Units that it gives to those that read it: channels and pixels of a picture are one row."""
+    sources: tuple[str, ...]
+    """Names of the parts that it reads; `INPUT` is the observation. Neurons add their sources."""
+    module: nn.Module | None = None
+    """What computes it; a connection's has `weight`, [post, pre] or a convolution's kernels."""
+    constants: Any = None
+    """Constants of spiking neurons (`bio_rl.neurons`), None for others."""
+
+
+INPUT = "input"
+"""Source of the parts that read a network's observation."""
+
+
+class Network(nn.Module, ABC):
+    """A map from percepts to outputs whose memory is explicit, made as
+    Network(config, n_in, n_out, out_gain).
 
     A network applies the reward to its old state first, then clears what its reset setting names
     (membrane, traces, fast weights), then looks at the new observation. A state of another batch
     size is an error, never silently re-created.
     """
 
+    @abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state of `batch` fresh brains."""
-        ...
 
-    def __call__(
-        self, x: Percept, state: State, probe: Probe | None = None
-    ) -> tuple[Tensor, State]:
+    @abstractmethod
+    def forward(self, x: Percept, state: State, probe: Probe | None = None) -> tuple[Tensor, State]:
         """One decision: fields of x are [B, ...]; returns the output [B, out] and the new state."""
-        ...
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def unroll(self, xs: Percept, state: State) -> tuple[Tensor, State]:
         """T decisions: fields of xs are [T, B, ...]; equals T single steps, resets inside. Returns
         [T, B, out], state.
         """
-        ...
+        outputs = []
+        for t in range(len(xs.reset)):
+            output, state = self(index(xs, t), state)
+            outputs.append(output)
+        if outputs:
+            return torch.stack(outputs), state
+        blank = tree_map(lambda x: x.new_zeros(x.shape[1:]), xs)
+        output, _ = self(blank, state)  # no decisions: only the shape of one is of interest
+        return output.new_zeros(0, *output.shape), state
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it remembers anything from one decision to the next."""
+        return any(True for _ in leaves(self.initial_state(1)))
+
+    def anneal(self, progress: float) -> None:
+        """Set what follows a schedule, `progress` from 0 to 1 of the run. Nothing does by default."""
+
+    def regulate(self, probe: Probe) -> None:
+        """Move the neurons towards `NetworkConfig.target_rate`, by what `probe` saw of the last
+        decision. Nothing is regulated by default.
+        """
+
+    teachable: ClassVar[bool] = False
+    """Whether local rules can teach it: it then has a `readout`, `live` and `plastic`."""
+    readout: nn.Module
+    """Of a teachable network: the connection from its last hidden layer onto its outputs."""
+
+    @property
+    def width(self) -> int:
+        """Neurons that the readout of a teachable network reads."""
+        raise NotImplementedError(f"{type(self).__name__} is no network that local rules teach")
+
+    @property
+    def plastic(self) -> tuple[nn.Module, ...]:
+        """The hidden connections, each with a `weight` [post, pre], that local rules can teach."""
+        return ()
+
+    def live(
+        self, x: Percept, state: State, noise: Sequence[Tensor] = (), probe: Probe | None = None
+    ) -> Lived:
+        """One decision of a teachable network, up to the readout, with what its synapses met.
+
+        noise: [B, N] for each hidden layer, held for the decision and added to what drives it, in
+        units of the threshold where neurons have one.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no network that local rules teach")
+
+    def parts(self) -> tuple[Part, ...]:
+        """Its codes, connections and neurons, those that are read before those that read them,
+        where nothing drives itself. Empty for a network that does not describe itself.
+        """
+        return ()
 
 
 class ActOut(NamedTuple):

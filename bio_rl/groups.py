@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.codes import population
 from bio_rl.connections import dense
-from bio_rl.contracts import Percept, Probe, State
-from bio_rl.state import leaves, tree_map
+from bio_rl.contracts import Network, Percept, Probe, State
+from bio_rl.state import tree_map
 
 
-def side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
+def side_by_side(networks: Sequence[Network]) -> Network:
     """One network that does what each of `networks` does in its block of the rows; the only one as
     it is.
     """
@@ -31,10 +31,10 @@ def side_by_side(networks: Sequence[nn.Module]) -> nn.Module:
     return stacked(networks) or Group(networks)
 
 
-class Group(nn.Module):
+class Group(Network):
     """Members one after the other, for those that cannot be stacked: see `types.Network`."""
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         self.members = nn.ModuleList(networks)
 
@@ -58,8 +58,7 @@ class Group(nn.Module):
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""
         for member in self.members:
-            if hasattr(member, "anneal"):
-                member.anneal(progress)
+            member.anneal(progress)
 
     def _each(self, run: Any, x: Percept, state: State, axis: int) -> tuple[Tensor, State]:
         """What each member makes of its block of x, whose rows are at `axis`, and of the state,
@@ -73,12 +72,12 @@ class Group(nn.Module):
         return torch.cat(outs, axis), tree_map(lambda *parts: torch.cat(parts), *after)
 
 
-class Stacked(nn.Module):
+class Stacked(Network):
     """Memoryless members as one network whose layers have weights [G, post, pre]: see
     `types.Network`.
     """
 
-    def __init__(self, network: nn.Module, groups: int) -> None:
+    def __init__(self, network: Network, groups: int) -> None:
         super().__init__()
         self.network, self.groups = network, groups
 
@@ -108,8 +107,7 @@ class Stacked(nn.Module):
 
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""
-        if hasattr(self.network, "anneal"):
-            self.network.anneal(progress)
+        self.network.anneal(progress)
 
     def _as_rows(self, x: Tensor) -> Tensor:
         """[T, G·B, ...] as [1, G·T·B, ...]."""
@@ -121,11 +119,11 @@ def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
     return [tree_map(lambda x, i=i: x.tensor_split(groups, axis)[i], tree) for i in range(groups)]
 
 
-def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
+def stacked(networks: Sequence[Network]) -> Stacked | None:
     """Memoryless networks of linear layers alone, alike but for their weights, with all weights
     stacked; None for others.
     """
-    if list(leaves(networks[0].initial_state(1))) or _drawn(networks):
+    if networks[0].stateful or _drawn(networks):
         return None
     whole = copy.deepcopy(networks[0])
     for name, layer in networks[0].named_modules():
@@ -148,7 +146,7 @@ def stacked(networks: Sequence[nn.Module]) -> Stacked | None:
     return Stacked(whole, len(networks))
 
 
-def _drawn(networks: Sequence[nn.Module]) -> bool:
+def _drawn(networks: Sequence[Network]) -> bool:
     """Whether constants of theirs differ, as those that are drawn with a seed; a seed itself, a
     scalar, is none.
     """

@@ -16,7 +16,11 @@ CASE = cases.Case(name="ppo mlp, short", flags="--steps 1", flags_before="--step
 
 
 def tensors() -> dict[str, torch.Tensor]:
-    return {"actor.weight": torch.arange(6.0).view(2, 3), "actor.bias": torch.zeros(2), "norm.m2": torch.ones(2).double()}
+    return {
+        "actor.weight": torch.arange(6.0).view(2, 3),
+        "actor.bias": torch.zeros(2),
+        "norm.m2": torch.ones(2).double(),
+    }
 
 
 def test_the_same_bits_are_equal():
@@ -35,11 +39,16 @@ def test_one_bit_is_a_difference_and_it_is_named(value, other):
 
 
 def test_nan_is_itself():
-    assert compare({"x": torch.tensor([math.nan])}, {"x": torch.tensor([math.nan])}).verdict == "equal"
+    assert (
+        compare({"x": torch.tensor([math.nan])}, {"x": torch.tensor([math.nan])}).verdict == "equal"
+    )
 
 
 def test_another_type_is_a_difference():
-    assert compare({"x": torch.zeros(2)}, {"x": torch.zeros(4, dtype=torch.float16)}).verdict == "differs"
+    assert (
+        compare({"x": torch.zeros(2)}, {"x": torch.zeros(4, dtype=torch.float16)}).verdict
+        == "differs"
+    )
 
 
 def test_a_renamed_tensor_is_found_and_said():
@@ -58,13 +67,19 @@ def test_two_tensors_with_the_same_bits_need_two_partners():
 
 
 def test_a_tensor_renamed_and_changed_is_shown_with_the_nearest():
-    found = compare({"a": torch.zeros(2)}, {"far": torch.full((2,), 9.0), "near": torch.full((2,), 0.5)})
+    found = compare(
+        {"a": torch.zeros(2)}, {"far": torch.full((2,), 9.0), "near": torch.full((2,), 0.5)}
+    )
     assert found.differ == ["a [2] is gone; the nearest of its shape, near, differs by at most 0.5"]
 
 
 def test_a_new_shape_of_the_same_numbers_is_said_and_other_numbers_differ():
-    assert compare({"a": torch.ones(4)}, {"a": torch.ones(1, 4)}).renamed == ["a [4] has now the shape [1, 4]"]
-    assert compare({"a": torch.ones(4)}, {"a": torch.ones(5)}).differ == ["a [4] has now the shape [5] and other numbers"]
+    assert compare({"a": torch.ones(4)}, {"a": torch.ones(1, 4)}).renamed == [
+        "a [4] has now the shape [1, 4]"
+    ]
+    assert compare({"a": torch.ones(4)}, {"a": torch.ones(5)}).differ == [
+        "a [4] has now the shape [5] and other numbers"
+    ]
 
 
 def test_what_was_added_is_no_difference_and_nothing_at_all_is_no_equality():
@@ -98,7 +113,11 @@ def checkpoint(folder, step: int, weight: float) -> None:
     """A file as training writes it, with what is not compared beside what is."""
     tree = {
         "agent": {
-            "modules": {"actor.weight": torch.full((2,), weight), "target.weight": torch.ones(1), "clock": torch.tensor(step)},
+            "modules": {
+                "actor.weight": torch.full((2,), weight),
+                "target.weight": torch.ones(1),
+                "clock": torch.tensor(step),
+            },
             "optimizer": {"state": [{"exp_avg": torch.rand(2)}]},
             "generator": torch.rand(3),
         },
@@ -118,7 +137,10 @@ def test_the_last_checkpoint_is_read_for_what_was_trained(tmp_path):
     (folder / "rows_000000000000_000000000100_9238d5ee.pt").write_bytes(b"not read")
     (tmp_path / "latest").symlink_to(tmp_path / "run")
     found = read_runs(tmp_path)
-    assert set(found.weights) == {"tree.agent.modules.actor.weight", "tree.agent.modules.target.weight"}
+    assert set(found.weights) == {
+        "tree.agent.modules.actor.weight",
+        "tree.agent.modules.target.weight",
+    }
     assert found.weights["tree.agent.modules.actor.weight"].tolist() == [2.0, 2.0]
     assert found.moved == 1
 

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 # The order of bio_rl/: a folder or a loose file imports from lines above its own, or from its own
 # folder.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("checks", "discovery", "faults", "modes"),
-    ("contracts", "machine", "seeding", "state", "surrogates"),
+    ("checks", "discovery", "faults", "modes", "state"),
+    ("contracts", "machine", "seeding", "surrogates"),
     ("codes", "neurons"),
     ("modulators", "plasticity"),
     ("kernels",),  # the fused form of a neuron or a rule takes that one's constants and state

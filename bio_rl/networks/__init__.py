@@ -1,16 +1,14 @@
-"""Networks, one a file: a frozen `Config`, and `Network(config, n_in, n_out, out_gain)` fulfilling
-`types.Network`.
+"""Networks, one a file: a frozen `Config` and a `Network(config, n_in, n_out, out_gain)`, as
+`contracts.NetworkConfig` and `contracts.Network` declare them.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
 
 from bio_rl import discovery
+from bio_rl.contracts import Network, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class Blueprint:
 
     name: str
     """File name of the network."""
-    config: Any
+    config: NetworkConfig
     """Its `Config`."""
 
     @staticmethod
@@ -29,10 +27,10 @@ class Blueprint:
 
     @property
     def image(self) -> bool:
-        """Whether it looks at pictures [B, C, H, W]; they are then its `n_in`."""
-        return getattr(discovery.load(sys.modules[__name__], self.name), "IMAGE", False)
+        """Whether it looks at pictures [B, C, H, W]; their shape is then its `n_in`."""
+        return self.config.image
 
-    def build(self, n_in: int | tuple[int, ...], n_out: int, out_gain: float = 1.0) -> nn.Module:
+    def build(self, n_in: int | tuple[int, ...], n_out: int, out_gain: float = 1.0) -> Network:
         """A network from [B, n_in] features, or pictures of the shape `n_in`, to [B, n_out].
 
         Raises ValueError for sizes that no network has.
@@ -51,10 +49,10 @@ class Blueprint:
         )
 
     def critic(self) -> Blueprint:
-        """The network that values states beside this one: `config.critic` where it has one, else a
-        twin.
+        """The network that values states beside this one: `config.critic` where it names one, else
+        a twin.
         """
-        name = getattr(self.config, "critic", self.name)
+        name = self.config.critic or self.name
         try:
             return self if name == self.name else Blueprint.default(name)
         except ValueError as error:

@@ -21,7 +21,7 @@ from bio_rl.checks import check_settings, owner
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
-from bio_rl.contracts import Percept, Probe, State
+from bio_rl.contracts import Network, NetworkConfig, Percept, Probe, State
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks._init import orthogonal
 from bio_rl.networks._layers import Layer, RecurrentLayer, like_weights, neuron
@@ -37,7 +37,7 @@ HOMEOSTAT_RATE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spikes:
+class Spikes(NetworkConfig):
     """Settings of every spiking network."""
 
     neuron: Annotated[str, tyro.conf.arg(name="neuron", prefix_name=False)] = "lif"
@@ -111,7 +111,7 @@ class SpikingState(NamedTuple):
     """The state of an encoder that has one, else empty."""
 
 
-class SpikingNetwork(nn.Module):
+class SpikingNetwork(Network):
     """Layers of neurons between an encoder and a linear readout of the last layer's averaged
     spikes.
 

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bio_rl import contracts
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Grid, Scattered
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.kernels.cells import power, respond
 from bio_rl.kernels.unroll import trace
 from bio_rl.networks._init import orthogonal
@@ -30,7 +31,7 @@ from bio_rl.state import check_batch, index, rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NetworkConfig):
     cells: tuple[int, ...] = (1000,)
     """How many: one number of cells scattered at random; one for each feature, a grid of their
     product; or none (an empty list), where the observation is the activity of a population already.
@@ -68,7 +69,7 @@ class Config:
             raise ValueError(f"cells.reach is {self.reach}, expected positive numbers")
 
 
-class Network(nn.Module):
+class Network(contracts.Network):
     """[B, n_in] features to [B, n_out]; membranes start every decision at rest."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:

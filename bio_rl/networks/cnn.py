@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from bio_rl import contracts
 from bio_rl.connections import conv
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.networks._init import orthogonal
-
-IMAGE = True
-"""It looks at pictures [B, C, H, W]."""
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 """(channels, kernel, stride) of each layer, Mnih et al. 2015, Methods. They need 36 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NetworkConfig):
     channels: tuple[int, ...] = ()
     """Of the convolutional layers; with none given here, layers are taken that fit the picture."""
     kernel: tuple[int, ...] = ()
@@ -34,6 +33,7 @@ class Config:
     """Pixels, of each of them."""
     hidden: tuple[int, ...] = (256,)
     """Units per dense layer."""
+    image: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
@@ -88,7 +88,7 @@ class Trunk(nn.Module):
         return x.flatten(-3)
 
 
-class Network(nn.Module):
+class Network(contracts.Network):
     """Pictures [B, *n_in] to [B, n_out]; no state. Raises ValueError for pictures that are smaller
     than the kernels.
     """

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl import contracts
 from bio_rl.checks import check_settings
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.kernels.lsnn import decision
 from bio_rl.modes import transformed
 from bio_rl.networks._layers import like_weights
@@ -30,7 +31,7 @@ from bio_rl.state import check_batch, where_reset
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NetworkConfig):
     lif: int = 50
     """Neurons without adaptation."""
     alif: int = 50
@@ -90,7 +91,7 @@ class Trail(NamedTuple):
     """[K, B, N] z."""
 
 
-class Network(nn.Module):
+class Network(contracts.Network):
     """[B, n_in] features to [B, n_out]."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:

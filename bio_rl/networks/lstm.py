@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from bio_rl import contracts
 from bio_rl.checks import check_settings
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.modes import transformed
 from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
@@ -27,7 +28,7 @@ FORGET = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NetworkConfig):
     hidden: int = 64
     """Memory cells, and units of the layer before them."""
     span: float = 0.0
@@ -49,7 +50,7 @@ class LSTMState(NamedTuple):
     """[B, N] their memory."""
 
 
-class Network(nn.Module):
+class Network(contracts.Network):
     """[B, n_in] features to [B, n_out] through one layer of tanh units and one of LSTM cells."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:

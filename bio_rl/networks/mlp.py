@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from bio_rl import contracts
 from bio_rl.connections.plastic import Trail
-from bio_rl.contracts import Lived, Percept, Probe
+from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks._init import orthogonal
 from bio_rl.plasticity import Post
@@ -18,7 +19,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(NetworkConfig):
     hidden: tuple[int, ...] = (64, 64)
     """Units per hidden layer."""
     activation: str = "tanh"
@@ -35,8 +36,10 @@ class Config:
             )
 
 
-class Network(nn.Module):
+class Network(contracts.Network):
     """[B, n_in] features to [B, n_out]; no state."""
+
+    teachable = True
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from bio_rl.connections import conv, dense
 from bio_rl.networks._layers import Layer
 from bio_rl.networks._spikes import Spikes, SpikingNetwork
-
-IMAGE = True
-"""It looks at pictures [B, C, H, W]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,7 @@ class Config(Spikes):
     """Neurons per dense layer."""
     critic: str = "spiking_conv"
     """Network that values states while training."""
+    image: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

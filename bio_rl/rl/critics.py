@@ -9,12 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import seeding
-from bio_rl.contracts import Percept, Probe, State, Transition
+from bio_rl.contracts import Network, Percept, Probe, State, Transition
 from bio_rl.groups import side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.rl import encoders
 from bio_rl.rl.targets import next_outputs
-from bio_rl.state import leaves
 
 CRITIC_SEED = 1_000_003
 """Added to the seed that the actor is drawn with."""
@@ -30,7 +29,7 @@ class TwinCritic(nn.Module):
     look: that network, None where the observations are numbers and nothing is remembered.
     """
 
-    def __init__(self, look: nn.Module | None, heads: nn.Module, groups: int) -> None:
+    def __init__(self, look: Network | None, heads: Network, groups: int) -> None:
         super().__init__()
         self.look, self.heads, self.groups = look, heads, groups
 
@@ -40,7 +39,7 @@ class TwinCritic(nn.Module):
     def anneal(self, progress: float) -> None:
         """Of its networks, where they follow a schedule."""
         for network in (self.look, self.heads):
-            if hasattr(network, "anneal"):
+            if network is not None:
                 network.anneal(progress)
 
     def advance(self, seen: Percept, state: State) -> State:
@@ -93,7 +92,7 @@ def twin_critic(
     kind = network.critic()
     with seeding.drawing_from(CRITIC_SEED):
         probe = encoders.build(network, size, 1)
-    remembers = bool(list(leaves(probe.initial_state(1))))
+    remembers = probe.stateful
     head = kind if kind.name != "mlp" and not remembers and not kind.image else plain
     look, heads = [], []
     for seed in seeds:
@@ -107,7 +106,7 @@ def twin_critic(
     return TwinCritic(side_by_side(look) if look else None, side_by_side(heads), len(seeds))
 
 
-class Encoding(nn.Module):
+class Encoding(Network):
     """A learned encoder alone, as a network without memory."""
 
     def __init__(self, encoder: nn.Module) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Percept, Probe, State
+from bio_rl.contracts import Network, Percept, Probe, State
 from bio_rl.networks import Blueprint, cnn
 from bio_rl.networks._init import orthogonal
 from bio_rl.rl.observations import Mixed, Picture, Tokens
@@ -21,7 +21,7 @@ TOKEN_FEATURES = 32
 """Numbers that a row of tokens becomes."""
 
 
-def build(network: Blueprint, size: int | Mixed, n_out: int, out_gain: float = 1.0) -> nn.Module:
+def build(network: Blueprint, size: int | Mixed, n_out: int, out_gain: float = 1.0) -> Network:
     """A network to [B, n_out] for features of `size` (`observations.Features`), behind an encoder
     where they need one.
 
@@ -45,10 +45,10 @@ def build(network: Blueprint, size: int | Mixed, n_out: int, out_gain: float = 1
     return Encoded(AsFloat(size.others[0]), network.build(size.others[0].shape, n_out, out_gain))
 
 
-class Encoded(nn.Module):
+class Encoded(Network):
     """A network behind an encoder: see `types.Network`."""
 
-    def __init__(self, encoder: nn.Module, network: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module, network: Network) -> None:
         super().__init__()
         self.encoder, self.network = encoder, network
 
@@ -63,13 +63,11 @@ class Encoded(nn.Module):
 
     def anneal(self, progress: float) -> None:
         """Of the network, where it follows a schedule."""
-        if hasattr(self.network, "anneal"):
-            self.network.anneal(progress)
+        self.network.anneal(progress)
 
     def regulate(self, probe: Probe) -> None:
         """Of the network, where it regulates itself."""
-        if hasattr(self.network, "regulate"):
-            self.network.regulate(probe)
+        self.network.regulate(probe)
 
 
 class AsFloat(nn.Module):

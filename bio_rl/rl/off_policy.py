@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.checks import check_settings, owner
 from bio_rl.codes.homeostat import activity
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps
+from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Steps
 from bio_rl.energy import operations
 from bio_rl.groups import blocks, members, seeded, side_by_side
 from bio_rl.networks import Blueprint
@@ -111,7 +111,7 @@ class Learner(nn.Module):
         self.made_for = network, observation_space, action_space
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
         self.groups = len(self.seeds)
-        if getattr(network.config, "target_rate", 0.0) > 0:
+        if network.config.target_rate > 0:
             raise ValueError(
                 f"--{network.name}.target-rate: a rate is regulated over whole rollouts, as ppo collects them"
             )
@@ -156,7 +156,7 @@ class Learner(nn.Module):
 
     # ---------------------------------- what a learner of this kind is
 
-    actor: nn.Module
+    actor: Network
     """Decides."""
     optimised: dict[str, nn.Module]
     """What each optimiser moves, a vector of all weights (`optim.flatten`)."""
@@ -419,7 +419,7 @@ class Learner(nn.Module):
         for name, optimiser in self.optimisers.items():
             optimiser.param_groups[0]["lr"] = self.rates[name] * left
         for network in (self.actor, getattr(self, "critic", None)):
-            if hasattr(network, "anneal"):
+            if network is not None:
                 network.anneal(self.clock.lived)
 
     def draw(self) -> Drawn:
@@ -532,7 +532,7 @@ class Scalars(nn.Module):
 
 def actors(
     network: Blueprint, size: Any, n_out: int, seeds: Sequence[int], out_gain: float = 1.0
-) -> nn.Module:
+) -> Network:
     """A network from features of `size` to [B, n_out] for each seed, side by side."""
     return side_by_side(
         [seeded(s, lambda: encoders.build(network, size, n_out, out_gain)) for s in seeds]

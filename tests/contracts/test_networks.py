@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bio_rl import discovery, networks, neurons
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import Network, Percept, Probe
 from bio_rl.networks import Blueprint
 from bio_rl.state import leaves, tree_map
 
@@ -184,6 +184,37 @@ def test_save_and_load_restores_the_function(name, settings):
     assert torch.equal(
         net.unroll(xs, net.initial_state(B))[0], other.unroll(xs, other.initial_state(B))[0]
     )
+
+
+class Counter(Network):
+    """A network of somebody else's that says the least: it adds up what it has seen."""
+
+    def initial_state(self, batch):
+        return (torch.zeros(batch, N_IN),)
+
+    def forward(self, x, state, probe=None):
+        (total,) = state
+        total = torch.where(x.reset[:, None], 0.0, total) + x.obs
+        return total[:, :2], (total,)
+
+
+def test_the_base_gives_every_hook_a_default():
+    net, xs = Counter(), percepts("mlp", resets=0.0)
+    out, (total,) = net.unroll(xs, net.initial_state(B))
+    torch.testing.assert_close(out, xs.obs.cumsum(0)[..., :2])
+    torch.testing.assert_close(total, xs.obs.sum(0))
+    none, (same,) = net.unroll(Percept(*(x[:0] for x in xs)), (total,))
+    assert none.shape == (0, B, 2) and same is total
+    assert net.stateful and net.parts() == ()
+    net.anneal(0.5)
+    net.regulate(Probe())
+
+
+@every_network
+def test_a_network_says_whether_it_has_a_state(name, settings):
+    net = build(name, settings)
+    assert isinstance(net, Network)
+    assert net.stateful == (net.initial_state(1) != ())
 
 
 def test_poisson_draws_differ_between_decisions_and_rows():
