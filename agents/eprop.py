@@ -21,45 +21,38 @@ ends; a time limit bootstraps from the final observation.
 
 With `learns` values the outputs are the actions' values instead, s_k = 1[k = a], V = Q_a, and a ~
 softmax(Q / T): Sarsa. A confident mistake then teaches most, while a policy that is sure of a
-mistake hardly tries what would correct it. With `dopamine` outcome it comes once, at an episode's
+mistake hardly tries what would correct it. With `error` outcome dopamine comes once, at an episode's
 end, and compares the sum of its rewards with what the last decision had expected (the trial-wise
 error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
 from bio_rl.checks import check_settings
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Steps
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Transition
+from bio_rl.discovery import suggestion
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
 from bio_rl.networks.lsnn import LSNNState, Trail
 from bio_rl.plasticity.eprop import EProp, EPropState
-from bio_rl.rl import distributions
-from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
-from bio_rl.rl.rebuild import recipe
+from bio_rl.rl import base, distributions
+from bio_rl.rl.local import DopamineGate, check_finite
 from bio_rl.state import index
 
-NETWORKS = ("lsnn",)
-"""What it can teach: the rule's traces are those of these neurons."""
 RATE_TAU = 2000.0
 """ms over which a neuron's own rate is measured: about a trial."""
 LEARNS = ("policy", "values")
-DOPAMINE = ("td", "outcome")
-MOMENTS = 1024
-"""Of the past, from which shuffled dopamine is drawn."""
+ERRORS = ("td", "outcome")
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
@@ -71,10 +64,14 @@ class Config:
     """
     temperature: float = 1.0
     """T, of the softmax over values that explores, in units of return."""
-    dopamine: str = "td"
-    """td: at every decision; outcome: at the end of an episode, for all that it earned."""
-    shuffled: bool = False
-    """As a control, dopamine is that of some other moment."""
+    error: str = "td"
+    """What dopamine is a prediction error of: td, each decision's; outcome, an episode's at its
+    end, for all that it earned.
+    """
+    dopamine: str = "rpe"
+    """What gates plasticity: rpe, the prediction error; or as controls shuffled, a prediction error
+    of some other moment, or none.
+    """
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.9
@@ -130,12 +127,11 @@ class Config:
             ("optimiser", OPTIMISERS),
             ("feedback", KINDS),
             ("learns", LEARNS),
-            ("dopamine", DOPAMINE),
+            ("error", ERRORS),
         ):
             if getattr(self, name) not in known:
-                raise ValueError(
-                    f"eprop.{name} is {getattr(self, name)!r}; known: {', '.join(known)}"
-                )
+                value = getattr(self, name)
+                raise ValueError(f"eprop.{name} is {value!r}; {suggestion(value, known)}")
 
 
 class EPropAgentState(NamedTuple):
@@ -154,77 +150,84 @@ class EPropAgentState(NamedTuple):
     """[B] bool: the episode goes on, so that dopamine is still to come."""
 
 
-class Agent(nn.Module):
-    """See `types.Agent`."""
+class Errors(NamedTuple):
+    """Prediction errors that a decision brings, [B] each."""
 
-    def __init__(
-        self,
-        config: Config,
-        network: Blueprint,
-        observation_space: gym.Space,
-        action_space: gym.Space,
-        *,
-        horizon: Horizon,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """horizon: when the learning rates have fallen. Raises ValueError for an unserved space."""
-        super().__init__()
-        self.config, self.seed = config, seed
-        self.made_from = config, network, observation_space, action_space
-        self.generator = seeding.generator(seed, device)
-        with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs, flatten=True)
-            self.policy = distributions.for_space(action_space, config.log_std)
-            if not isinstance(self.features.size, int):
-                raise ValueError(
-                    f"observation space {observation_space} cannot be served: eprop looks at numbers and pictures"
-                )
-            if config.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
-                raise ValueError(
-                    f"action space {action_space} has no list of values; --eprop.learns policy serves it"
-                )
-            self.network = network.build(
-                self.features.size, self.policy.n_out + 1, config.readout_gain
+    before: Tensor
+    """Those of the decision before, known by the value of what followed it."""
+    last: Tensor
+    """Those of this decision where it ended its episode."""
+    owed: Tensor
+    """What `EPropAgentState.owed` holds from now on."""
+
+
+class Agent(base.Agent):
+    """See `rl.base.Agent`."""
+
+    flatten = True
+    teaches: ClassVar[tuple[str, ...]] = ("lsnn",)
+    """Networks whose synapses it can teach."""
+
+    def build(self, network: Blueprint) -> None:
+        c, action_space = self.config, self.spec.action_space
+        self.policy = distributions.for_space(action_space, c.log_std)
+        size = self.numbers()
+        if c.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
+            raise ValueError(
+                f"action space {action_space} has no list of values; "
+                "--eprop.learns policy serves it"
             )
-            self.feedback = Feedback(config.feedback, config.feedback_decay)
-            b = self.feedback.init(self.network.readout.weight.detach()).b
+        self.network = network.build(size, self.policy.n_out + 1, c.readout_gain)
+        self.feedback = Feedback(c.feedback, c.feedback_decay)
+        b = self.feedback.init(self.network.readout.weight.detach()).b
         self.b = nn.Buffer(torch.empty(0) if isinstance(b, tuple) else b)
         """[N, outputs + 1] feedback weights; empty where they are the readout's."""
-        self.rate = nn.Buffer(torch.full((self.network.n,), config.rate))
+        self.rate = nn.Buffer(torch.full((self.network.n,), c.rate))
         """[N] mean rate of each neuron, Hz."""
         self.since = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Decisions since the weights last changed."""
-        if config.shuffled:
-            self.past = nn.Buffer(torch.zeros(MOMENTS))
-        self.clock = Clock(horizon)
+        self.dopamine = DopamineGate(c.dopamine)
         self.requires_grad_(False)
-        self.to(device)
-        self.device = torch.device(device)
-        self.weights = [self.network.weight, self.network.readout.weight, self.network.readout.bias]
-        self.asked = nn.Buffer(
-            torch.zeros(sum(w.numel() for w in self.weights), device=self.device)
-        )
+
+    def prepare(self) -> None:
+        super().prepare()
+        c, readout = self.config, self.network.readout
+        self.weights = [self.network.weight, readout.weight, readout.bias]
+        numel = sum(w.numel() for w in self.weights)
+        self.asked = nn.Buffer(torch.zeros(numel, device=self.device))
         """Minus the changes that the weights have been asked for since."""
+        # The optimiser's gradients are views of what was asked for.
         parts = self.asked.split([w.numel() for w in self.weights])
         for w, part in zip(self.weights, parts, strict=True):
             w.grad = part.view_as(w)
-        groups = [
-            {"params": self.weights[:1], "lr": config.lr},
-            {"params": self.weights[1:], "lr": config.readout_lr},
-        ]
-        self.optimiser = OPTIMISERS[config.optimiser](groups)
+        hidden = {"params": self.weights[:1], "lr": c.lr}
+        outputs = {"params": self.weights[1:], "lr": c.readout_lr}
+        self.optimisers["synapses"] = OPTIMISERS[c.optimiser]([hidden, outputs])
         self.rule = self._rule()
         self.spare: tuple[EPropState | None, EPropState | None] = (None, None)
         """The traces of two updates ago, whose memory is used again, and the last ones."""
-        self.rollout = Steps(1)
 
     def initial_state(self, batch: int) -> EPropAgentState:
         inside = self.network.initial_state(batch)
         hidden = self.rule.init(batch, *self.network.weight.shape, device=self.device)
         readout = torch.zeros(batch, self.policy.n_out + 1, self.network.n + 1, device=self.device)
-        never = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        return EPropAgentState(inside, hidden, readout, readout.new_zeros(batch), never)
+        no = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        return EPropAgentState(inside, hidden, readout, readout.new_zeros(batch), no)
+
+    def trained_tensors(self) -> list[Tensor]:
+        return [*self.weights, self.asked]
+
+    def _rule(self) -> EProp:
+        """The rule for the neurons of the network; f fades by γλ in a decision."""
+        n, fade = self.network.config, self.config.gamma * self.config.trace
+        if fade in (0, 1):
+            tau_gamma = math.inf if fade else 0.0
+        else:
+            tau_gamma = -n.ticks * n.dt / math.log(fade)
+        beta = self.network.beta if n.alif and n.beta else 0.0
+        return EProp(n.tau_mem, n.tau_out, beta, n.tau_adapt, tau_gamma)
+
+    # ---------------------------------- a decision
 
     @torch.no_grad()
     def act(
@@ -234,9 +237,8 @@ class Agent(nn.Module):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        inside, trail = self.network.run(
-            self.features(percept.obs), percept.reset, state.network, probe
-        )
+        features = self.features(percept.obs)
+        inside, trail = self.network.run(features, percept.reset, state.network, probe)
         state = state._replace(network=inside)
         if probe is not None:
             probe.synapses("readout", self.network.readout.weight, inside.x)
@@ -245,113 +247,76 @@ class Agent(nn.Module):
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
         noise = self.policy.noise(out, self.generator)
-        none = torch.zeros_like(y[:, -1:])
-        if self.config.learns == "values":
-            action = self.policy.sample(out / self.config.temperature, noise)
-            chosen = nn.functional.one_hot(action, self.policy.n_out).to(out.dtype)
-            score, drift, value = (
-                torch.cat((chosen, none), -1),
-                torch.zeros_like(y),
-                (chosen * out).sum(-1),
-            )
-        else:
-            action = self.policy.sample(out, noise)
-            score = torch.cat(
-                (self.policy.score(out, action), none + self.config.critic_weight), -1
-            )
-            drift, value = (
-                torch.cat((self.config.entropy * self.policy.entropy_score(out), none), -1),
-                y[:, -1],
-            )
-        trail = {name: x.transpose(0, 1) for name, x in trail._asdict().items()}
-        return ActOut(
-            action, {"x": inside.x, "score": score, "drift": drift, "value": value, **trail}, state
-        )
+        decide = self._by_values if self.config.learns == "values" else self._by_policy
+        action, told = decide(y, noise)
+        # A rollout has rows first.
+        met = {name: x.transpose(0, 1) for name, x in trail._asdict().items()}
+        return ActOut(action, {"x": inside.x, **told, **met}, state)
+
+    def _by_values(self, y: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(an action by the softmax of its value, what each output is told of it)."""
+        values = y[:, :-1]
+        action = self.policy.sample(values / self.config.temperature, noise)
+        chosen = nn.functional.one_hot(action, self.policy.n_out).to(values.dtype)
+        score = torch.cat((chosen, torch.zeros_like(y[:, -1:])), -1)
+        value = (chosen * values).sum(-1)
+        return action, {"score": score, "drift": torch.zeros_like(y), "value": value}
+
+    def _by_policy(self, y: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """(an action of the policy, what each output and the critic are told of it)."""
+        out, none = y[:, :-1], torch.zeros_like(y[:, -1:])
+        action = self.policy.sample(out, noise)
+        score = torch.cat((self.policy.score(out, action), none + self.config.critic_weight), -1)
+        drift = torch.cat((self.config.entropy * self.policy.entropy_score(out), none), -1)
+        return action, {"score": score, "drift": drift, "value": y[:, -1]}
+
+    # ---------------------------------- what it was worth
 
     @torch.no_grad()
     def update(self, rollout: Rollout, state: EPropAgentState) -> tuple[EPropAgentState, Metrics]:
-        c, steps = self.config, rollout.steps
-        reward, valid, reset = steps.reward[0], steps.valid[0], steps.percept.reset[0]
-        terminated, truncated = steps.terminated[0], steps.truncated[0]
-        extras = index(steps.extras, 0)
-        value, score, drift = (
-            extras["value"],
-            *(extras[name] * valid.unsqueeze(-1) for name in ("score", "drift")),
-        )
+        step = index(rollout.steps, 0)
+        valid, extras = step.valid, step.extras
+        score = extras["score"] * valid.unsqueeze(-1)
+        drift = extras["drift"] * valid.unsqueeze(-1)
         trail = Trail(*(extras[name].transpose(0, 1) for name in Trail._fields))
-
-        rpe, last = (
-            torch.zeros_like(value),
-            torch.zeros_like(value),
-        )  # for the decision before, and for this one
-        cut = valid & (terminated | truncated)
-        if c.dopamine == "outcome":
-            owed = torch.where(state.open, state.owed, 0.0) + reward * valid
-            last = torch.where(cut, owed - value, 0.0)
-        else:
-            owed = reward - value
-            rpe = torch.where(state.open, state.owed + c.gamma * value, 0.0)
-            if bool(cut.any()):
-                beyond = self._value_beyond(
-                    index(steps.final_obs, 0), state.network, bool((cut & ~terminated).any())
-                )
-                last = torch.where(
-                    cut, dopamine_rpe(reward, value, beyond, terminated, c.gamma), 0.0
-                )
-        gate, gate_last = rpe, last
-        if c.shuffled:
-            gate, gate_last = (
-                self._of_other_moments(rpe, state.open),
-                self._of_other_moments(last, cut),
-            )
-        hidden = self._hidden(state.hidden, trail, score, drift, ~reset, gate, gate_last, valid)
-        readout = self._readout(state.readout, extras["x"], score, drift, ~reset, gate, gate_last)
-        self.features.update(steps.percept.obs, steps.valid)
-        self.clock.count(int(valid.sum()), int(cut.sum()))
+        cut = valid & (step.terminated | step.truncated)
+        errors = self._errors(step, cut, state)
+        error = errors.before + errors.last
+        check_finite(float(error.sum()), "eprop", ("readout_lr", "lr"))
+        before = self.dopamine(errors.before, self.generators, state.open)
+        after = self.dopamine(errors.last, self.generators, cut)
+        goes_on = ~step.percept.reset
+        hidden = self._hidden(state.hidden, trail, score, drift, goes_on, before, after, valid)
+        readout = self._readout(state.readout, extras["x"], score, drift, goes_on, before, after)
+        self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
+        self.count(step, int(valid.sum()), int(cut.sum()))
         self.since += 1
-        if int(self.since) >= c.interval:
+        if int(self.since) >= self.config.interval:
             self._change()
-        metrics = {
-            "dopamine/rpe": (rpe + last).mean(),
-            "dopamine/value": value.mean(),
-            "dopamine/abs": (rpe + last).abs().mean(),
+        metrics: Metrics = {
+            "dopamine/rpe": error.mean(),
+            "dopamine/value": extras["value"].mean(),
+            "dopamine/abs": error.abs().mean(),
             "spikes/rate_hz": self.rate.mean(),
         }
-        return EPropAgentState(state.network, hidden, readout, owed, valid & ~cut), metrics
+        state = EPropAgentState(state.network, hidden, readout, errors.owed, valid & ~cut)
+        return state, metrics
 
-    def __reduce__(self) -> Any:
-        return recipe(
-            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
-        )
-
-    def trained_tensors(self) -> list[Tensor]:
-        return [*self.weights, self.asked]
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {
-            "modules": super().state_dict(*args, **kwargs),
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        super().load_state_dict(copy.deepcopy(state["modules"]), *args, **kwargs)
-        self.optimiser.load_state_dict(
-            copy.deepcopy(state["optimiser"])
-        )  # it would keep the very tensors
-        if (
-            state["generator"].shape == self.generator.get_state().shape
-        ):  # another device's cannot go on; evaluating needs none
-            self.generator.set_state(state["generator"])
-
-    def _rule(self) -> EProp:
-        """The rule for the neurons of the network; f fades by γλ in a decision."""
-        n, fade = self.network.config, self.config.gamma * self.config.trace
-        tau_gamma = (
-            0.0 if fade == 0 else math.inf if fade == 1 else -n.ticks * n.dt / math.log(fade)
-        )
-        beta = self.network.beta if n.alif and n.beta else 0.0
-        return EProp(n.tau_mem, n.tau_out, beta, n.tau_adapt, tau_gamma)
+    def _errors(self, step: Transition, cut: Tensor, state: EPropAgentState) -> Errors:
+        """The prediction errors that are known by now; cut [B] bool, where an episode ended."""
+        c, value, reward = self.config, step.extras["value"], step.reward
+        none = torch.zeros_like(value)
+        if c.error == "outcome":
+            owed = torch.where(state.open, state.owed, 0.0) + reward * step.valid
+            return Errors(none, torch.where(cut, owed - value, 0.0), owed)
+        before = torch.where(state.open, state.owed + c.gamma * value, 0.0)
+        last = none
+        if bool(cut.any()):
+            needed = bool((cut & ~step.terminated).any())
+            next_value = self._final_value(step.final_obs, state.network, needed)
+            rpe = dopamine_rpe(reward, value, next_value, step.terminated, c.gamma)
+            last = torch.where(cut, rpe, 0.0)
+        return Errors(before, last, reward - value)
 
     def _hidden(
         self, s: EPropState, trail: Trail, score: Tensor, drift: Tensor, goes_on: Tensor,
@@ -410,26 +375,17 @@ class Agent(nn.Module):
         bias -= change[:, -1]
         return new
 
-    def _of_other_moments(self, rpe: Tensor, here: Tensor) -> Tensor:
-        """[B] dopamine drawn from the last MOMENTS times that it came, where it comes now; here:
-        [B] bool.
-        """
-        self.past = torch.cat((self.past, rpe[here]))[-MOMENTS:]
-        drawn = self.past[
-            torch.randint(MOMENTS, rpe.shape, generator=self.generator, device=self.device)
-        ]
-        return torch.where(here, drawn, 0.0)
-
     def _change(self) -> None:
         """The weights change by what they were asked for."""
+        optimiser, left = self.optimisers["synapses"], self.annealed(self.config.anneal)
         for group, lr in zip(
-            self.optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
+            optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
         ):
-            group["lr"] = lr * self.config.anneal**self.clock.lived
+            group["lr"] = lr * left
         self.weights[0].grad *= self.network.mask
         readout = self.network.readout.weight
         before = readout.clone()
-        self.optimiser.step()
+        optimiser.step()
         after, state = self.feedback.step(self._feedback_state(), before, readout - before)
         readout.copy_(after)
         if not isinstance(state.b, tuple):
@@ -440,16 +396,16 @@ class Agent(nn.Module):
     def _feedback_state(self) -> FeedbackState:
         return FeedbackState(self.b if self.b.numel() else ())
 
-    def _value_beyond(self, obs: Any, state: LSNNState, needed: bool) -> Tensor:
+    def _final_value(self, obs: Tensor, state: LSNNState, needed: bool) -> Tensor:
         """V [B] of the final observation, from a state that goes no further; zero where every end
         was a termination.
         """
         batch = len(state.x)
-        never = torch.zeros(batch, dtype=torch.bool, device=self.device)
+        no = torch.zeros(batch, dtype=torch.bool, device=self.device)
         if not needed:
             return state.x.new_zeros(batch)
-        beyond, _ = self.network.run(self.features(obs), never, state)
-        y = self.network.readout(beyond.x)
+        final, _ = self.network.run(self.features(obs), no, state)
+        y = self.network.readout(final.x)
         if self.config.learns == "values":
             return (y[:, :-1] * (y[:, :-1] / self.config.temperature).softmax(-1)).sum(-1)
         return y[:, -1]

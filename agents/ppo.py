@@ -8,29 +8,23 @@ after Engstrom et al. 2020 and Huang et al. 2022.
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bio_rl import seeding
 from bio_rl.checks import check_settings
 from bio_rl.codes.homeostat import activity
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.energy import operations
 from bio_rl.networks import Blueprint
-from bio_rl.rl import distributions, encoders
-from bio_rl.rl.clock import Clock, Horizon
+from bio_rl.rl import base, distributions, encoders
 from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.rl.normalize import RunningNorm
-from bio_rl.rl.observations import Features
 from bio_rl.rl.optim import clip_, flatten
-from bio_rl.rl.rebuild import recipe
 from bio_rl.rl.returns import discounted_sum, gae
 from bio_rl.state import detach, index, stack, tree_map
 
@@ -129,43 +123,32 @@ class Losses(NamedTuple):
     weight: Tensor
 
 
-class Agent(nn.Module):
-    """See `types.Agent`."""
+class Agent(base.Agent):
+    """See `rl.base.Agent`."""
 
-    def __init__(
-        self,
-        config: Config,
-        network: Blueprint,
-        observation_space: gym.Space,
-        action_space: gym.Space,
-        *,
-        horizon: Horizon,
-        seed: int = 0,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """horizon: when the learning rate reaches zero. Raises ValueError for an unserved space."""
-        super().__init__()
-        self.config, self.seed = config, seed
-        self.made_from = config, network, observation_space, action_space
-        with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs)
-            self.policy = distributions.for_space(action_space, config.log_std)
-            self.actor = encoders.build(
-                network, self.features.size, self.policy.n_out, out_gain=0.01
-            )
-            self.critic = encoders.build(network.critic(), self.features.size, 1)
+    def build(self, network: Blueprint) -> None:
+        self.policy = distributions.for_space(self.spec.action_space, self.config.log_std)
+        size = self.features.size
+        self.actor = encoders.build(network, size, self.policy.n_out, out_gain=0.01)
+        self.critic = encoders.build(network.critic(), size, 1)
         self.reward_norm = RunningNorm(())
-        self.clock = Clock(horizon)
-        self.to(device)
-        self.device = torch.device(device)
+
+    def prepare(self) -> None:
+        c = self.config
         self.stateful = self.actor.stateful or self.critic.stateful
-        self.chunk = min(config.sequence, config.rollout) if self.stateful else 1
-        self.rollout = Steps(config.rollout, self.chunk)
-        self.generator = seeding.generator(seed, self.device)
-        self.weights = [
-            flatten(self.parameters())
-        ]  # in a list: it is no parameter beside those that it holds
-        self.optimizer = torch.optim.Adam(self.weights, config.learning_rate, eps=1e-5, fused=True)
+        self.chunk = min(c.sequence, c.rollout) if self.stateful else 1
+        self.rollout = Steps(c.rollout, self.chunk)
+        # In a list: the vector is no parameter beside those that it holds.
+        self.weights = [flatten(self.parameters())]
+        adam = torch.optim.Adam(self.weights, c.learning_rate, eps=1e-5, fused=True)
+        self.optimisers["adam"] = adam
+
+    def trained_tensors(self) -> list[Tensor]:
+        return self.weights
+
+    def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        super().load_state_dict(state)
+        self._anneal()  # the horizon may have become longer
 
     def initial_state(self, batch: int) -> PPOState:
         returns = torch.zeros(batch, device=self.device)
@@ -175,7 +158,7 @@ class Agent(nn.Module):
     def act(
         self, percept: Percept, state: PPOState, explore: bool = True, probe: Probe | None = None
     ) -> ActOut:
-        out, actor = self.actor(self._see(percept), state.actor, probe)
+        out, actor = self.actor(self.see(percept), state.actor, probe)
         if not explore:
             return ActOut(self.policy.mode(out), {}, state._replace(actor=actor))
         action = self.policy.sample(out, self.policy.noise(out, self.generator))
@@ -191,9 +174,9 @@ class Agent(nn.Module):
             return state, {}
         reward, returns = self._scale(steps, state.returns)
         seen, final, ahead = (
-            self._see(steps.percept),
+            self.see(steps.percept),
             self.features(steps.final_obs),
-            self._see(rollout.next),
+            self.see(rollout.next),
         )
         log: list[Metrics] = []
         start = rollout.states.critic
@@ -219,37 +202,7 @@ class Agent(nn.Module):
             batch, rollout.next, state.actor
         )
 
-    def __reduce__(self) -> Any:
-        return recipe(
-            self, self.made_from, horizon=self.clock.horizon, seed=self.seed, device=self.device
-        )
-
-    def trained_tensors(self) -> list[Tensor]:
-        return self.weights
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {
-            "modules": super().state_dict(*args, **kwargs),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        super().load_state_dict(state["modules"], *args, **kwargs)
-        self.optimizer.load_state_dict(
-            copy.deepcopy(state["optimizer"])
-        )  # it would keep the very tensors
-        if (
-            state["generator"].shape == self.generator.get_state().shape
-        ):  # another device's cannot go on; evaluating needs none
-            self.generator.set_state(state["generator"])
-        self._anneal()  # the horizon may have become longer
-
     # ---------------------------------- the parts of an update, in the order of their use
-
-    def _see(self, percept: Percept) -> Percept:
-        """The percept with features in place of raw observations."""
-        return percept._replace(obs=self.features(percept.obs))
 
     def _scale(self, steps: Transition, carry: Tensor) -> tuple[Tensor, Tensor]:
         """Rewards [T, B] in units of the running deviation of the discounted return, and the
@@ -331,7 +284,7 @@ class Agent(nn.Module):
         flat.grad.zero_()
         loss.backward()
         clip_(flat.grad, self.config.max_grad_norm)
-        self.optimizer.step()
+        self.optimisers["adam"].step()
 
     def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Losses:
         c, weight = self.config, batch.weight / batch.weight.sum().clamp(min=1)
@@ -370,7 +323,7 @@ class Agent(nn.Module):
 
     def _anneal(self) -> None:
         left = 1.0 - self.clock.lived if self.config.anneal else 1.0
-        for group in self.optimizer.param_groups:
+        for group in self.optimisers["adam"].param_groups:
             group["lr"] = self.config.learning_rate * left
         for network in (self.actor, self.critic):
             network.anneal(self.clock.lived)
@@ -388,13 +341,13 @@ class Agent(nn.Module):
         report = {
             "train/explained_variance": 1.0 - unexplained,
             "train/learning_rate": torch.tensor(
-                self.optimizer.param_groups[0]["lr"], device=self.device
+                self.optimisers["adam"].param_groups[0]["lr"], device=self.device
             ),
         }
         if isinstance(self.policy, distributions.DiagonalGaussian):
             report["train/std"] = self.policy.log_std.exp().mean()
         probe = Probe()
-        self.actor(self._see(ahead), detach(state), probe)
+        self.actor(self.see(ahead), detach(state), probe)
         for name, records in probe.records.items():
             if name.startswith("spikes/"):
                 report |= {

@@ -35,8 +35,6 @@ from bio_rl.rl import base, distributions
 from bio_rl.rl.local import DopamineGate, check_finite
 from bio_rl.state import index
 
-NETWORKS = ("cells",)
-"""What it can teach: networks whose readout is all that learns."""
 NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
 """Errors of learning CartPole stay below 0.65 (8 lives, prediction errors recorded); those after an
 inversion exceed 0.75.

@@ -36,8 +36,10 @@ class Spec(NamedTuple):
 class Agent(nn.Module, ABC):
     """A learner (`contracts.Agent`). Rows [G·B, ...] are the lives of G seeds, in blocks of B."""
 
-    side_by_side: ClassVar[bool] = False
-    """Whether several seeds may learn as one batched program, `seed` being a sequence."""
+    teaches: ClassVar[tuple[str, ...]] = ()
+    """Networks whose synapses it can teach by local rules, its default first; () for a learner by
+    gradients, which any network serves.
+    """
     flatten: ClassVar[bool] = False
     """Whether observations of several axes are flattened to a vector of numbers."""
     rollout: Steps

@@ -225,9 +225,9 @@ def read(folder: Path) -> Experiment:
 
 
 def served(agent: ModuleType) -> tuple[str, ...]:
-    """The networks that an agent can teach, its default first: its `NETWORKS`, or all."""
+    """The networks that an agent can teach, its default first: its `Agent.teaches`, or all."""
     every = (Run.network, *(name for name in network_names() if name != Run.network))
-    return getattr(agent, "NETWORKS", every)
+    return agent.Agent.teaches or every
 
 
 def replace_run(experiment: Experiment, **values: Any) -> Experiment:
