@@ -122,7 +122,8 @@ class Agent(base.Agent):
 
     def prepare(self) -> None:
         super().prepare()
-        connections = (*self.network.plastic, self.network.readout, self.critic)
+        hidden = [synapses.connection for synapses in self.network.plastic]
+        connections = (*hidden, self.network.readout, self.critic)
         self.plastic = tuple(Plastic(connection, ThreeFactor()) for connection in connections)
         self.running_mean = ExploratoryHebb(tau_mean=self.config.tau_mean)
 

@@ -12,6 +12,8 @@ of its life.
 Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton
 & Anderson 1983; with spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018,
 §13.5. Dopamine comes before the next decision; a time limit bootstraps from the final observation.
+
+Hidden synapses, where the network has some, learn by `rule` (rl.hidden), gated by the same δ.
 """
 
 from __future__ import annotations
@@ -24,16 +26,26 @@ from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Scattered
-from bio_rl.connections.plastic import Plastic, PlasticState
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.connections.plastic import Plastic, PlasticState, Trail
+from bio_rl.contracts import (
+    ActOut,
+    Lived,
+    Metrics,
+    Network,
+    Percept,
+    Probe,
+    Rollout,
+    Transition,
+)
 from bio_rl.kernels.td import Judged, judge
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
 from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
+from bio_rl.rl.hidden import HiddenSynapses, make_rule
 from bio_rl.rl.local import DopamineGate, check_finite
-from bio_rl.state import index
+from bio_rl.state import clone, index, tree_map
 
 NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
 """Errors of learning CartPole stay below 0.65 (8 lives, prediction errors recorded); those after an
@@ -68,6 +80,16 @@ class Config:
     """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
     or none.
     """
+    rule: str = "three_factor"
+    """Rule of the hidden synapses, where the network has some (train.py list rules); "+" chains
+    rules, as in three_factor+scaling.
+    """
+    constants: tuple[str, ...] = ()
+    """Constants of that rule, where its defaults do not fit: NAME=NUMBER, as in lr=0.01."""
+    hidden_lr: float = 1.0
+    """Factor of that rule's learning rate, which falls as the others do; 0 leaves the hidden
+    synapses as they were drawn.
+    """
     cells_lr: float = 0.0
     """Of the centres of scattered cells, which the cells that answer move towards the input
     (plasticity.instar); it falls exponentially to a hundredth over the run. 0 leaves them where
@@ -90,7 +112,7 @@ class Config:
     def __post_init__(self) -> None:
         check_settings(
             self,
-            non_negative=("actor_lr", "critic_lr", "cells_lr", "bound"),
+            non_negative=("actor_lr", "critic_lr", "hidden_lr", "cells_lr", "bound"),
             unit=("gamma", "trace", "anneal", "reset_on_surprise"),
         )
         if self.persist < 1:
@@ -100,18 +122,20 @@ class Config:
 
 
 class ThreeFactorState(NamedTuple):
-    network: State
-    """The network's state, after the percept to come where `ready`."""
     readout: PlasticState
     """Eligibility of the readout's synapses, the critic's last."""
-    x: Tensor
-    """[B, N] activity for the percept to come, where `ready`: dopamine needed it, and so does the
-    next decision.
+    hidden: tuple[PlasticState, ...]
+    """What hidden synapses remember."""
+    met: tuple[Trail, ...]
+    """What hidden synapses met at the last decision."""
+    lived: Lived
+    """What the network makes of the percept to come, where `ready`: dopamine needed it, and so does
+    the next decision. Its state, else, is the one after the last decision.
     """
     y: Tensor
-    """[B, outputs + 1] what the weights make of it."""
+    """[B, outputs + 1] what the readout makes of the percept to come, where `ready`."""
     ready: Tensor
-    """[B] bool: `network`, `x` and `y` have seen the percept to come."""
+    """[B] bool: `lived` and `y` are of the percept to come."""
     noise: Tensor
     """[B, outputs] what exploration drew last."""
     surprise: NoradrenalineState
@@ -131,27 +155,48 @@ class Agent(base.Agent):
     for these.
     """
 
-    teaches: ClassVar[tuple[str, ...]] = ("cells",)
+    teaches: ClassVar[tuple[str, ...]] = ("cells", "spiking", "mlp", "lsnn", "recurrent_spiking")
     """Networks whose synapses it can teach."""
 
     def build(self, network: Blueprint) -> None:
         config = self.config
         self.policy = distributions.for_space(self.spec.action_space, config.log_std)
         n_out = self.policy.n_out + 1
-        self.network = network.build(self.numbers(), n_out)
-        if config.cells_lr and not isinstance(self.network.code, Scattered):
-            raise ValueError(
-                "three_factor.cells_lr moves scattered cells; cells.cells is a grid, which stays"
-            )
-        del self.network.readout  # the readout of every seed takes its place
-        self.readout = Readout(self.groups, n_out, self.network.code.n)
+        self.network = self._network(network, n_out)
+        self.readout = Readout(self.groups, n_out, self.network.width)
+        self.network.drop_readout()  # that of every seed takes its place
         self.dopamine = DopamineGate(config.dopamine, self.groups)
+        decision = network.config.ticks if network.name != "mlp" else 1.0
+        rule = make_rule(config.rule, config.constants, config.gamma * config.trace, decision)
+        self.hidden = HiddenSynapses(self.network, rule, n_out)
         self.requires_grad_(False)
+
+    def _network(self, network: Blueprint, n_out: int) -> Network:
+        """The network up to its last hidden layer. Raises ValueError for one that it cannot teach."""
+        made = network.build(self.numbers(), n_out)
+        config = self.config
+        if not made.teachable:
+            raise ValueError(
+                f"three_factor cannot teach {network.name}; it teaches: {', '.join(self.teaches)}"
+            )
+        if config.cells_lr and not (network.name == "cells" and isinstance(made.code, Scattered)):
+            raise ValueError(
+                "three_factor.cells_lr moves scattered cells, which --network cells has "
+                "with a single number of --cells.cells; this network has none"
+            )
+        if not made.plastic and config.rule != Config.rule:
+            raise ValueError(
+                f"three_factor.rule is {config.rule}, but {network.name} has no hidden synapses "
+                "that learn by a rule; spiking, mlp and lsnn have"
+            )
+        return made
 
     def prepare(self) -> None:
         super().prepare()
         config = self.config
         self.plastic = Plastic(self.readout, ThreeFactor(), bound=config.bound)
+        self.hidden.prepare()
+        self._check_rule()
         rates = torch.full((self.policy.n_out + 1,), config.actor_lr, device=self.device)
         rates[-1] = config.critic_lr
         self.rates = rates
@@ -161,10 +206,12 @@ class Agent(base.Agent):
     def initial_state(self, batch: int) -> ThreeFactorState:
         n_out, n = self.readout.weight.shape[1:]
         zeros = self.readout.weight.new_zeros
+        met = tree_map(lambda x: x.expand(batch, *x.shape[1:]).clone(), self.nothing_met)
         return ThreeFactorState(
-            network=self.network.initial_state(batch),
             readout=self.plastic.initial_state(batch),
-            x=zeros(batch, n),
+            hidden=self.hidden.initial_state(batch),
+            met=met,
+            lived=Lived(zeros(batch, n), self.network.initial_state(batch), clone(met)),
             y=zeros(batch, n_out),
             ready=torch.zeros(batch, dtype=torch.bool, device=self.device),
             noise=zeros(batch, n_out - 1),
@@ -172,7 +219,20 @@ class Agent(base.Agent):
         )
 
     def trained_tensors(self) -> list[Tensor]:
-        return [self.readout.weight]
+        return [self.readout.weight, *self.hidden.weights]
+
+    def _check_rule(self) -> None:
+        """Keep the form of what hidden synapses meet. Raises ValueError for a rule that reads what
+        they do not meet.
+        """
+        no = torch.zeros(1, dtype=torch.bool, device=self.device)
+        obs = torch.zeros(1, self.numbers(), device=self.device)
+        percept = Percept(obs, no, no, no, ~no)
+        with torch.no_grad():
+            lived = self.network.live(percept, self.network.initial_state(1))
+        self.hidden.check(self.config.rule, self.spec.network.name, lived.trails)
+        self.nothing_met = tree_map(torch.zeros_like, lived.trails)
+        """Trails [1, K, ...] of zeros."""
 
     # ---------------------------------- a decision
 
@@ -184,10 +244,11 @@ class Agent(base.Agent):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        x, y, network = self._activity(percept, state, probe)
+        lived, y = self._seen(percept, state, probe)
         if probe is not None:
-            probe.synapses("readout", self.readout.weight[0], x)
-        state = state._replace(network=network, ready=torch.zeros_like(state.ready))
+            probe.synapses("readout", self.readout.weight[0], lived.activity)
+        ready = torch.zeros_like(state.ready)
+        state = state._replace(lived=lived, met=lived.trails, ready=ready)
         out = y[:, :-1]
         value = y[:, -1] + self.v_0
         if not explore:
@@ -196,21 +257,20 @@ class Agent(base.Agent):
         action = self.policy.sample(out, noise)
         # Each output neuron tells its synapses its score, the critic's a one.
         signal = nn.functional.pad(self._score(out, action), (0, 1), value=1.0)
-        extras = {"x": x, "signal": signal, "value": value}
+        extras = {"x": lived.activity, "signal": signal, "value": value}
         return ActOut(action, extras, state._replace(noise=noise))
 
-    def _activity(
+    def _seen(
         self, percept: Percept, state: ThreeFactorState, probe: Probe | None
-    ) -> tuple[Tensor, Tensor, State]:
-        """(x [B, N], y [B, outputs + 1], the network's state) for a percept, worked out unless the
-        last update did so.
-        """
-        if bool(state.ready.all()):
-            if probe is not None:
-                self.network.rates(self.features(percept.obs), probe)
-            return state.x, state.y, state.network
-        x, network = self.network.active(self.see(percept), state.network, probe)
-        return x, self.plastic.forward(x, state.readout), network
+    ) -> tuple[Lived, Tensor]:
+        """What the network and the readout make of a percept, unless the last update saw it."""
+        ready = bool(state.ready.all())
+        if ready and probe is None:
+            return state.lived, state.y
+        lived = self.network.live(self.see(percept), state.lived.state, probe=probe)
+        if ready:  # the probe has seen the decision; it was made in the last update
+            return state.lived, state.y
+        return lived, self.plastic.forward(lived.activity, state.readout)
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
         """[B, outputs] what exploration draws, anew at every decision or now and then."""
@@ -233,15 +293,18 @@ class Agent(base.Agent):
     @torch.no_grad()
     def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
         step = index(rollout.steps, 0)
-        x_next, network = self.network.active(self.see(rollout.next), state.network)
-        error = self._error(step, self._next_value(step, x_next, state))
+        lived = self.network.live(self.see(rollout.next), state.lived.state)
+        error = self._error(step, self._next_value(step, lived.activity, state))
         gate = self.dopamine(error.rpe, self.generators)
         signal = step.extras["signal"]
         if error.valid < len(error.rpe):
             signal = signal * step.valid.unsqueeze(-1)
         x = step.extras["x"]
         rates, scaled = self._rates(gate)
-        y, readout = self.plastic.step(state.readout, x, signal, scaled, x_next, rates, error.decay)
+        y, readout = self.plastic.step(
+            state.readout, x, signal, scaled, lived.activity, rates, error.decay
+        )
+        hidden = self._learn_hidden(step, state, signal, gate)
         if self.config.cells_lr:
             self._move_cells(x, step.percept.obs)
         self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
@@ -249,16 +312,25 @@ class Agent(base.Agent):
         surprise = state.surprise
         if self.config.reset_on_surprise:
             surprise = self._let_go(error.rpe, surprise)
-            y = self.plastic.forward(x_next, readout)
+            y = self.plastic.forward(lived.activity, readout)
         state = state._replace(
-            network=network,
             readout=readout,
-            x=x_next,
+            hidden=hidden,
+            lived=lived,
             y=y,
             ready=torch.ones_like(state.ready),
             surprise=surprise,
         )
         return state, self._metrics(error, step.extras["value"], gate, readout.traces.e, rates)
+
+    def _learn_hidden(
+        self, step: Transition, state: ThreeFactorState, signal: Tensor, gate: Tensor
+    ) -> tuple[PlasticState, ...]:
+        """What hidden synapses remember after a decision; their weights change."""
+        factor = self.config.hidden_lr * self.annealed(self.config.anneal)
+        if not state.hidden or not self.config.hidden_lr:
+            return state.hidden
+        return self.hidden.learn(state.hidden, state.met, signal, gate, step.percept.reset, factor)
 
     def _next_value(self, step: Transition, x_next: Tensor, state: ThreeFactorState) -> Tensor:
         """V [B] of what followed: of the true final observation where the episode ended."""
@@ -268,7 +340,7 @@ class Agent(base.Agent):
             return value
         no = torch.zeros_like(cut)
         last = Percept(step.final_obs, step.action, step.reward, no, no)
-        x_last, _ = self.network.active(self.see(last), state.network)
+        x_last = self.network.live(self.see(last), state.lived.state).activity
         return torch.where(cut, self._value(x_last), value)
 
     def _error(self, step: Transition, next_value: Tensor) -> Judged:

@@ -74,6 +74,21 @@ class Probe:
         self.products.append((name, weight.detach(), pre.detach()))
 
 
+class Synapses(NamedTuple):
+    """The synapses of one connection, as a local rule meets them."""
+
+    connection: nn.Module
+    """Has `weight` [post, pre], and perhaps `bias`."""
+    mask: Tensor | None = None
+    """[post, pre] 1 where there is a synapse; None where all are."""
+    pre: str = "activity"
+    """What they see of presynaptic neurons: spike or activity."""
+    post: str = "activity"
+    """What they see of postsynaptic neurons: spike or activity."""
+    dt: float = 1.0
+    """ms per tick."""
+
+
 class Lived(NamedTuple):
     """A decision of a network that local rules can teach, with what its synapses met in it."""
 
@@ -82,7 +97,7 @@ class Lived(NamedTuple):
     state: State
     """The network's state after the decision."""
     trails: tuple[Any, ...]
-    """A `connections.plastic.Trail` for each connection of `Network.plastic`, in their order."""
+    """A `connections.plastic.Trail` for each of `Network.plastic`, in their order."""
 
 
 class NetworkConfig(Protocol):
@@ -170,7 +185,7 @@ class Network(nn.Module, ABC):
         decision. Nothing is regulated by default.
         """
 
-    teachable: ClassVar[bool] = False
+    teachable: bool = False
     """Whether local rules can teach it: it then has a `readout`, `live` and `plastic`."""
     readout: nn.Module
     """Of a teachable network: the connection from its last hidden layer onto its outputs."""
@@ -180,9 +195,15 @@ class Network(nn.Module, ABC):
         """Neurons that the readout of a teachable network reads."""
         raise NotImplementedError(f"{type(self).__name__} is no network that local rules teach")
 
+    def drop_readout(self) -> None:
+        """Remove the readout of a teachable network that is read by something else from now on;
+        `live` goes on without it.
+        """
+        del self.readout
+
     @property
-    def plastic(self) -> tuple[nn.Module, ...]:
-        """The hidden connections, each with a `weight` [post, pre], that local rules can teach."""
+    def plastic(self) -> tuple[Synapses, ...]:
+        """The hidden synapses that local rules can teach, connection by connection."""
         return ()
 
     def live(

@@ -46,8 +46,6 @@ class Trail(NamedTuple):
     """[B, K, pre] presynaptic spikes or activities: what the weights were multiplied with."""
     post: Post
     """[B, K, post] each."""
-    dt: float = 1.0
-    """ms per tick."""
 
     @classmethod
     def once(cls, pre: Tensor, post: Post) -> Trail:

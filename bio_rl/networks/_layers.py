@@ -113,6 +113,30 @@ class Layer(nn.Module):
         """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
         return self.connection.weight, spikes
 
+    def plastic(self, pre: str) -> tuple[Synapses, ...]:
+        """The synapses that local rules can teach; pre: what they see of the input."""
+        return (Synapses(self.connection, pre=pre, post="spike"),)
+
+    def live(self, inputs: Tensor, state: State, reset: Tensor, noise: Tensor | None) -> Ran:
+        """One decision: inputs [K, B, pre], the neurons' state, reset [B], noise [B, N] that is
+        added to what drives them.
+        """
+        p = self.constants()
+        state = reset_rows(p, reset, state)
+        spikes, membranes, excess, chances = [], [], [], []
+        for x in inputs:
+            drive = self.drive(x)
+            if noise is not None:
+                drive = drive + self.unit * noise
+            excess.append(potential(p, state, drive))
+            chances.append(chance(p, state, drive))
+            z, state = p.step(state, drive)
+            spikes.append(z)
+            membranes.append(state.v)
+        train, voltage = torch.stack(spikes), torch.stack(membranes)
+        post = Post(rows_first(train), chances_of(chances), psi_of(p, excess), rows_first(voltage))
+        return Ran(train, voltage, state, (Trail(rows_first(inputs), post),))
+
     def run(
         self,
         drive: Tensor,
@@ -133,6 +157,34 @@ class Layer(nn.Module):
             self.constants(), state, drive, reset, ticks=ticks, hold=hold
         )
         return spikes, state, membranes
+
+
+class Ran(NamedTuple):
+    """A layer's K ticks of one decision, with what its synapses met."""
+
+    spikes: Tensor
+    """[K, B, N]."""
+    membranes: Tensor
+    """[K, B, N] after each tick."""
+    state: State
+    trails: tuple[Trail, ...]
+    """One for each of `Layer.plastic`."""
+
+
+def potential(p: Any, state: Any, drive: Tensor) -> Tensor | None:
+    """[B, N] by how much the membrane exceeds the threshold in this tick, before any reset; None
+    for a neuron whose equation is not that of the fused loops.
+    """
+    core = p.core(1.0)
+    if core is None:
+        return None
+    current = drive
+    if core.decay_synapse:
+        current = core.decay_synapse * state.i + drive
+    v = core.v_leak + core.decay * (state.v - core.v_leak) + core.gain * current
+    if core.decay_adaptation:
+        return v - core.v_threshold - core.adaptation * state.a
+    return v - core.v_threshold
 
 
 class RecurrentState(NamedTuple):

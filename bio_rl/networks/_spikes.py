@@ -9,6 +9,7 @@ once a decision, not K times.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -21,7 +22,8 @@ from bio_rl.checks import check_settings, owner
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
-from bio_rl.contracts import Network, NetworkConfig, Percept, Probe, State
+from bio_rl.connections.plastic import Trail
+from bio_rl.contracts import Lived, Network, NetworkConfig, Percept, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks._init import orthogonal
 from bio_rl.networks._layers import Layer, RecurrentLayer, like_weights, neuron
@@ -111,6 +113,23 @@ class SpikingState(NamedTuple):
     """The state of an encoder that has one, else empty."""
 
 
+class Begun(NamedTuple):
+    """What the time loop of T decisions starts from."""
+
+    spikes: Tensor
+    """[S, B, F] what comes in."""
+    hold: int
+    """Ticks for which each of the S rows is held."""
+    reset: Tensor
+    """[T, B] bool, or [1, T·B] where every decision is a row of its own."""
+    before: tuple[State, ...]
+    """Each layer's state."""
+    key: tuple[Tensor, ...]
+    """The noise key after the decisions, where something draws."""
+    code: tuple[State, ...]
+    """The encoder's state after the decisions, where it has one."""
+
+
 class SpikingNetwork(Network):
     """Layers of neurons between an encoder and a linear readout of the last layer's averaged
     spikes.
@@ -131,6 +150,9 @@ class SpikingNetwork(Network):
     ) -> None:
         super().__init__()
         self.config = config
+        self.teachable = not config.out_population  # else no layer is read by all outputs
+        self.encodes_graded = True
+        """Whether the first layer's input is a current; else it is spikes."""
         self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
         if config.out_population:
             layers = [*layers, _output_layer(config, layers, n_out)]
@@ -209,7 +231,8 @@ class SpikingNetwork(Network):
                     )
                 )
 
-    def _run(self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None):
+    def begin(self, xs: Percept, state: SpikingState | tuple[()]) -> Begun:
+        """What the time loop of T decisions starts from. Raises ValueError for another batch."""
         k, (t, b) = self.config.ticks, xs.reset.shape
         check_batch(state, b, "spiking")
         keys, key = _decision_keys(state.key[0], t) if self.keyed else (None, ())
@@ -226,6 +249,69 @@ class SpikingNetwork(Network):
         spikes = spikes.reshape(
             reset.shape[0] * (k if hold == 1 else 1), reset.shape[1], spikes.shape[-1]
         )
+        return Begun(spikes, hold, reset, before, key, code)
+
+    def end(
+        self, state: SpikingState | tuple[()], begun: Begun, layers: Sequence[State]
+    ) -> SpikingState | tuple[()]:
+        """The state after the time loop, `layers` being that of each layer's neurons."""
+        if not state:
+            return ()
+        return SpikingState(tuple(layers) if self.config.memory else (), begun.key, begun.code)
+
+    @property
+    def width(self) -> int:
+        """Neurons of the last layer."""
+        return self.layers[-1].n
+
+    @property
+    def plastic(self) -> tuple[Synapses, ...]:
+        """The connections onto each layer, from the input and within it."""
+        graded = self.encodes_graded
+        pre = ["activity" if graded else "spike"] + ["spike"] * len(self.layers)
+        return tuple(
+            synapses
+            for layer, kind in zip(self.layers, pre, strict=False)
+            for synapses in layer.plastic(kind)
+        )
+
+    @torch.no_grad()
+    def live(
+        self,
+        x: Percept,
+        state: SpikingState | tuple[()],
+        noise: Sequence[Tensor] = (),
+        probe: Probe | None = None,
+    ) -> Lived:
+        """One decision, tick by tick, with what its synapses met."""
+        xs = Percept(x.obs.unsqueeze(0), x.action, x.reward, x.terminated, x.reset.unsqueeze(0))
+        begun = self.begin(xs, state)
+        k = self.config.ticks
+        inputs = begun.spikes.expand(k, -1, -1) if begun.hold == k else begun.spikes
+        if probe is not None:
+            probe.record("input", begun.spikes)
+        trails: list[Trail] = []
+        after: list[State] = []
+        for depth, (layer, before) in enumerate(zip(self.layers, begun.before, strict=True), 1):
+            extra = noise[depth - 1] if noise else None
+            if probe is not None:
+                probe.synapses(
+                    f"layer {depth}", *layer.product(begun.spikes if depth == 1 else inputs)
+                )
+            ran = layer.live(inputs, before, begun.reset[0], extra)
+            trails += ran.trails
+            after.append(ran.state)
+            inputs = ran.spikes
+            if probe is not None:
+                probe.record(f"spikes/{depth}", ran.spikes)
+                probe.record(f"membrane/{depth}", ran.membranes)
+        rates = leaky_average(inputs, k, self.keep).squeeze(0)
+        return Lived(rates, self.end(state, begun, after), tuple(trails))
+
+    def _run(self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None):
+        k, (t, b) = self.config.ticks, xs.reset.shape
+        begun = self.begin(xs, state)
+        spikes, hold, reset, before = begun[:4]
         if probe is not None:
             probe.record("input", spikes)
         after = []
@@ -259,9 +345,7 @@ class SpikingNetwork(Network):
             )
         out = self.readout(rates)
         out = out.view(t, b, out.shape[-1])
-        return out, SpikingState(
-            tuple(after) if self.config.memory else (), key, code
-        ) if state else ()
+        return out, self.end(state, begun, after)
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
         """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each

@@ -13,6 +13,7 @@ input lies.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from bio_rl import contracts
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Grid, Scattered
-from bio_rl.contracts import NetworkConfig, Percept, Probe
+from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe
 from bio_rl.kernels.cells import power, respond
 from bio_rl.kernels.unroll import trace
 from bio_rl.networks._init import orthogonal
@@ -95,6 +96,23 @@ class Network(contracts.Network):
             rate = torch.where(rows(x.reset, rate), 0.0, keep * state[0]) + rate
             state, total = (rate,), power(rate)
         return rate / (total.sqrt() + 1e-9), state
+
+    teachable = True
+
+    @property
+    def width(self) -> int:
+        """Cells."""
+        return self.code.n
+
+    def live(
+        self,
+        x: Percept,
+        state: tuple[Any, ...],
+        noise: Sequence[Tensor] = (),
+        probe: Probe | None = None,
+    ) -> Lived:
+        """One decision; no hidden synapse learns by a rule."""
+        return Lived(*self.active(x, state, probe), ())
 
     def forward(
         self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None

@@ -14,6 +14,7 @@ NeurIPS; constants and initial weights after Bellec et al. 2020, evidence accumu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +23,13 @@ from torch import Tensor, nn
 
 from bio_rl import contracts
 from bio_rl.checks import check_settings
-from bio_rl.contracts import NetworkConfig, Percept, Probe
+from bio_rl.connections import plastic
+from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.lsnn import decision
 from bio_rl.modes import transformed
 from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
+from bio_rl.plasticity import Post
 from bio_rl.state import check_batch, where_reset
 
 
@@ -137,6 +140,33 @@ class Network(contracts.Network):
     def initial_state(self, batch: int) -> LSNNState:
         neurons = like_weights(self.neuron.init(batch, self.n, self.weight.device), self.weight)
         return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
+
+    teachable = True
+
+    @property
+    def width(self) -> int:
+        """Neurons."""
+        return self.n
+
+    @property
+    def plastic(self) -> tuple[Synapses, ...]:
+        """All synapses onto the neurons, those from the input first."""
+        return (Synapses(self, self.mask, post="spike", dt=self.config.dt),)
+
+    def live(
+        self,
+        x: Percept,
+        state: LSNNState,
+        noise: Sequence[Tensor] = (),
+        probe: Probe | None = None,
+    ) -> Lived:
+        """One decision with what its synapses met. Raises ValueError for noise."""
+        if noise:
+            raise ValueError("lsnn: noise cannot be added to what drives its neurons")
+        state, trail = self.run(x.obs, x.reset, state, probe)
+        # a trail has its rows first
+        pre, psi, spikes = (x.transpose(0, 1) for x in trail)
+        return Lived(state.x, state, (plastic.Trail(pre, Post(spikes, psi=psi)),))
 
     def forward(
         self, x: Percept, state: LSNNState, probe: Probe | None = None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bio_rl import contracts
 from bio_rl.connections.plastic import Trail
-from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe
+from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks._init import orthogonal
 from bio_rl.plasticity import Post
@@ -51,6 +51,7 @@ class Network(contracts.Network):
             ]
             n_in = size
         self.activation = config.activation
+        self.depth = len(config.hidden)
         self.layers = nn.Sequential(*layers, orthogonal(nn.Linear(n_in, n_out), out_gain))
 
     def initial_state(self, batch: int) -> tuple[()]:
@@ -67,9 +68,14 @@ class Network(contracts.Network):
         return self._values(xs.obs), ()
 
     @property
-    def plastic(self) -> tuple[nn.Module, ...]:
-        """The connections onto hidden units, which local rules can teach."""
-        return tuple(self.layers[:-1:2])
+    def plastic(self) -> tuple[Synapses, ...]:
+        """The connections onto hidden units."""
+        return tuple(Synapses(connection) for connection in self.hidden)
+
+    @property
+    def hidden(self) -> list[nn.Module]:
+        """The connections onto hidden units."""
+        return list(self.layers[: 2 * self.depth : 2])
 
     @property
     def readout(self) -> nn.Linear:
@@ -79,7 +85,11 @@ class Network(contracts.Network):
     @property
     def width(self) -> int:
         """Units of the last hidden layer."""
-        return self.readout.in_features
+        return self.layers[2 * self.depth - 2].out_features
+
+    def drop_readout(self) -> None:
+        """Remove the last layer."""
+        self.layers = self.layers[:-1]
 
     def live(
         self,
@@ -90,7 +100,7 @@ class Network(contracts.Network):
     ) -> Lived:
         """One decision with what its synapses met; noise: [B, N] added to each layer's drive."""
         activity, trails = x.obs, []
-        for i, connection in enumerate(self.plastic):
+        for i, connection in enumerate(self.hidden):
             name = f"layer {i + 1}"
             if probe is not None:
                 probe.synapses(name, connection.weight, activity)

@@ -96,6 +96,7 @@ class Network(SpikingNetwork):
         cells = config.population + (2 if config.events else 0)
         stack = layers(config, n_in * cells, self.LAYER, spikes_in=config.code != "current")
         super().__init__(config, stack, n_out, out_gain, draws=config.code == "poisson")
+        self.encodes_graded = config.code == "current"
         self.n_in = n_in
         self.population = Population(config.population, config.reach)
 

@@ -118,7 +118,7 @@ def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.
 @pytest.mark.parametrize("recurrent", [True, False])
 @pytest.mark.parametrize("trace", [1.0, 0.6])
 @pytest.mark.parametrize("learns", eprop.LEARNS)
-@pytest.mark.parametrize("dopamine", eprop.DOPAMINE)
+@pytest.mark.parametrize("error", eprop.ERRORS)
 def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace, learns, dopamine):
     agent = make(
         {"recurrent": recurrent},
@@ -177,4 +177,4 @@ def learned(seed: int = 0, **settings) -> float:
 @pytest.mark.parametrize("learns", eprop.LEARNS)
 def test_it_learns_identity_and_not_with_dopamine_of_other_moments(learns):
     assert learned(learns=learns) > 19.0
-    assert sum(learned(seed, learns=learns, shuffled=True) for seed in range(3)) / 3 < 15.0
+    assert sum(learned(seed, learns=learns, dopamine="shuffled") for seed in range(3)) / 3 < 15.0

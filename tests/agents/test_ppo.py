@@ -116,7 +116,9 @@ def test_options_change_the_update(settings):
 def test_learning_rate_falls_linearly_to_zero_at_the_horizon():
     runner = make("ppo", "mlp")  # horizon 1000, 24 steps a rollout
     runner.step()
-    assert runner.agent.optimizer.param_groups[0]["lr"] == pytest.approx(8e-4 * (1 - 24 / 1000))
+    assert runner.agent.optimisers["adam"].param_groups[0]["lr"] == pytest.approx(
+        8e-4 * (1 - 24 / 1000)
+    )
     while runner.seen < 1000:
         runner.step()
-    assert runner.agent.optimizer.param_groups[0]["lr"] == 0.0
+    assert runner.agent.optimisers["adam"].param_groups[0]["lr"] == 0.0
