@@ -1,15 +1,12 @@
 """Surrogate derivatives of the spike function  z = H(x),  x = v - v_threshold.
 
-| name            | dz/dx                         | source
-|
-|-----------------|-------------------------------|----------------------------------------------------|
-| atan            | (α/2) / (1 + (π α x / 2)²)    | Fang et al. 2021, ICCV, eq. 9 (α = 2)
-| | fast_sigmoid    | 1 / (1 + α |x|)²              | Zenke & Ganguli 2018 (SuperSpike), eq. 11
-| | triangle        | α · max(0, 1 - α |x|)         | Esser et al. 2016; Bellec et al. 2018, up to
-scale | | damped_triangle | 0.3 α · max(0, 1 - α |x|)     | Bellec et al. 2018, 2020 (γ = 0.3)
-| | rectangle       | α · 1[|x| < 1 / (2α)]         | Wu et al. 2018; PopSAN uses α = 1
-| | sigmoid         | α σ(αx) (1 - σ(αx))           | Neftci et al. 2019, the derivative of the
-logistic |
+    name              dz/dx                          source
+    atan              (α/2) / (1 + (π α x / 2)²)     Fang et al. 2021, ICCV, eq. 9 (α = 2)
+    fast_sigmoid      1 / (1 + α |x|)²               Zenke & Ganguli 2018 (SuperSpike), eq. 11
+    triangle          α max(0, 1 - α |x|)            Esser et al. 2016; Bellec et al. 2018, to scale
+    damped_triangle   0.3 α max(0, 1 - α |x|)        Bellec et al. 2018, 2020 (γ = 0.3)
+    rectangle         α where |x| < 1 / (2α)         Wu et al. 2018; PopSAN uses α = 1
+    sigmoid           α σ(αx) (1 - σ(αx))            Neftci et al. 2019, the logistic's derivative
 
 All but fast_sigmoid (height one, area 2/α) and damped_triangle (area 0.3) have area one for every
 slope α. Damped gradients do not explode on their way back through many spikes in a row.
@@ -19,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,37 +64,42 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
+def _derivative(ctx: Any, *grads: Any) -> Any:
+    """The gradient by x; name and slope of the surrogate have none."""
+    (grad,) = grads
+    (x,) = ctx.saved_tensors
+    return grad * SURROGATES[ctx.surrogate](x, ctx.slope), None, None
+
+
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, surrogate: str, slope: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, surrogate: str, slope: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.surrogate, ctx.slope = surrogate, slope
+        ctx.surrogate = surrogate
+        ctx.slope = slope
         return (x >= 0).to(x.dtype)
 
-    @staticmethod
-    def backward(ctx, grad: Tensor):  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        return grad * SURROGATES[ctx.surrogate](x, ctx.slope), None, None
+    backward = staticmethod(_derivative)
 
 
 class _TransformedSpike(torch.autograd.Function):
-    """`_Spike` in the form that function transforms need, and that costs every call twice as much."""
+    """`_Spike` in the form that function transforms need, which costs twice as much."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, surrogate: str, slope: float) -> Tensor:  # type: ignore[override]
+    def forward(x: Tensor, surrogate: str, slope: float) -> Tensor:
         return (x >= 0).to(x.dtype)
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:  # type: ignore[override]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str, float], output: Tensor) -> None:
         x, ctx.surrogate, ctx.slope = inputs
         ctx.save_for_backward(x)
 
-    backward = _Spike.backward
+    backward = staticmethod(_derivative)
 
 
 def spike(x: Tensor, surrogate: str, slope: float) -> Tensor:
     """1 where x >= 0, else 0, with the surrogate's derivative in the backward pass."""
     kind = _TransformedSpike if transformed() else _Spike
-    return kind.apply(x, surrogate, slope)  # type: ignore[return-value]
+    return kind.apply(x, surrogate, slope)

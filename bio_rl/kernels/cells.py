@@ -42,7 +42,7 @@ def respond(
     chosen = backend or suited(features)
     if chosen != "numba" or (features.requires_grad and torch.is_grad_enabled()):
         return reference(code, neuron, features, gain, ticks, backend)
-    core: Any = neuron.core(1.0) if hasattr(neuron, "core") else None
+    core: Any = neuron.core(1.0)
     if not _membrane(core):
         if backend is None:
             return reference(code, neuron, features, gain, ticks, None)

@@ -45,7 +45,7 @@ def unroll(
     _check(state, drive, reset, ticks, hold, backend)
     core = None
     if backend is None:
-        backend = suited(drive) if hasattr(p, "core") else "torch"
+        backend = suited(drive)
         if backend != "torch":
             core, why = _core(p, state, drive, dt, backend)
             backend = "torch" if why else backend
@@ -70,12 +70,12 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
     """(What the fused loops run, None for a neuron that has no such loop; in words, why they
     cannot, else nothing).
     """
-    if not hasattr(p, "core"):
-        return None, ""
     try:
         core = p.core(dt)
     except ValueError as error:
         return None, str(error)
+    if core is None:
+        return None, ""
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
     if backend == "numba" and any(

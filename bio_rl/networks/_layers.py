@@ -25,7 +25,7 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
     constant.
     """
     kind = neurons.load(config.neuron)
-    fields, unit = kind._fields, getattr(kind, "SPAN", 1.0)
+    fields, unit = kind._fields, kind.span
     tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
     values: dict[str, Any] = {
         "tau_mem": tau_mem,
@@ -50,7 +50,7 @@ def neuron(config: Spikes, depth: int, n: int) -> Any:
         p = kind(**values)
     except ValueError as error:
         raise ValueError(f"constants: {error}" if config.constants else str(error)) from error
-    return p.learning(tau_mem, n) if hasattr(p, "learning") else p
+    return p.learning(tau_mem, n)
 
 
 def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> float:
@@ -60,7 +60,7 @@ def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> floa
     default = kind._field_defaults[name]
     if isinstance(default, str):
         raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
-    if hasattr(kind, "learning") and name == "w":
+    if name in kind.learned:
         raise ValueError(
             f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead"
         )
@@ -88,7 +88,7 @@ class Layer(nn.Module):
         self.learned = nn.ParameterDict(
             {name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)}
         )
-        self.unit = getattr(p, "DRIVE", 1.0)
+        self.unit = p.unit_drive
 
     def constants(self) -> Any:
         """The neurons' constants with what they have learned."""
@@ -97,7 +97,7 @@ class Layer(nn.Module):
     @property
     def noisy(self) -> bool:
         """Whether the neurons draw, so that their state holds a key."""
-        return hasattr(self.p, "seed")
+        return self.p.noisy
 
     def rest(self, key: Tensor) -> State:
         """The neurons at rest, one row for each key [B]."""

@@ -210,7 +210,7 @@ class SpikingNetwork(Network):
         first, last = self.config.slope[0], self.config.slope[-1]
         for layer in self.layers:
             if first != last and "slope" in layer.p._fields:
-                slope = (first + (last - first) * progress) / getattr(layer.p, "SPAN", 1.0)
+                slope = (first + (last - first) * progress) / layer.p.span
                 layer.p = layer.p._replace(slope=slope)
 
     @torch.no_grad()

@@ -6,49 +6,49 @@ NamedTuple of state.
         one tick of dt ms; drive [B, N]; spikes [B, N] in {0, 1}
 
 A constant may be a tensor [N] or [] where neurons differ or learn; the time loop is then torch's,
-except for the learned decay of a membrane alone. Those whose time loop is fused say what it runs:
-`p.core(dt)`. `checked` refuses constants that no neuron can have. The file's name is the neuron's
-on the command line.
+except for the learned decay of a membrane alone. `Neuron` declares what a neuron may say of itself;
+`checked` refuses constants that no neuron can have. The file's name is the neuron's on the command
+line.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from bio_rl import discovery
-from bio_rl.checks import EXPECTED, check
 from bio_rl.contracts import State
-from bio_rl.modes import transformed
+from bio_rl.neurons._checks import checked
 from bio_rl.state import rows, tree_map
 from bio_rl.surrogates import SURROGATES
 
-Constants = TypeVar("Constants")
-
-
-class Neuron(Protocol):
-    """Constants of a neuron; a NamedTuple."""
-
-    v_threshold: Any
-
-    def init(self, batch: int, n: int, device: torch.device | None = None) -> Any:
-        """The state of `batch` x `n` neurons at rest."""
-        ...
-
-    def step(self, s: Any, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, Any]:
-        """Spikes [B, N] of one tick, and the state after it."""
-        ...
+__all__ = [
+    "Core",
+    "Neuron",
+    "NeuronState",
+    "after_spike",
+    "capped",
+    "checked",
+    "exp",
+    "load",
+    "refuse_attached_reset",
+    "reset_rows",
+    "resting",
+    "some",
+    "spiking",
+]
 
 
 class Core(NamedTuple):
-    """What the fused time loops run: a leaky integrator with an optional synaptic current i,
-    adaptation a and refractoriness r.
+    """The constants of the fused time loops: a leaky integrator with an optional synaptic current
+    i, adaptation a and refractoriness r.
 
         i ← α i + drive        h = v_leak + β (v - v_leak) + g i       x = h - v_threshold - κ a
             spike where x >= 0
@@ -62,97 +62,108 @@ class Core(NamedTuple):
     """β; a tensor [N] or [] is learned, and its gradient flows (then g = 1 - β)."""
     gain: float = 1.0
     """g."""
-    v_threshold: float = 1.0
-    v_leak: float = 0.0
-    v_reset: float | None = 0.0
+    v_threshold: float | Tensor = 1.0
+    v_leak: float | Tensor = 0.0
+    v_reset: float | Tensor | None = 0.0
     """None: soft."""
-    decay_synapse: float = 0.0
+    decay_synapse: float | Tensor = 0.0
     """α."""
-    decay_adaptation: float = 0.0
+    decay_adaptation: float | Tensor = 0.0
     """ρ."""
-    adaptation: float = 0.0
+    adaptation: float | Tensor = 0.0
     """κ."""
-    refractory: float = 0.0
+    refractory: float | Tensor = 0.0
     """ms."""
     surrogate: str = "atan"
-    slope: float = 2.0
+    slope: float | Tensor = 2.0
 
 
-def load(name: str) -> type:
+class NeuronState(Protocol):
+    """The state of neurons, a NamedTuple whose first field is the membrane.
+
+    That of a `noisy` neuron has a field `key` [B] as well, from which it draws.
+    """
+
+    @property
+    def v(self) -> Tensor:
+        """[B, N] membrane potential after the last tick's reset."""
+        ...
+
+
+class Neuron(ABC):
+    """The contract of a neuron, with the defaults of all that it may say of itself: a second base
+    of a NamedTuple of constants.
+
+        class Constants(NamedTuple):
+            tau_mem: float = 2.0
+
+        class MyNeuron(Constants, Neuron): ...
+    """
+
+    __slots__ = ()
+
+    spikes: ClassVar[bool] = True
+    """Whether `step` gives spikes; a readout gives its membranes instead."""
+    noisy: ClassVar[bool] = False
+    """Whether it draws: its state then has a `key` [B], which a reset does not touch."""
+    unit_drive: ClassVar[float] = 1.0
+    """Number that a network multiplies its drives by, which are in units of a threshold."""
+    span: ClassVar[float] = 1.0
+    """From rest to the threshold, in the unit of the membrane: what is one unit elsewhere."""
+    learned: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """{constant: setting} of those that learn: a network's setting says where one starts."""
+
+    if TYPE_CHECKING:  # every NamedTuple has these
+        _fields: ClassVar[tuple[str, ...]]
+        _field_defaults: ClassVar[dict[str, Any]]
+
+        def _replace(self, **values: Any) -> Self: ...
+
+        def _asdict(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def init(self, batch: int, n: int, device: torch.device | None = None) -> Any:
+        """The state of `batch` x `n` neurons at rest, a `NeuronState`."""
+
+    @abstractmethod
+    def step(self, s: Any, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, Any]:
+        """Spikes [B, N] of one tick of dt ms under the drive [B, N], and the state after it."""
+
+    def core(self, dt: float) -> Core | None:
+        """The constants with which the fused time loops run it; None where they do not.
+
+        Raises ValueError, with the reason, for constants of this neuron that they do not run.
+        """
+        return None
+
+    def learning(self, tau_mem: float | None, n: int) -> Self:
+        """The same with a fresh parameter [n] in place of each constant that learns, which starts
+        where `tau_mem` ms says; None for where it is.
+        """
+        return self
+
+    def psi(self, x: Tensor) -> Tensor:
+        """The pseudo-derivative dz/dv [B, N] where the membrane exceeds the threshold by x."""
+        constants = self._asdict()
+        return SURROGATES[constants["surrogate"]](x, constants["slope"])
+
+
+def load(name: str) -> type[Neuron]:
     """The constants of the neuron called `name`. Raises ValueError with the nearest name when there
     is none.
     """
     return discovery.load(sys.modules[__name__], name).NEURON
 
 
-def checked(*, above: str = "", **ranges: str) -> Callable[[type[Constants]], type[Constants]]:
-    """A decorator for the constants of a neuron: those named have ranges of `checks.EXPECTED`, all
-    others are finite.
-
-    above: the constant that `v_threshold` has to exceed, for neurons whose membrane is in mV, where
-    0 is nothing special. An impossible constant raises ValueError when the constants are made or
-    replaced. Tensors are looked at when they are made.
-    """
-
-    def mend(kind: Any) -> Any:
-        make, replace = kind.__new__, kind._replace
-
-        @functools.wraps(make)
-        def new(cls: Any, *args: Any, **values: Any) -> Any:
-            p = make(cls, *args, **values)
-            for name, value in zip(p._fields, p, strict=True):
-                _check_constant(kind, name, value, ranges.get(name, "finite"))
-            if above and not _all(p.v_threshold > getattr(p, above)):
-                raise ValueError(
-                    f"{_owner(kind)}.v_threshold is {p.v_threshold}, expected more than {above}, a spike's end"
-                )
-            return p
-
-        @functools.wraps(replace)
-        def replaced(self: Any, /, **values: Any) -> Any:
-            for name, value in values.items():
-                if not isinstance(
-                    value, Tensor
-                ):  # those that learn come from their optimiser at every call
-                    _check_constant(kind, name, value, ranges.get(name, "finite"))
-            return replace(self, **values)
-
-        kind.__new__, kind._replace = new, replaced
-        return kind
-
-    return mend
-
-
-def _check_constant(kind: type, name: str, value: Any, needed: str) -> None:
-    if isinstance(value, Tensor):
-        if not _all(_within(value.detach(), needed)):
-            raise ValueError(
-                f"{_owner(kind)}.{name} is {value.detach().tolist()}, expected {EXPECTED[needed][1]}"
-            )
-    elif name == "surrogate":
-        if value not in SURROGATES:
-            raise ValueError(
-                f"{_owner(kind)}.surrogate is {value!r}; {discovery.suggestion(str(value), SURROGATES)}"
-            )
-    elif value is not None or name != "v_reset":  # None is a soft reset
-        check(_owner(kind), name, value, needed)
-
-
-def _owner(kind: type) -> str:
-    return kind.__module__.rpartition(".")[2]
-
-
-def _all(fits: bool | Tensor) -> bool:
-    """Whether it fits for every neuron; tensors of a function transform cannot be asked."""
-    if isinstance(fits, Tensor):
-        return transformed() or bool(fits.all())
-    return fits
-
-
-def _within(x: Tensor, needed: str) -> Tensor:
-    """Where x is within a range of `checks.EXPECTED`."""
-    least = {"positive": x > 0, "non-negative": x >= 0}
-    return least.get(needed, x == x) & x.isfinite()
+def spiking(*, setting: str = "") -> list[str]:
+    """Names of the neurons that spike; with a `setting` of networks, of those that have it."""
+    kinds = {name: load(name) for name in discovery.names(sys.modules[__name__])}
+    return [
+        name
+        for name, kind in kinds.items()
+        if kind.spikes
+        and (not setting or setting in kind._fields or setting in kind.learned.values())
+    ]
 
 
 def exp(x: float | Tensor) -> Any:
@@ -173,13 +184,30 @@ def resting(level: float | Tensor, batch: int, n: int, device: torch.device | No
 
 
 def after_spike(
-    v: Tensor, z: Tensor, v_threshold: float | Tensor, v_reset: float | Tensor | None
+    v: Tensor,
+    z: Tensor,
+    v_threshold: float | Tensor,
+    v_reset: float | Tensor | None,
+    detach: bool = True,
 ) -> Tensor:
     """v where z is 0; where it is 1, v_reset (hard), or for v_reset None what exceeds the threshold
-    (soft). z is detached.
+    (soft).
+
+    detach: the reset passes no gradient to z (Zenke & Vogels 2021); else dv/dz is v_reset - v, or
+    -v_threshold.
     """
+    if not detach:
+        return v - z * v_threshold if v_reset is None else (1.0 - z) * v + z * v_reset
     fired = z.detach()
     return v - fired * v_threshold if v_reset is None else torch.where(fired.bool(), v_reset, v)
+
+
+def refuse_attached_reset(name: str, detach: bool) -> None:
+    """Raise ValueError where the reset carries gradient, which it does in no fused time loop."""
+    if not detach:
+        raise ValueError(
+            f"{name}.detach_reset is False, but the fused loops pass no gradient through a reset"
+        )
 
 
 def capped(v: Tensor, limit: float | Tensor) -> Tensor:
@@ -194,7 +222,7 @@ def reset_rows(p: Neuron, mask: Tensor, state: State) -> State:
     share their noise.
     """
     fresh = p.init(*state[0].shape, device=state[0].device)
-    if hasattr(state, "key"):
+    if p.noisy:
         fresh = fresh._replace(key=state.key)
     if fresh[0].dtype is not state[0].dtype:  # a network in another precision
         fresh = tree_map(lambda new, old: new.to(old.dtype), fresh, state)

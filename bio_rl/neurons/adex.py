@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import capped, checked, exp, resting
+from bio_rl.neurons import Neuron, capped, checked, exp, resting
 from bio_rl.surrogates import spike
 
 
@@ -28,16 +28,8 @@ class AdExState(NamedTuple):
     """[B, N] pA, adaptation current."""
 
 
-@checked(
-    above="v_reset",
-    capacitance="positive",
-    g_leak="positive",
-    delta_t="positive",
-    tau_w="positive",
-    slope="positive",
-)
-class AdEx(NamedTuple):
-    """Constants."""
+class Constants(NamedTuple):
+    """The paper's."""
 
     capacitance: float = 281.0
     """pF."""
@@ -61,15 +53,22 @@ class AdEx(NamedTuple):
     """pA, jump of the adaptation at a spike."""
     surrogate: str = "atan"
     slope: float = 0.1
-    """Of the surrogate derivative, per mV."""
+    """Slope of the surrogate derivative, per mV."""
 
-    DRIVE = 5000.0
-    """pA, what a network multiplies its unit drives with: they are in units of a threshold
-    elsewhere.
-    """
 
-    SPAN = 90.0
-    """mV, from rest to the threshold: what is one unit elsewhere."""
+@checked(
+    above="v_reset",
+    capacitance="positive",
+    g_leak="positive",
+    delta_t="positive",
+    tau_w="positive",
+    slope="positive",
+)
+class AdEx(Constants, Neuron):
+    """A membrane with an exponential onset of the spike, and an adaptation current."""
+
+    unit_drive = 5000.0  # pA
+    span = 90.0  # mV
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> AdExState:
         v = resting(self.v_leak, batch, n, device)

@@ -13,13 +13,22 @@ flows through the adaptation, and not through the reset.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike, checked, exp, resting, some
-from bio_rl.surrogates import SURROGATES, spike
+from bio_rl.neurons import (
+    Core,
+    Neuron,
+    after_spike,
+    checked,
+    exp,
+    refuse_attached_reset,
+    resting,
+    some,
+)
+from bio_rl.surrogates import spike
 
 
 class ALIFState(NamedTuple):
@@ -31,15 +40,8 @@ class ALIFState(NamedTuple):
     """[B, N] ms for which the neuron cannot spike yet; empty without a refractory period."""
 
 
-@checked(
-    tau_mem="positive",
-    tau_adapt="positive",
-    v_threshold="positive",
-    tau_refractory="non-negative",
-    slope="positive",
-)
-class ALIF(NamedTuple):
-    """Constants."""
+class Constants(NamedTuple):
+    """As published, but for the threshold, which is one."""
 
     tau_mem: float = 20.0
     """ms, membrane time constant."""
@@ -59,13 +61,25 @@ class ALIF(NamedTuple):
     """
     surrogate: str = "triangle"
     slope: float = 1.0
-    """Of the surrogate derivative, per unit of membrane potential."""
+    """Slope of the surrogate derivative, per unit of membrane potential."""
+    detach_reset: bool = True
+    """Let the reset pass no gradient, as published."""
+
+
+@checked(
+    tau_mem="positive",
+    tau_adapt="positive",
+    v_threshold="positive",
+    tau_refractory="non-negative",
+    slope="positive",
+)
+class ALIF(Constants, Neuron):
+    """A leaky membrane whose threshold adapts."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
         v = resting(self.v_leak, batch, n, device)
-        return ALIFState(
-            v, torch.zeros_like(v), torch.zeros_like(v) if some(self.tau_refractory) else ()
-        )
+        refractory = torch.zeros_like(v) if some(self.tau_refractory) else ()
+        return ALIFState(v, torch.zeros_like(v), refractory)
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
         z, s, _ = self.observed(s, drive, dt)
@@ -79,26 +93,28 @@ class ALIF(NamedTuple):
         """
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
-        x, refractory = v - self.v_threshold - self.beta * s.a, ()
+        x = v - self.v_threshold - self.beta * s.a
+        refractory = ()
         if some(self.tau_refractory):
-            x = torch.where(s.refractory > 0.5 * dt, -math.inf, x)
-        z = spike(x, self.surrogate, self.slope)
-        if some(self.tau_refractory):
-            refractory = torch.where(
-                z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0)
-            )
-        v = after_spike(v, z, self.v_threshold, self.v_reset)
+            before = cast(Tensor, s.refractory)  # `init` has made it one
+            x = torch.where(before > 0.5 * dt, -math.inf, x)
+            z = spike(x, self.surrogate, self.slope)
+            left = (before - dt).clamp(min=0.0)
+            refractory = torch.where(z.detach() > 0, self.tau_refractory, left)
+        else:
+            z = spike(x, self.surrogate, self.slope)
+        v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, ALIFState(v, exp(-dt / self.tau_adapt) * s.a + z, refractory), x
 
-    def psi(self, x: Tensor) -> Tensor:
-        """The pseudo-derivative dz/dv [B, N] at x."""
-        return SURROGATES[self.surrogate](x, self.slope)
-
     def core(self, dt: float) -> Core:
-        """Raises ValueError with a refractory period: the fused loops would hold the membrane."""
+        """Raises ValueError with a refractory period, in which the fused loops would hold the
+        membrane, and for a reset that carries gradient.
+        """
+        refuse_attached_reset("alif", self.detach_reset)
         if some(self.tau_refractory):
             raise ValueError(
-                f"alif.tau_refractory is {self.tau_refractory}, but the fused loops hold refractory membranes"
+                f"alif.tau_refractory is {self.tau_refractory}, "
+                "but the fused loops hold refractory membranes"
             )
         decay = exp(-dt / self.tau_mem)
         return Core(

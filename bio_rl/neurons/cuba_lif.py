@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike, checked, exp, resting
+from bio_rl.neurons import Core, Neuron, after_spike, checked, exp, refuse_attached_reset, resting
 from bio_rl.surrogates import spike
 
 
@@ -29,9 +29,8 @@ class CubaLIFState(NamedTuple):
     """[B, N] synaptic current."""
 
 
-@checked(tau_mem="positive", tau_syn="positive", v_threshold="positive", slope="positive")
-class CubaLIF(NamedTuple):
-    """Constants; names as in NIR."""
+class Constants(NamedTuple):
+    """Names as in NIR."""
 
     tau_mem: float = -1.0 / math.log(0.75)
     """ms, membrane time constant."""
@@ -43,21 +42,29 @@ class CubaLIF(NamedTuple):
     """Potential after a spike; None subtracts the threshold instead (soft reset)."""
     surrogate: str = "rectangle"
     slope: float = 1.0
-    """Of the surrogate derivative, per unit of membrane potential."""
+    """Slope of the surrogate derivative, per unit of membrane potential."""
+    detach_reset: bool = True
+    """Let the reset pass no gradient."""
+
+
+@checked(tau_mem="positive", tau_syn="positive", v_threshold="positive", slope="positive")
+class CubaLIF(Constants, Neuron):
+    """A leaky membrane behind a synaptic current."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> CubaLIFState:
         v = resting(self.v_leak, batch, n, device)
         return CubaLIFState(v, torch.zeros_like(v))
 
     def step(self, s: CubaLIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, CubaLIFState]:
-        """The reset is detached from the gradient."""
         i = exp(-dt / self.tau_syn) * s.i + drive
         v = self.v_leak + exp(-dt / self.tau_mem) * (s.v - self.v_leak) + dt * i
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
-        v = after_spike(v, z, self.v_threshold, self.v_reset)
+        v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, CubaLIFState(v, i)
 
     def core(self, dt: float) -> Core:
+        """Raises ValueError for a reset that carries gradient."""
+        refuse_attached_reset("cuba_lif", self.detach_reset)
         return Core(
             decay=exp(-dt / self.tau_mem),
             gain=dt,

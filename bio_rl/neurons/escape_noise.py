@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bio_rl import seeding
-from bio_rl.neurons import after_spike, checked, exp, resting
+from bio_rl.neurons import Neuron, after_spike, checked, exp, resting
 
 
 class EscapeState(NamedTuple):
@@ -27,9 +27,8 @@ class EscapeState(NamedTuple):
     """[B] noise key of the next tick; a reset does not touch it."""
 
 
-@checked(tau_mem="positive", v_threshold="positive", rate_threshold="positive", delta="positive")
-class EscapeNoise(NamedTuple):
-    """Constants."""
+class Constants(NamedTuple):
+    """Those of a lif, and the noise."""
 
     tau_mem: float = 20.0
     """ms, membrane time constant."""
@@ -42,7 +41,16 @@ class EscapeNoise(NamedTuple):
     delta: float = 0.2
     """Δ, width of the noisy threshold; towards 0 the neuron becomes a LIF."""
     seed: int = 0
-    """Of the noise keys; a layer of its own takes a seed of its own."""
+    """Seed of the noise keys; a layer of its own takes a seed of its own."""
+    detach_reset: bool = True
+    """Let the reset pass no gradient."""
+
+
+@checked(tau_mem="positive", v_threshold="positive", rate_threshold="positive", delta="positive")
+class EscapeNoise(Constants, Neuron):
+    """A leaky membrane that spikes at random, the more the nearer it is to the threshold."""
+
+    noisy = True
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> EscapeState:
         return EscapeState(
@@ -50,18 +58,19 @@ class EscapeNoise(NamedTuple):
         )
 
     def probability(self, v: Tensor, dt: float = 1.0) -> Tensor:
-        """Of a spike within dt at the potential v; an expm1 keeps it exact where it is small."""
+        """The probability of a spike within dt at the potential v; an expm1 keeps it exact where it
+        is small.
+        """
         rate = self.rate_threshold * ((v - self.v_threshold) / self.delta).clamp(max=20.0).exp()
         return -torch.expm1(-rate * dt)
 
     def step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, EscapeState]:
-        """The reset is detached from the gradient."""
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         p = self.probability(v, dt)
         drawn = (seeding.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
         z = drawn + (p - p.detach())  # the value drawn, the derivative of its mean
-        v = after_spike(v, drawn, self.v_threshold, self.v_reset)
+        v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, EscapeState(v, seeding.advance(s.key))
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import capped, checked, resting
+from bio_rl.neurons import Neuron, capped, checked, resting
 from bio_rl.surrogates import spike
 
 
@@ -28,13 +28,12 @@ class IzhikevichState(NamedTuple):
     """[B, N] mV/ms, recovery."""
 
 
-@checked(above="c", slope="positive")
-class Izhikevich(NamedTuple):
-    """Constants; by default a regular spiking neuron. See `PRESETS`."""
+class Constants(NamedTuple):
+    """By default a regular spiking neuron. See `PRESETS`."""
 
     a: float = 0.02
     """1/ms, rate of the recovery."""
-    b: float = 0.2
+    b: float | Tensor = 0.2
     """1/ms, its sensitivity to v."""
     c: float = -65.0
     """mV, v after a spike."""
@@ -44,13 +43,15 @@ class Izhikevich(NamedTuple):
     """mV, peak of a spike."""
     surrogate: str = "atan"
     slope: float = 0.1
-    """Of the surrogate derivative, per mV."""
+    """Slope of the surrogate derivative, per mV."""
 
-    DRIVE = 50.0
-    """What a network multiplies its unit drives with: they are in units of a threshold elsewhere."""
 
-    SPAN = 100.0
-    """mV, from rest to the threshold: what is one unit elsewhere."""
+@checked(above="c", slope="positive")
+class Izhikevich(Constants, Neuron):
+    """A membrane with a quadratic onset of the spike, and its recovery."""
+
+    unit_drive = 50.0
+    span = 100.0  # mV
 
     def rest(self) -> tuple[float | Tensor, float | Tensor]:
         """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c)

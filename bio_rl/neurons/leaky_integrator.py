@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import checked, exp
+from bio_rl.neurons import Neuron, checked, exp
 
 
 class LeakyIntegratorState(NamedTuple):
@@ -21,12 +21,18 @@ class LeakyIntegratorState(NamedTuple):
     """[B, N] membrane potential."""
 
 
-@checked(tau_out="positive")
-class LeakyIntegrator(NamedTuple):
-    """Constants."""
+class Constants(NamedTuple):
+    """The time constant."""
 
     tau_out: float = 20.0
     """ms."""
+
+
+@checked(tau_out="positive")
+class LeakyIntegrator(Constants, Neuron):
+    """A leaky membrane without a threshold."""
+
+    spikes = False
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LeakyIntegratorState:
         return LeakyIntegratorState(torch.zeros(batch, n, device=device))

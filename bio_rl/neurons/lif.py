@@ -9,12 +9,21 @@ The decay is exact for a drive that is constant over one tick. Gerstner et al., 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from bio_rl.neurons import Core, after_spike, checked, exp, resting, some
+from bio_rl.neurons import (
+    Core,
+    Neuron,
+    after_spike,
+    checked,
+    exp,
+    refuse_attached_reset,
+    resting,
+    some,
+)
 from bio_rl.surrogates import spike
 
 
@@ -25,11 +34,8 @@ class LIFState(NamedTuple):
     """[B, N] ms for which the neuron is still held; empty without a refractory period."""
 
 
-@checked(
-    tau_mem="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive"
-)
-class LIF(NamedTuple):
-    """Constants; names as in NIR."""
+class Constants(NamedTuple):
+    """Names as in NIR."""
 
     tau_mem: float = 2.0
     """ms, membrane time constant."""
@@ -42,29 +48,40 @@ class LIF(NamedTuple):
     """ms after a spike during which the membrane is held and cannot spike."""
     surrogate: str = "atan"
     slope: float = 2.0
-    """Of the surrogate derivative, per unit of membrane potential."""
+    """Slope of the surrogate derivative, per unit of membrane potential."""
+    detach_reset: bool = True
+    """Let the reset pass no gradient (Zenke & Vogels 2021)."""
+
+
+@checked(
+    tau_mem="positive", v_threshold="positive", tau_refractory="non-negative", slope="positive"
+)
+class LIF(Constants, Neuron):
+    """A leaky membrane with a threshold."""
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
         v = resting(self.v_leak, batch, n, device)
         return LIFState(v, torch.zeros_like(v) if some(self.tau_refractory) else ())
 
     def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
-        """The reset is detached from the gradient (Zenke & Vogels 2021)."""
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        refractory = ()
         if some(self.tau_refractory):
-            held = s.refractory > 0.5 * dt
+            before = cast(Tensor, s.refractory)  # `init` has made it one
+            held = before > 0.5 * dt
             v = torch.where(held, s.v, v)
             z = torch.where(held, 0.0, spike(v - self.v_threshold, self.surrogate, self.slope))
-            refractory = torch.where(
-                z.detach() > 0, self.tau_refractory, (s.refractory - dt).clamp(min=0.0)
-            )
+            left = (before - dt).clamp(min=0.0)
+            refractory = torch.where(z.detach() > 0, self.tau_refractory, left)
         else:
-            z, refractory = spike(v - self.v_threshold, self.surrogate, self.slope), ()
-        v = after_spike(v, z, self.v_threshold, self.v_reset)
+            z = spike(v - self.v_threshold, self.surrogate, self.slope)
+        v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, LIFState(v, refractory)
 
     def core(self, dt: float) -> Core:
+        """Raises ValueError for a reset that carries gradient."""
+        refuse_attached_reset("lif", self.detach_reset)
         decay = exp(-dt / self.tau_mem)
         return Core(
             decay=decay,

@@ -209,7 +209,7 @@ def test_a_constant_that_differs_between_neurons_or_learns_is_what_it_is_in_torc
         (scale * (before or 1.0) if before != 0.0 else 0.1 * scale).clone().requires_grad_(learned)
     )
     p = type(p)(**{**p._asdict(), name: value})
-    unit = getattr(p, "DRIVE", 1.0)
+    unit = p.unit_drive
     expected, after = unroll(p, p.init(B, N), unit * drive(), never(), ticks=K, backend="torch")
     found, final = unroll(p, p.init(B, N), unit * drive(), never(), ticks=K)
     # each neuron on its own, with a number for the constant

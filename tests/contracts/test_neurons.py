@@ -24,8 +24,8 @@ B, N = 4, 5
 NOISELESS = {
     "escape_noise": {"delta": 0.01}
 }  # its escape rate a threshold below the threshold is e^-100
-NOT_SPIKING = {"leaky_integrator"}
 NAMES = list(discovery.names(neurons))
+NOT_SPIKING = set(NAMES) - set(neurons.spiking())
 every_neuron = pytest.mark.parametrize("name", NAMES)
 
 
@@ -36,7 +36,7 @@ def build(name: str, quiet: bool = False):
 def unit(p) -> float:
     """A drive of about the threshold, in the neuron's own unit."""
     return (
-        0.1 if isinstance(p, CubaLIF) else getattr(p, "DRIVE", 1.0)
+        0.1 if isinstance(p, CubaLIF) else p.unit_drive
     )  # τ_mem τ_syn 0.1 = 0.5 is PopSAN's threshold
 
 
@@ -56,7 +56,7 @@ def run(p, drive: Tensor, state=None, dt: float = 1.0):
 
 
 def backends(p) -> list[str]:
-    return ["torch", "numba"] if hasattr(p, "core") and _installed("numba") else ["torch"]
+    return ["torch", "numba"] if p.core(1.0) and _installed("numba") else ["torch"]
 
 
 def _installed(name: str) -> bool:
@@ -203,7 +203,7 @@ def test_a_reset_row_equals_a_fresh_row(name):
     for backend in backends(p):
         _, before = unroll(p, p.init(B, N), drive[:k], reset[:1], ticks=k, backend=backend)
         start = p.init(B, N)
-        if hasattr(start, "key"):
+        if p.noisy:
             start = start._replace(key=before.key)  # the noise goes on
         out, after = unroll(p, p.init(B, N), drive, reset, ticks=k, backend=backend)
         fresh, fresh_after = unroll(
@@ -317,7 +317,7 @@ def test_the_time_loop_agrees_with_itself_under_compile(name):
     assert agrees_with_itself_under_compile(name, "torch")
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(neurons.load(name), "core")])
+@pytest.mark.parametrize("name", [name for name in NAMES if build(name).core(1.0)])
 def test_the_fused_time_loop_agrees_with_itself_under_compile(name):
     pytest.importorskip("numba")
     assert agrees_with_itself_under_compile(name, "numba")
