@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from bio_rl import discovery, neurons
 from bio_rl.connections import recurrent
-from bio_rl.contracts import Probe, State
+from bio_rl.connections.plastic import Trail
+from bio_rl.contracts import Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
-from bio_rl.neurons import reset_rows
+from bio_rl.neurons import Neuron, reset_rows
+from bio_rl.plasticity import Post
 from bio_rl.state import Tree, tree_map
 
 if TYPE_CHECKING:
@@ -122,20 +124,16 @@ class Layer(nn.Module):
         added to what drives them.
         """
         p = self.constants()
-        state = reset_rows(p, reset, state)
-        spikes, membranes, excess, chances = [], [], [], []
+        recorder, state = Recorder(p), reset_rows(p, reset, state)
         for x in inputs:
-            drive = self.drive(x)
-            if noise is not None:
-                drive = drive + self.unit * noise
-            excess.append(potential(p, state, drive))
-            chances.append(chance(p, state, drive))
-            z, state = p.step(state, drive)
-            spikes.append(z)
-            membranes.append(state.v)
-        train, voltage = torch.stack(spikes), torch.stack(membranes)
-        post = Post(rows_first(train), chances_of(chances), psi_of(p, excess), rows_first(voltage))
-        return Ran(train, voltage, state, (Trail(rows_first(inputs), post),))
+            _, state = recorder.tick(state, self._driven(x, noise))
+        trail = Trail(inputs.transpose(0, 1), recorder.post())
+        return Ran(torch.stack(recorder.spikes), torch.stack(recorder.membranes), state, (trail,))
+
+    def _driven(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        """The drive [B, N] by one tick's input [B, pre]."""
+        drive = self.drive(x)
+        return drive if noise is None else drive + self.unit * noise
 
     def run(
         self,
@@ -171,20 +169,40 @@ class Ran(NamedTuple):
     """One for each of `Layer.plastic`."""
 
 
-def potential(p: Any, state: Any, drive: Tensor) -> Tensor | None:
-    """[B, N] by how much the membrane exceeds the threshold in this tick, before any reset; None
-    for a neuron whose equation is not that of the fused loops.
-    """
-    core = p.core(1.0)
-    if core is None:
-        return None
-    current = drive
-    if core.decay_synapse:
-        current = core.decay_synapse * state.i + drive
-    v = core.v_leak + core.decay * (state.v - core.v_leak) + core.gain * current
-    if core.decay_adaptation:
-        return v - core.v_threshold - core.adaptation * state.a
-    return v - core.v_threshold
+class Recorder:
+    """Collects what the synapses onto a layer meet, tick by tick."""
+
+    def __init__(self, p: Neuron) -> None:
+        self.p = p
+        self.spikes: list[Tensor] = []
+        self.membranes: list[Tensor] = []
+        self.psi: list[Tensor] = []
+        self.chances: list[Tensor] = []
+
+    def tick(self, state: Any, drive: Tensor) -> tuple[Tensor, Any]:
+        """(spikes [B, N], state) of one tick under the drive [B, N]."""
+        tick = self.p.traced_step(state, drive)
+        self.spikes.append(tick.spikes)
+        self.membranes.append(tick.state.v)
+        if isinstance(tick.psi, Tensor):
+            self.psi.append(tick.psi)
+        if isinstance(tick.p, Tensor):
+            self.chances.append(tick.p)
+        return tick.spikes, tick.state
+
+    def post(self) -> Post:
+        """The postsynaptic side, [B, K, N] each."""
+        return Post(
+            spike=_rows_first(self.spikes),
+            p=_rows_first(self.chances) if self.chances else (),
+            psi=_rows_first(self.psi) if self.psi else (),
+            v=_rows_first(self.membranes),
+        )
+
+
+def _rows_first(ticks: list[Tensor]) -> Tensor:
+    """[B, K, N] of K tensors [B, N]."""
+    return torch.stack(ticks, 1)
 
 
 class RecurrentState(NamedTuple):
@@ -208,6 +226,28 @@ class RecurrentLayer(Layer):
     ) -> None:
         super().__init__(config, depth, connection, n)
         self.recurrent = recurrent
+
+    def plastic(self, pre: str) -> tuple[Synapses, ...]:
+        """The synapses from the input, and those within the layer."""
+        within = Synapses(self.recurrent, self.recurrent.mask, "spike", "spike")
+        return (*super().plastic(pre), within)
+
+    def live(
+        self, inputs: Tensor, state: RecurrentState, reset: Tensor, noise: Tensor | None
+    ) -> Ran:
+        """As a layer's, with the spikes of the tick before as a second input."""
+        p, weight = self.constants(), self.recurrent.effective_weight() * self.unit
+        recorder, neurons = Recorder(p), reset_rows(p, reset, state.neurons)
+        z = torch.where(reset[:, None], 0.0, state.spikes)
+        heard = []
+        for x in inputs:
+            heard.append(z)
+            drive = torch.addmm(self._driven(x, noise), z, weight.t())
+            z, neurons = recorder.tick(neurons, drive)
+        post = recorder.post()
+        trails = Trail(inputs.transpose(0, 1), post), Trail(_rows_first(heard), post)
+        train, membranes = torch.stack(recorder.spikes), torch.stack(recorder.membranes)
+        return Ran(train, membranes, RecurrentState(neurons, z), trails)
 
     def rest(self, key: Tensor) -> RecurrentState:
         return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))

@@ -33,6 +33,7 @@ __all__ = [
     "Core",
     "Neuron",
     "NeuronState",
+    "Traced",
     "after_spike",
     "capped",
     "checked",
@@ -76,6 +77,28 @@ class Core(NamedTuple):
     """ms."""
     surrogate: str = "atan"
     slope: float | Tensor = 2.0
+
+    def excess(self, s: Any, drive: Tensor) -> Tensor:
+        """[B, N] by how much membranes exceed the threshold in a tick, before any reset."""
+        current = self.decay_synapse * s.i + drive if self.decay_synapse else drive
+        v = self.v_leak + self.decay * (s.v - self.v_leak) + self.gain * current
+        threshold = self.v_threshold
+        if self.decay_adaptation:
+            threshold = threshold + self.adaptation * s.a
+        return v - threshold
+
+
+class Traced(NamedTuple):
+    """A tick of neurons, with what local rules read of them."""
+
+    spikes: Tensor
+    """[B, N]."""
+    state: Any
+    """After the tick."""
+    psi: Tensor | tuple[()] = ()
+    """[B, N] the pseudo-derivative of each spike by its membrane; () where there is none."""
+    p: Tensor | tuple[()] = ()
+    """[B, N] the probability of each spike; () where nothing is drawn."""
 
 
 class NeuronState(Protocol):
@@ -146,6 +169,15 @@ class Neuron(ABC):
         """The pseudo-derivative dz/dv [B, N] where the membrane exceeds the threshold by x."""
         constants = self._asdict()
         return SURROGATES[constants["surrogate"]](x, constants["slope"])
+
+    def traced_step(self, s: Any, drive: Tensor, dt: float = 1.0) -> Traced:
+        """`step`, with what local rules read of the neurons: ψ where the equation is that of the
+        fused loops, nothing else by default.
+        """
+        core = self.core(dt)
+        psi = () if core is None else self.psi(core.excess(s, drive))
+        spikes, s = self.step(s, drive, dt)
+        return Traced(spikes, s, psi=psi)
 
 
 def load(name: str) -> type[Neuron]:

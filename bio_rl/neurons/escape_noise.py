@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bio_rl import seeding
-from bio_rl.neurons import Neuron, after_spike, checked, exp, resting
+from bio_rl.neurons import Neuron, Traced, after_spike, checked, exp, resting
 
 
 class EscapeState(NamedTuple):
@@ -65,13 +65,18 @@ class EscapeNoise(Constants, Neuron):
         return -torch.expm1(-rate * dt)
 
     def step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, EscapeState]:
+        traced = self.traced_step(s, drive, dt)
+        return traced.spikes, traced.state
+
+    def traced_step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> Traced:
+        """A tick with the probability of each spike."""
         decay = exp(-dt / self.tau_mem)
         v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
         p = self.probability(v, dt)
         drawn = (seeding.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
         z = drawn + (p - p.detach())  # the value drawn, the derivative of its mean
         v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
-        return z, EscapeState(v, seeding.advance(s.key))
+        return Traced(z, EscapeState(v, seeding.advance(s.key)), p=p.detach())
 
 
 NEURON = EscapeNoise

@@ -75,6 +75,11 @@ class Agent(nn.Module, ABC):
         self.generators = [seeding.generator(s, self.device) for s in self.seeds]
         self.prepare()
 
+    @classmethod
+    def batches(cls, spec: Spec) -> bool:
+        """Whether several seeds can learn as one batched program; else they learn one by one."""
+        return False
+
     @property
     def groups(self) -> int:
         """The number of seeds that learn side by side."""
