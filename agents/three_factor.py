@@ -35,6 +35,7 @@ from bio_rl.contracts import (
     Percept,
     Probe,
     Rollout,
+    State,
     Transition,
 )
 from bio_rl.kernels.td import Judged, judge
@@ -267,10 +268,20 @@ class Agent(base.Agent):
         ready = bool(state.ready.all())
         if ready and probe is None:
             return state.lived, state.y
-        lived = self.network.live(self.see(percept), state.lived.state, probe=probe)
+        lived = self._live(percept, state.lived.state, probe)
         if ready:  # the probe has seen the decision; it was made in the last update
             return state.lived, state.y
         return lived, self.plastic.forward(lived.activity, state.readout)
+
+    def _live(self, percept: Percept, state: State, probe: Probe | None = None) -> Lived:
+        """One decision of the network; its activity is divided by its length, so that a step of the
+        readout changes outputs by as much wherever the input lies (Carandini & Heeger 2012).
+        """
+        lived = self.network.live(self.see(percept), state, probe=probe)
+        if self.network.unit_activity:
+            return lived
+        length = torch.linalg.vector_norm(lived.activity, dim=-1, keepdim=True)
+        return lived._replace(activity=lived.activity / (length + 1e-9))
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
         """[B, outputs] what exploration draws, anew at every decision or now and then."""
@@ -293,7 +304,7 @@ class Agent(base.Agent):
     @torch.no_grad()
     def update(self, rollout: Rollout, state: ThreeFactorState) -> tuple[ThreeFactorState, Metrics]:
         step = index(rollout.steps, 0)
-        lived = self.network.live(self.see(rollout.next), state.lived.state)
+        lived = self._live(rollout.next, state.lived.state)
         error = self._error(step, self._next_value(step, lived.activity, state))
         gate = self.dopamine(error.rpe, self.generators)
         signal = step.extras["signal"]
@@ -340,7 +351,7 @@ class Agent(base.Agent):
             return value
         no = torch.zeros_like(cut)
         last = Percept(step.final_obs, step.action, step.reward, no, no)
-        x_last = self.network.live(self.see(last), state.lived.state).activity
+        x_last = self._live(last, state.lived.state).activity
         return torch.where(cut, self._value(x_last), value)
 
     def _error(self, step: Transition, next_value: Tensor) -> Judged:

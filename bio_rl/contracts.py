@@ -187,6 +187,8 @@ class Network(nn.Module, ABC):
 
     teachable: bool = False
     """Whether local rules can teach it: it then has a `readout`, `live` and `plastic`."""
+    unit_activity: ClassVar[bool] = False
+    """Whether the activity that `live` gives has a length of one at most."""
     readout: nn.Module
     """Of a teachable network: the connection from its last hidden layer onto its outputs."""
 

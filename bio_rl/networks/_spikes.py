@@ -180,7 +180,7 @@ class SpikingNetwork(Network):
         raise AssertionError("a network whose encoder has a state says what it sends")
 
     def initial_state(self, batch: int) -> SpikingState | tuple[()]:
-        device = self.readout.weight.device
+        device = self.weight.device
         layers: tuple[State, ...] = ()
         if self.config.memory:
             seeds = range(int(self.seed), int(self.seed) + len(self.layers))
@@ -188,7 +188,7 @@ class SpikingNetwork(Network):
                 layer.rest(seeding.keys(s, batch, device))
                 for s, layer in zip(seeds, self.layers, strict=True)
             )
-            layers = like_weights(layers, self.readout.weight)
+            layers = like_weights(layers, self.weight)
         key = (seeding.keys(int(self.seed) - 1, batch, device),) if self.keyed else ()
         code = self.rest_of_code(batch)
         return SpikingState(layers, key, code) if layers or key or code else ()
@@ -258,6 +258,11 @@ class SpikingNetwork(Network):
         if not state:
             return ()
         return SpikingState(tuple(layers) if self.config.memory else (), begun.key, begun.code)
+
+    @property
+    def weight(self) -> Tensor:
+        """The first layer's weights, whose device and precision the states have."""
+        return self.layers[0].connection.weight
 
     @property
     def width(self) -> int:
@@ -351,7 +356,7 @@ class SpikingNetwork(Network):
         """Memoryless: every decision is a row of its own that starts at rest. (reset [1, T·B], each
         layer's state).
         """
-        weight = self.readout.weight
+        weight = self.weight
         reset = torch.ones(1, rows, dtype=torch.bool, device=weight.device)
         key = reset[0].to(torch.int64) if keys is None else keys.flatten()
         states = tuple(

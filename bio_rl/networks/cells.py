@@ -98,6 +98,7 @@ class Network(contracts.Network):
         return rate / (total.sqrt() + 1e-9), state
 
     teachable = True
+    unit_activity = True
 
     @property
     def width(self) -> int:

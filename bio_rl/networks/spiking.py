@@ -101,7 +101,7 @@ class Network(SpikingNetwork):
         self.population = Population(config.population, config.reach)
 
     def rest_of_code(self, batch: int) -> tuple[delta.DeltaState, ...]:
-        weight = self.readout.weight
+        weight = self.weight
         return (
             (like_weights(delta.init(batch, self.n_in, weight.device), weight),)
             if self.config.events
