@@ -390,7 +390,7 @@ class Agent(base.Agent):
         rate = self.config.cells_lr * 0.01**self.clock.lived
         columns, cells, _ = code.centres.shape
         inputs = code.seen(self.features(obs)).squeeze(-2)
-        local = instar.InstarState(inputs, x.view(-1, columns, cells))
+        local = instar.LastTick(inputs, x.view(-1, columns, cells))
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0)
 

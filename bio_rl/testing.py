@@ -405,6 +405,11 @@ def check_local(
         )
         felt += int(not torch.equal(after[0][weight], after[1][weight]))
         state, _ = runner.agent.update(rollout, life.state)
+        alive = [name for name, x in _named({"state": state}) if x.requires_grad]
+        assert not alive, (
+            f"update {update}: autograd keeps the history of {', '.join(alive)}; a local learner "
+            "has no use for one"
+        )
         runner.life = life._replace(state=state)
     assert learned > 0, f"{next(iter(own))} never changed: nothing was checked"
     assert felt == updates, "nothing foreign was altered: nothing was checked"

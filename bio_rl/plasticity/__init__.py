@@ -1,105 +1,163 @@
 """Plasticity rules, one a file: a NamedTuple of constants (`RULE`) with pure `init`, `trace` and
-`delta`.
+`delta`, and with `needs`, which tells a learner what the rule must be given.
 
-    state = p.init(*lead, n_post, n_pre)                 traces at zero
-    state = p.trace(state, w, pre, post, signal, dt)
-        one tick of dt ms: what the synapses see and remember
-    dw    = p.delta(state, w, modulator)                 [..., post, pre], when a modulator arrives
+    state = rule.init(*lead, n_post, n_pre)                     traces at zero
+    state = rule.trace(state, w, pre, post, signal, dt)         one tick of dt ms passes
+    dw    = rule.delta(state, w, modulator)                     [..., post, pre]
 
 The leading axes ... are any, and rows of them never mix; the weights w broadcast over them. With
 weights of its own for each environment w is [B, post, pre]; with shared ones it is [post, pre], and
 the caller reduces the [B, post, pre] of `delta`, say by its mean. A rule is local: nothing but pre,
-post, w, its own state, the signal and the modulator enters. No gradient flows. A rule that needs no
-neuromodulator is gated by a modulator of one. The file's name is the rule's on the command line.
+post, w, its own state, the signal and the modulator enters.
+
+Whether gradients flow is the learner's decision: a rule is differentiable in its constants, the
+weights, the activities, the signal and the modulator (differentiable plasticity), and prepares
+nothing under `torch.no_grad()`. A rule that needs no neuromodulator is gated by a modulator of one.
+
+Rules compose into rules: `Chain`, `WithBias` and `Bounds`. The file's name is the rule's on the
+command line, where "+" chains: `make("three_factor+scaling+intrinsic+bounds")`.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from typing import Any, NamedTuple, Protocol
-
-import torch
-from torch import Tensor
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from bio_rl import discovery
 from bio_rl.contracts import State
+from bio_rl.plasticity._bounds import Bounds
+from bio_rl.plasticity._chain import Chain, WithBias
+from bio_rl.plasticity._rule import (
+    VARIABLES,
+    LastTick,
+    Needs,
+    Post,
+    Pre,
+    Rule,
+    decay,
+    gate,
+    last_tick,
+    merged,
+    no_tick,
+    outer,
+    remembered,
+    zeros,
+)
+
+BOUNDS = "bounds"
+"""The name under which a composition asks for `Bounds` around the rules before it."""
 
 
-class Pre(NamedTuple):
-    """Presynaptic neurons at one tick."""
-
-    spike: Tensor
-    """[..., pre] 0 or 1; or the activity of a rate neuron."""
-
-
-class Post(NamedTuple):
-    """Postsynaptic neurons at one tick; what a rule does not read may be left out."""
-
-    spike: Tensor
-    """[..., post] 0 or 1; or the activity of a rate neuron."""
-    p: Tensor | tuple[()] = ()
-    """[..., post] the probability with which it spiked, or the mean of its noisy activity."""
-    psi: Tensor | tuple[()] = ()
-    """[..., post] the pseudo-derivative of its spike by its membrane."""
-    v: Tensor | tuple[()] = ()
-    """[..., post] its membrane potential."""
-
-
-class Rule(Protocol):
-    """Constants of a rule; a NamedTuple."""
-
-    def init(self, *shape: int, device: torch.device | None = None) -> Any:
-        """Its state for synapses of the shape (..., post, pre), all zero."""
-        ...
-
-    def trace(
-        self, s: Any, w: Tensor, pre: Pre, post: Post, signal: Tensor | None = None, dt: float = 1.0
-    ) -> Any:
-        """The state after one tick. signal: [..., post], a factor of each neuron's own that is
-        there at once.
-        """
-        ...
-
-    def delta(self, s: Any, w: Tensor, modulator: Tensor) -> Tensor:
-        """The change of the weights [..., post, pre]. modulator: [...], or [..., post] for one of
-        each neuron's own.
-        """
-        ...
-
-
-def load(name: str) -> type:
+def load(name: str) -> type[Any]:
     """The constants of the rule called `name`. Raises ValueError with the nearest name when there
-    is none.
+    is none, and TypeError where what is there is no rule.
     """
-    return discovery.load(sys.modules[__name__], name).RULE
+    kind = discovery.load(sys.modules[__name__], name).RULE
+    if not isinstance(kind(), Rule):
+        raise TypeError(
+            f"the RULE of {name} is {kind.__name__}, which is no rule; expected a NamedTuple with "
+            "needs, init, trace and delta (bio_rl.plasticity.Rule)"
+        )
+    return kind
 
 
-def decay(tau: float, dt: float) -> float:
-    """What is left after dt ms of a trace with the time constant tau in ms; nothing where tau is 0."""
-    return math.exp(-dt / tau) if tau > 0 else 0.0
+def make(name: str, constants: Mapping[str, float] | None = None) -> Rule:
+    """The rule called `name`, or the composition of the rules that "+" joins in it.
 
+    The rules of a composition act in their order. One for the biases, as `intrinsic`, acts on them
+    alone, and the others on the weights. `bounds` bounds the rules of the weights before it.
 
-def outer(post: Tensor, pre: Tensor) -> Tensor:
-    """post_j pre_i: [..., post] and [..., pre] to [..., post, pre]."""
-    return post.unsqueeze(-1) * pre.unsqueeze(-2)
-
-
-def gate(modulator: Tensor, e: Tensor) -> Tensor:
-    """The modulator, [...] or [..., post], times what it gates, e [..., post, pre]."""
-    return modulator.view(*modulator.shape, *(1,) * (e.dim() - modulator.dim())) * e
-
-
-def zeros(*shape: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Traces at zero for synapses of the shape (..., post, pre): of the pre [..., pre], the post
-    [..., post], the synapses.
+    constants: by name, such as `lr`; where two parts have a constant of this name, `scaling.lr`.
+    Raises ValueError for an unknown rule or constant, or an ambiguous one.
     """
-    *lead, n_post, n_pre = shape
-    return (
-        torch.zeros(*lead, n_pre, device=device),
-        torch.zeros(*lead, n_post, device=device),
-        torch.zeros(*shape, device=device),
-    )
+    parts = name.split("+")
+    kinds: dict[str, type[Any]] = {p: Bounds if p == BOUNDS else load(p) for p in parts}
+    if len(kinds) < len(parts):
+        raise ValueError(f"the rule {name} names a part twice; each part may be there once")
+    values = _assigned(name, kinds, constants or {})
+    weights: list[Rule] = []
+    biases: list[Rule] = []
+    for part, kind in kinds.items():
+        if part == BOUNDS:
+            weights = [Bounds(_chained(name, weights))._replace(**values[part])]
+            continue
+        rule = kind(**values[part])
+        (biases if rule.needs.bias else weights).append(rule)
+    if not biases:
+        return _chained(name, weights)
+    return WithBias(_chained(name, weights) if weights else (), _chained(name, biases))
 
 
-__all__ = ["Post", "Pre", "Rule", "State", "decay", "gate", "load", "outer", "zeros"]
+def parse(texts: Iterable[str]) -> dict[str, float]:
+    """The constants in texts such as "tau_e=500". Raises ValueError for a text that is none."""
+    constants = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            constants[name] = float(number)
+        except ValueError:
+            raise ValueError(
+                f"the constant {text!r} of the rule is not NAME=NUMBER, as in lr=0.01"
+            ) from None
+    return constants
+
+
+def _chained(name: str, rules: list[Rule]) -> Rule:
+    """The rules one after another. Raises ValueError where `bounds` comes before any of them."""
+    if not rules:
+        raise ValueError(
+            f"the rule {name} has no rule of the weights before {BOUNDS}; "
+            f"give one, as in three_factor+{BOUNDS}"
+        )
+    if len(rules) == 1:
+        return rules[0]
+    return Chain(tuple(rules))
+
+
+def _assigned(
+    name: str, kinds: Mapping[str, type[Any]], constants: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """The constants of each part of the rule called `name`."""
+    values: dict[str, dict[str, float]] = {part: {} for part in kinds}
+    # the rule that bounds act on is no constant, though it is a field
+    fields = {p: [f for f in kind._fields if f != "rule"] for p, kind in kinds.items()}
+    for key, value in constants.items():
+        part, _, constant = key.rpartition(".")
+        owners = [p for p in fields if constant in fields[p] and part in ("", p)]
+        if len(owners) > 1:
+            choices = " or ".join(f"{owner}.{constant}" for owner in owners)
+            raise ValueError(f"the rule {name} has more than one {key}; write {choices}")
+        if not owners:
+            known = [
+                f"{p}.{field}" if len(fields) > 1 else field for p in fields for field in fields[p]
+            ]
+            near = discovery.suggestion(key, known)
+            raise ValueError(f"the rule {name} has no constant called {key!r}; {near}")
+        values[owners[0]][constant] = value
+    return values
+
+
+__all__ = [
+    "VARIABLES",
+    "Bounds",
+    "Chain",
+    "LastTick",
+    "Needs",
+    "Post",
+    "Pre",
+    "Rule",
+    "State",
+    "WithBias",
+    "decay",
+    "gate",
+    "last_tick",
+    "load",
+    "make",
+    "merged",
+    "no_tick",
+    "outer",
+    "parse",
+    "remembered",
+    "zeros",
+]

@@ -13,17 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, gate, outer, zeros
-
-
-class ABCDState(NamedTuple):
-    x: Tensor
-    """[..., pre] activity at the last tick."""
-    y: Tensor
-    """[..., post] activity at the last tick."""
+from bio_rl.plasticity import LastTick, Needs, gate, last_tick, no_tick, outer
 
 
 class ABCD(NamedTuple):
@@ -35,27 +27,16 @@ class ABCD(NamedTuple):
     d: float | Tensor = 0.0
     lr: float | Tensor = 0.01
 
-    def init(self, *shape: int, device: torch.device | None = None) -> ABCDState:
-        return ABCDState(*zeros(*shape, device=device)[:2])
+    needs = Needs(modulator=False, every_tick=True)
+    init = staticmethod(no_tick)
+    trace = staticmethod(last_tick)
 
-    def trace(
-        self,
-        s: ABCDState,
-        w: Tensor,
-        pre: Pre,
-        post: Post,
-        signal: Tensor | None = None,
-        dt: float = 1.0,
-    ) -> ABCDState:
-        return ABCDState(pre.spike.detach(), post.spike.detach())
-
-    def delta(self, s: ABCDState, w: Tensor, modulator: Tensor) -> Tensor:
-        terms = (
-            self.a * outer(s.y, s.x)
-            + self.b * s.x.unsqueeze(-2)
-            + self.c * s.y.unsqueeze(-1)
-            + self.d
-        )
+    def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
+        # unsqueezed, the activities line up with the synapses [..., post, pre]
+        pre = state.x.unsqueeze(-2)
+        post = state.y.unsqueeze(-1)
+        both = outer(state.y, state.x)
+        terms = self.a * both + self.b * pre + self.c * post + self.d
         return self.lr * gate(modulator, terms)
 
 

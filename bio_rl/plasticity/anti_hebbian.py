@@ -14,17 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, gate, outer, zeros
-
-
-class AntiHebbianState(NamedTuple):
-    x: Tensor
-    """[..., pre] activity at the last tick."""
-    y: Tensor
-    """[..., post] activity at the last tick."""
+from bio_rl.plasticity import LastTick, Needs, gate, last_tick, no_tick, outer
 
 
 class AntiHebbian(NamedTuple):
@@ -34,22 +26,15 @@ class AntiHebbian(NamedTuple):
     """Mean activity of a neuron in a tick."""
     lr: float = 0.01
 
-    def init(self, *shape: int, device: torch.device | None = None) -> AntiHebbianState:
-        return AntiHebbianState(*zeros(*shape, device=device)[:2])
+    needs = Needs(modulator=False, every_tick=True)
+    init = staticmethod(no_tick)
+    trace = staticmethod(last_tick)
 
-    def trace(
-        self,
-        s: AntiHebbianState,
-        w: Tensor,
-        pre: Pre,
-        post: Post,
-        signal: Tensor | None = None,
-        dt: float = 1.0,
-    ) -> AntiHebbianState:
-        return AntiHebbianState(pre.spike.detach(), post.spike.detach())
-
-    def delta(self, s: AntiHebbianState, w: Tensor, modulator: Tensor) -> Tensor:
-        return -self.lr * gate(modulator, outer(s.y, s.x) - self.p**2)
+    def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
+        # what chance alone would make of two neurons of the mean activity p
+        by_chance = self.p**2
+        correlation = outer(state.y, state.x) - by_chance
+        return -self.lr * gate(modulator, correlation)
 
 
 RULE = AntiHebbian

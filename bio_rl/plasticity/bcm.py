@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
 
 
 class BCMState(NamedTuple):
@@ -36,13 +36,15 @@ class BCM(NamedTuple):
     """Longer than the inputs take to change, shorter than learning."""
     lr: float = 0.001
 
+    needs = Needs(modulator=False, every_tick=True)
+
     def init(self, *shape: int, device: torch.device | None = None) -> BCMState:
         x, y, _ = zeros(*shape, device=device)
         return BCMState(x, y, torch.zeros_like(y))
 
     def trace(
         self,
-        s: BCMState,
+        state: BCMState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -50,14 +52,14 @@ class BCM(NamedTuple):
         dt: float = 1.0,
     ) -> BCMState:
         keep = decay(self.tau_theta, dt)
-        return BCMState(
-            pre.spike.detach(),
-            post.spike.detach(),
-            keep * s.theta + (1.0 - keep) * post.spike.square(),
-        )
+        theta = keep * state.theta + (1.0 - keep) * post.spike.square()
+        return BCMState(remembered(pre.spike), remembered(post.spike), theta)
 
-    def delta(self, s: BCMState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, outer(s.y * (s.y - s.theta), s.x))
+    def delta(self, state: BCMState, w: Tensor, modulator: Tensor) -> Tensor:
+        # below the threshold the neuron's synapses are depressed, above it potentiated
+        phi = state.y * (state.y - state.theta)
+        change = outer(phi, state.x)
+        return self.lr * gate(modulator, change)
 
 
 RULE = BCM

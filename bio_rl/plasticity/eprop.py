@@ -2,8 +2,8 @@
 forwards in time.
 
     α = e^(-dt/τ_mem)   ρ = e^(-dt/τ_adapt)   κ = e^(-dt/τ_out)   γ = e^(-dt/τ_γ)
-    ε^v ← α ε^v + (1 - α) s_pre            e = ψ (ε^v - β ε^a)            ε^a ← ρ ε^a + e
-        (that is ψ ε^v + (ρ - ψ β) ε^a)
+    ε^v ← α ε^v + (1 - α) s_pre            e = ψ (ε^v - β ε^a)
+    ε^a ← ρ ε^a + e                        (that is ψ ε^v + (ρ - ψ β) ε^a)
     ē ← κ ē + (1 - κ) e                    f ← γ f + L_j ē                Δw = -η M f
 
 The neuron is lif (β = 0, no ε^a) or alif, with a soft reset, and the readout leaky_integrator: they
@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
 
 
 class EPropState(NamedTuple):
@@ -45,23 +45,24 @@ class EProp(NamedTuple):
 
     tau_mem: float = 20.0
     tau_out: float = 20.0
-    """Of the readout; 0 where it forgets at once."""
+    """Time constant of the readout; 0 where it forgets at once."""
     beta: float | Tensor = 0.0
     """Rise of the threshold by one spike (alif); 0 for lif; [post] where neurons differ."""
     tau_adapt: float = 200.0
     tau_gamma: float = 0.0
-    """Of the discount γ; 0 keeps the present tick, inf sums."""
+    """Time constant of the discount γ; 0 keeps the present tick, inf sums."""
     lr: float = 0.001
+
+    needs = Needs(modulator=True, every_tick=False, post=("psi",), signal=True)
 
     def init(self, *shape: int, device: torch.device | None = None) -> EPropState:
         eps_v, _, e_bar = zeros(*shape, device=device)
-        return EPropState(
-            eps_v, e_bar, torch.zeros_like(e_bar), torch.zeros_like(e_bar) if self.adapts else ()
-        )
+        eps_a = torch.zeros_like(e_bar) if self.adapts else ()
+        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), eps_a)
 
     def trace(
         self,
-        s: EPropState,
+        state: EPropState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -69,31 +70,34 @@ class EProp(NamedTuple):
         dt: float = 1.0,
     ) -> EPropState:
         """Raises ValueError without post.psi or a signal."""
-        if isinstance(post.psi, tuple) or signal is None:
-            missing = (
-                "signal, the learning signal,"
-                if signal is None
-                else "post.psi, the pseudo-derivative of each spike,"
+        if signal is None:
+            raise ValueError(
+                "eprop: signal, the learning signal, is missing; it is needed at every tick"
             )
-            raise ValueError(f"eprop: {missing} is missing; both are needed at every tick")
-        alpha, kappa = decay(self.tau_mem, dt), decay(self.tau_out, dt)
-        eps_v = alpha * s.eps_v + (1.0 - alpha) * pre.spike
-        e, eps_a = outer(post.psi, eps_v), s.eps_a
+        if isinstance(post.psi, tuple):
+            raise ValueError(
+                "eprop: post.psi, the pseudo-derivative of each spike, is missing; "
+                "it is needed at every tick"
+            )
+        alpha = decay(self.tau_mem, dt)
+        kappa = decay(self.tau_out, dt)
+        eps_v = alpha * state.eps_v + (1.0 - alpha) * pre.spike
+        eps_a = state.eps_a
+        e = outer(post.psi, eps_v)
         if not isinstance(eps_a, tuple):
             e = e - (self.beta * post.psi).unsqueeze(-1) * eps_a
             eps_a = decay(self.tau_adapt, dt) * eps_a + e
-        e_bar = kappa * s.e_bar + (1.0 - kappa) * e
-        return EPropState(
-            eps_v, e_bar, decay(self.tau_gamma, dt) * s.f + signal.unsqueeze(-1) * e_bar, eps_a
-        )
+        e_bar = kappa * state.e_bar + (1.0 - kappa) * e
+        f = decay(self.tau_gamma, dt) * state.f + signal.unsqueeze(-1) * e_bar
+        return EPropState(eps_v, e_bar, f, eps_a)
 
     @property
     def adapts(self) -> bool:
         """Whether any neuron adapts."""
         return isinstance(self.beta, Tensor) or self.beta != 0.0
 
-    def delta(self, s: EPropState, w: Tensor, modulator: Tensor) -> Tensor:
-        return -self.lr * gate(modulator, s.f)
+    def delta(self, state: EPropState, w: Tensor, modulator: Tensor) -> Tensor:
+        return -self.lr * gate(modulator, state.f)
 
 
 RULE = EProp

@@ -1,5 +1,5 @@
-"""The exploratory Hebbian rule: what a neuron did beyond its habit is reinforced as the reward goes
-beyond its own.
+"""The exploratory Hebbian rule: activity above a neuron's running mean is reinforced as far as the
+reward is above its own.
 
     ȳ ← ȳ e^(-dt/τ_ȳ) + (1 - e^(-dt/τ_ȳ)) y            Δw_ji = η M x_i (y_j - ȳ_j),   M = R - R̄
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
 
 
 class ExploratoryHebbState(NamedTuple):
@@ -33,8 +33,10 @@ class ExploratoryHebb(NamedTuple):
     """Constants; τ in ms."""
 
     tau_mean: float = 4.5
-    """Of ȳ. e^(-1/4.5) = 0.8: Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
+    """Time constant of ȳ. e^(-1/4.5) = 0.8: Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
     lr: float = 0.01
+
+    needs = Needs(modulator=True, every_tick=True)
 
     def init(self, *shape: int, device: torch.device | None = None) -> ExploratoryHebbState:
         x, y, _ = zeros(*shape, device=device)
@@ -42,7 +44,7 @@ class ExploratoryHebb(NamedTuple):
 
     def trace(
         self,
-        s: ExploratoryHebbState,
+        state: ExploratoryHebbState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -50,12 +52,14 @@ class ExploratoryHebb(NamedTuple):
         dt: float = 1.0,
     ) -> ExploratoryHebbState:
         keep = decay(self.tau_mean, dt)
-        return ExploratoryHebbState(
-            pre.spike.detach(), post.spike.detach(), keep * s.mean + (1.0 - keep) * post.spike
-        )
+        mean = keep * state.mean + (1.0 - keep) * post.spike
+        return ExploratoryHebbState(remembered(pre.spike), remembered(post.spike), mean)
 
-    def delta(self, s: ExploratoryHebbState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, outer(s.y - s.mean, s.x))
+    def delta(self, state: ExploratoryHebbState, w: Tensor, modulator: Tensor) -> Tensor:
+        # the running mean is the signal, so what is left of the activity is the noise
+        noise = state.y - state.mean
+        change = outer(noise, state.x)
+        return self.lr * gate(modulator, change)
 
 
 RULE = ExploratoryHebb

@@ -12,17 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, gate, zeros
-
-
-class InstarState(NamedTuple):
-    x: Tensor
-    """[..., pre] activity at the last tick."""
-    y: Tensor
-    """[..., post] activity at the last tick."""
+from bio_rl.plasticity import LastTick, Needs, gate, last_tick, no_tick
 
 
 class Instar(NamedTuple):
@@ -30,22 +22,16 @@ class Instar(NamedTuple):
 
     lr: float = 0.05
 
-    def init(self, *shape: int, device: torch.device | None = None) -> InstarState:
-        return InstarState(*zeros(*shape, device=device)[:2])
+    needs = Needs(modulator=False, every_tick=True)
+    init = staticmethod(no_tick)
+    trace = staticmethod(last_tick)
 
-    def trace(
-        self,
-        s: InstarState,
-        w: Tensor,
-        pre: Pre,
-        post: Post,
-        signal: Tensor | None = None,
-        dt: float = 1.0,
-    ) -> InstarState:
-        return InstarState(pre.spike.detach(), post.spike.detach())
-
-    def delta(self, s: InstarState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, s.y.unsqueeze(-1) * (s.x.unsqueeze(-2) - w))
+    def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
+        # unsqueezed, the activities line up with the synapses [..., post, pre]
+        pre = state.x.unsqueeze(-2)
+        post = state.y.unsqueeze(-1)
+        change = post * (pre - w)
+        return self.lr * gate(modulator, change)
 
 
 RULE = Instar

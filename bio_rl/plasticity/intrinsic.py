@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
 
 
 class IntrinsicState(NamedTuple):
@@ -34,18 +34,21 @@ class Intrinsic(NamedTuple):
     target: float = 10.0
     """r*, Hz."""
     tau_rate: float = 10_000.0
-    """Of r̄; much longer than any interval between spikes."""
+    """Time constant of r̄; much longer than any interval between spikes."""
     lr: float = 1e-6
     """Per Hz and tick. Above dt / (4 τ_rate g) a rate that grows by g Hz per unit of the bias
     swings around its target.
     """
 
+    needs = Needs(modulator=False, every_tick=True, post=("spike",), bias=True)
+
     def init(self, *shape: int, device: torch.device | None = None) -> IntrinsicState:
-        return IntrinsicState(*zeros(*shape, device=device)[:2])
+        x, excess, _ = zeros(*shape, device=device)
+        return IntrinsicState(x, excess)
 
     def trace(
         self,
-        s: IntrinsicState,
+        state: IntrinsicState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -53,11 +56,14 @@ class Intrinsic(NamedTuple):
         dt: float = 1.0,
     ) -> IntrinsicState:
         keep = decay(self.tau_rate, dt)
-        excess = keep * s.excess + (1.0 - keep) * (1000.0 / dt * post.spike - self.target)
-        return IntrinsicState(pre.spike.detach(), excess)
+        # dt is in ms, and rates are in Hz
+        rate = 1000.0 / dt * post.spike
+        excess = keep * state.excess + (1.0 - keep) * (rate - self.target)
+        return IntrinsicState(remembered(pre.spike), excess)
 
-    def delta(self, s: IntrinsicState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, outer(-s.excess, s.x))
+    def delta(self, state: IntrinsicState, w: Tensor, modulator: Tensor) -> Tensor:
+        change = outer(-state.excess, state.x)
+        return self.lr * gate(modulator, change)
 
 
 RULE = Intrinsic

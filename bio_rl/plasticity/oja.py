@@ -11,17 +11,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, gate, zeros
-
-
-class OjaState(NamedTuple):
-    x: Tensor
-    """[..., pre] activity at the last tick."""
-    y: Tensor
-    """[..., post] activity at the last tick."""
+from bio_rl.plasticity import LastTick, Needs, gate, last_tick, no_tick
 
 
 class Oja(NamedTuple):
@@ -29,23 +21,16 @@ class Oja(NamedTuple):
 
     lr: float = 0.01
 
-    def init(self, *shape: int, device: torch.device | None = None) -> OjaState:
-        return OjaState(*zeros(*shape, device=device)[:2])
+    needs = Needs(modulator=False, every_tick=True)
+    init = staticmethod(no_tick)
+    trace = staticmethod(last_tick)
 
-    def trace(
-        self,
-        s: OjaState,
-        w: Tensor,
-        pre: Pre,
-        post: Post,
-        signal: Tensor | None = None,
-        dt: float = 1.0,
-    ) -> OjaState:
-        return OjaState(pre.spike.detach(), post.spike.detach())
-
-    def delta(self, s: OjaState, w: Tensor, modulator: Tensor) -> Tensor:
-        y = s.y.unsqueeze(-1)
-        return self.lr * gate(modulator, y * (s.x.unsqueeze(-2) - y * w))
+    def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
+        # unsqueezed, the activities line up with the synapses [..., post, pre]
+        pre = state.x.unsqueeze(-2)
+        post = state.y.unsqueeze(-1)
+        change = post * (pre - post * w)
+        return self.lr * gate(modulator, change)
 
 
 RULE = Oja

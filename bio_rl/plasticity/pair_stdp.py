@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
 
 
 class PairSTDPState(NamedTuple):
@@ -45,25 +45,33 @@ class PairSTDP(NamedTuple):
     w_max: float = 1.0
     lr: float = 1.0
 
+    needs = Needs(modulator=False, every_tick=True, pre=("spike",), post=("spike",))
+
     def init(self, *shape: int, device: torch.device | None = None) -> PairSTDPState:
         x, y, _ = zeros(*shape, device=device)
-        return PairSTDPState(x, y, torch.zeros_like(x), torch.zeros_like(y))
+        pre = torch.zeros_like(x)
+        post = torch.zeros_like(y)
+        return PairSTDPState(x, y, pre, post)
 
     def trace(
         self,
-        s: PairSTDPState,
+        state: PairSTDPState,
         w: Tensor,
         pre: Pre,
         post: Post,
         signal: Tensor | None = None,
         dt: float = 1.0,
     ) -> PairSTDPState:
-        x, y = decay(self.tau_plus, dt) * (s.x + s.pre), decay(self.tau_minus, dt) * (s.y + s.post)
-        return PairSTDPState(x, y, pre.spike.detach(), post.spike.detach())
+        # a spike enters its trace one tick late: spikes of one tick do not pair
+        x = decay(self.tau_plus, dt) * (state.x + state.pre)
+        y = decay(self.tau_minus, dt) * (state.y + state.post)
+        return PairSTDPState(x, y, remembered(pre.spike), remembered(post.spike))
 
-    def delta(self, s: PairSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
-        up = self.a_plus * (self.w_max - w).clamp(min=0.0) ** self.mu * outer(s.post, s.x)
-        down = self.a_minus * (w - self.w_min).clamp(min=0.0) ** self.mu * outer(s.y, s.pre)
+    def delta(self, state: PairSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
+        room_above = (self.w_max - w).clamp(min=0.0) ** self.mu
+        room_below = (w - self.w_min).clamp(min=0.0) ** self.mu
+        up = self.a_plus * room_above * outer(state.post, state.x)
+        down = self.a_minus * room_below * outer(state.y, state.pre)
         return self.lr * gate(modulator, up - down)
 
 

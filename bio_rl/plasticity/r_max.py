@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
 
 
 class RMaxState(NamedTuple):
@@ -34,8 +34,10 @@ class RMax(NamedTuple):
     tau_mem: float = 20.0
     """Membrane time constant of the neuron."""
     tau_e: float = 500.0
-    """inf sums over a trial."""
+    """Time constant of the eligibility; inf sums over a trial."""
     lr: float = 1.0
+
+    needs = Needs(modulator=True, every_tick=False, post=("activity", "p"))
 
     def init(self, *shape: int, device: torch.device | None = None) -> RMaxState:
         x, _, e = zeros(*shape, device=device)
@@ -43,7 +45,7 @@ class RMax(NamedTuple):
 
     def trace(
         self,
-        s: RMaxState,
+        state: RMaxState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -53,13 +55,17 @@ class RMax(NamedTuple):
         """Raises ValueError without post.p."""
         if isinstance(post.p, tuple):
             raise ValueError(
-                "r_max: post.p, the probability of each spike, is missing; only a stochastic neuron has it"
+                "r_max: post.p, the probability of each spike, is missing; "
+                "only a stochastic neuron has it"
             )
-        x = decay(self.tau_mem, dt) * s.x + pre.spike
-        return RMaxState(x, decay(self.tau_e, dt) * s.e + outer(post.spike - post.p, x))
+        x = decay(self.tau_mem, dt) * state.x + pre.spike
+        # what the neuron did beyond what was to be expected; zero on average
+        surprise = post.spike - post.p
+        e = decay(self.tau_e, dt) * state.e + outer(surprise, x)
+        return RMaxState(x, e)
 
-    def delta(self, s: RMaxState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, s.e)
+    def delta(self, state: RMaxState, w: Tensor, modulator: Tensor) -> Tensor:
+        return self.lr * gate(modulator, state.e)
 
 
 RULE = RMax

@@ -15,14 +15,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
 
 
 class RSTDPState(NamedTuple):
     x: Tensor
     """[..., pre] trace of presynaptic spikes."""
     y: Tensor
-    """[..., post] of postsynaptic ones."""
+    """[..., post] trace of postsynaptic spikes."""
     c: Tensor
     """[..., post, pre] eligibility."""
 
@@ -37,24 +37,32 @@ class RSTDP(NamedTuple):
     a_minus: float = 0.15
     lr: float = 1.0
 
+    needs = Needs(modulator=True, every_tick=False, pre=("spike",), post=("spike",))
+
     def init(self, *shape: int, device: torch.device | None = None) -> RSTDPState:
-        return RSTDPState(*zeros(*shape, device=device))
+        x, y, c = zeros(*shape, device=device)
+        return RSTDPState(x, y, c)
 
     def trace(
         self,
-        s: RSTDPState,
+        state: RSTDPState,
         w: Tensor,
         pre: Pre,
         post: Post,
         signal: Tensor | None = None,
         dt: float = 1.0,
     ) -> RSTDPState:
-        x, y = decay(self.tau_plus, dt) * s.x, decay(self.tau_minus, dt) * s.y
-        pairing = self.a_plus * outer(post.spike, x) - self.a_minus * outer(y, pre.spike)
-        return RSTDPState(x + pre.spike, y + post.spike, decay(self.tau_c, dt) * s.c + pairing)
+        x = decay(self.tau_plus, dt) * state.x
+        y = decay(self.tau_minus, dt) * state.y
+        # this tick's spikes enter the traces below: spikes of one tick do not pair
+        causal = self.a_plus * outer(post.spike, x)
+        reverse = self.a_minus * outer(y, pre.spike)
+        pairing = causal - reverse
+        c = decay(self.tau_c, dt) * state.c + pairing
+        return RSTDPState(x + pre.spike, y + post.spike, c)
 
-    def delta(self, s: RSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, s.c)
+    def delta(self, state: RSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
+        return self.lr * gate(modulator, state.c)
 
 
 RULE = RSTDP

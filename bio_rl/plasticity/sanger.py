@@ -13,17 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, gate, zeros
-
-
-class SangerState(NamedTuple):
-    x: Tensor
-    """[..., pre] activity at the last tick."""
-    y: Tensor
-    """[..., post] activity at the last tick."""
+from bio_rl.plasticity import LastTick, Needs, gate, last_tick, no_tick
 
 
 class Sanger(NamedTuple):
@@ -31,23 +23,18 @@ class Sanger(NamedTuple):
 
     lr: float = 0.01
 
-    def init(self, *shape: int, device: torch.device | None = None) -> SangerState:
-        return SangerState(*zeros(*shape, device=device)[:2])
+    needs = Needs(modulator=False, every_tick=True)
+    init = staticmethod(no_tick)
+    trace = staticmethod(last_tick)
 
-    def trace(
-        self,
-        s: SangerState,
-        w: Tensor,
-        pre: Pre,
-        post: Post,
-        signal: Tensor | None = None,
-        dt: float = 1.0,
-    ) -> SangerState:
-        return SangerState(pre.spike.detach(), post.spike.detach())
-
-    def delta(self, s: SangerState, w: Tensor, modulator: Tensor) -> Tensor:
-        y = s.y.unsqueeze(-1)
-        return self.lr * gate(modulator, y * (s.x.unsqueeze(-2) - (y * w).cumsum(-2)))
+    def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
+        # unsqueezed, the activities line up with the synapses [..., post, pre]
+        pre = state.x.unsqueeze(-2)
+        post = state.y.unsqueeze(-1)
+        # a sum over the outputs up to each, so that the first explains most
+        explained = (post * w).cumsum(-2)
+        change = post * (pre - explained)
+        return self.lr * gate(modulator, change)
 
 
 RULE = Sanger

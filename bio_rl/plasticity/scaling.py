@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, zeros
 
 
 class ScalingState(NamedTuple):
@@ -31,18 +31,21 @@ class Scaling(NamedTuple):
     target: float = 10.0
     """r*, Hz."""
     tau_rate: float = 10_000.0
-    """Of r̄; much longer than any interval between spikes."""
+    """Time constant of r̄; much longer than any interval between spikes."""
     lr: float = 1e-6
     """Per Hz and tick. Above dt / (4 τ_rate r*) a rate that is proportional to w swings around its
     target.
     """
 
+    needs = Needs(modulator=False, every_tick=True, pre=(), post=("spike",))
+
     def init(self, *shape: int, device: torch.device | None = None) -> ScalingState:
-        return ScalingState(zeros(*shape, device=device)[1])
+        _, excess, _ = zeros(*shape, device=device)
+        return ScalingState(excess)
 
     def trace(
         self,
-        s: ScalingState,
+        state: ScalingState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -50,12 +53,15 @@ class Scaling(NamedTuple):
         dt: float = 1.0,
     ) -> ScalingState:
         keep = decay(self.tau_rate, dt)
-        return ScalingState(
-            keep * s.excess + (1.0 - keep) * (1000.0 / dt * post.spike - self.target)
-        )
+        # dt is in ms, and rates are in Hz
+        rate = 1000.0 / dt * post.spike
+        excess = keep * state.excess + (1.0 - keep) * (rate - self.target)
+        return ScalingState(excess)
 
-    def delta(self, s: ScalingState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, -s.excess.unsqueeze(-1) * w)
+    def delta(self, state: ScalingState, w: Tensor, modulator: Tensor) -> Tensor:
+        # the same factor for every synapse of a neuron, whose weights keep their proportions
+        change = -state.excess.unsqueeze(-1) * w
+        return self.lr * gate(modulator, change)
 
 
 RULE = Scaling

@@ -3,7 +3,7 @@ potentiation or depression.
 
     e = (Y · (X^t̂ * ε)) * κ            Δw = η δ e
     ε(t) = (e^(-t/τ_mem) - e^(-t/τ_syn)) / (τ_mem - τ_syn)
-        κ(t) = (e^(-t/τ_κ) - e^(-t/ν_κ)) / (τ_κ - ν_κ)
+    κ(t) = (e^(-t/τ_κ) - e^(-t/ν_κ)) / (τ_κ - ν_κ)
 
 Y are the postsynaptic spikes and X^t̂ the presynaptic ones since the neuron's own last spike t̂:
 X^t̂ * ε is the potential that they evoke. The modulator is the TD error δ = dV/dt - V/τ_r + r;
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, zeros
 
 
 class TDLTPState(NamedTuple):
@@ -45,32 +45,36 @@ class TDLTP(NamedTuple):
     """Rise time of κ, other than τ_κ."""
     lr: float = 1.0
 
+    needs = Needs(modulator=True, every_tick=False, pre=("spike",), post=("spike",))
+
     def init(self, *shape: int, device: torch.device | None = None) -> TDLTPState:
-        return TDLTPState(*(zeros(*shape, device=device)[2] for _ in TDLTPState._fields))
+        _, _, rest = zeros(*shape, device=device)
+        return TDLTPState(rest, rest.clone(), rest.clone(), rest.clone())
 
     def trace(
         self,
-        s: TDLTPState,
+        state: TDLTPState,
         w: Tensor,
         pre: Pre,
         post: Post,
         signal: Tensor | None = None,
         dt: float = 1.0,
     ) -> TDLTPState:
-        x, y = pre.spike.unsqueeze(-2), post.spike.unsqueeze(-1)
-        membrane, synapse = (
-            decay(self.tau_mem, dt) * s.membrane + x,
-            decay(self.tau_syn, dt) * s.synapse + x,
-        )
-        hit = y * (membrane - synapse) / (self.tau_mem - self.tau_syn)
-        slow, fast = (
-            decay(self.tau_kappa, dt) * s.slow + hit,
-            decay(self.nu_kappa, dt) * s.fast + hit,
-        )
-        return TDLTPState(membrane * (1.0 - y), synapse * (1.0 - y), slow, fast)
+        # unsqueezed, the spikes line up with the synapses [..., post, pre]
+        x = pre.spike.unsqueeze(-2)
+        y = post.spike.unsqueeze(-1)
+        membrane = decay(self.tau_mem, dt) * state.membrane + x
+        synapse = decay(self.tau_syn, dt) * state.synapse + x
+        coincidence = y * (membrane - synapse) / (self.tau_mem - self.tau_syn)
+        slow = decay(self.tau_kappa, dt) * state.slow + coincidence
+        fast = decay(self.nu_kappa, dt) * state.fast + coincidence
+        # a spike of the neuron resets what its synapses evoked before it
+        silent = 1.0 - y
+        return TDLTPState(membrane * silent, synapse * silent, slow, fast)
 
-    def delta(self, s: TDLTPState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, (s.slow - s.fast) / (self.tau_kappa - self.nu_kappa))
+    def delta(self, state: TDLTPState, w: Tensor, modulator: Tensor) -> Tensor:
+        e = (state.slow - state.fast) / (self.tau_kappa - self.nu_kappa)
+        return self.lr * gate(modulator, e)
 
 
 RULE = TDLTP

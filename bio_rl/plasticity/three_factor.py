@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
 
 
 class ThreeFactorState(NamedTuple):
@@ -33,8 +33,12 @@ class ThreeFactor(NamedTuple):
     """Constants; τ in ms."""
 
     tau_pre: float = 0.0
-    tau_e: float = 1000.0  # about a second, as measured in striatum: Gerstner 2018
+    """Time constant of the presynaptic trace; 0 for none."""
+    tau_e: float = 1000.0
+    """About a second, as measured in striatum: Gerstner 2018."""
     lr: float = 0.01
+
+    needs = Needs(modulator=True, every_tick=False, post=(), without_signal=("activity", "p"))
 
     def init(self, *shape: int, device: torch.device | None = None) -> ThreeFactorState:
         x, _, e = zeros(*shape, device=device)
@@ -42,7 +46,7 @@ class ThreeFactor(NamedTuple):
 
     def trace(
         self,
-        s: ThreeFactorState,
+        state: ThreeFactorState,
         w: Tensor,
         pre: Pre,
         post: Post,
@@ -53,15 +57,17 @@ class ThreeFactor(NamedTuple):
         if signal is None:
             if isinstance(post.p, tuple):
                 raise ValueError(
-                    "three_factor: neither signal nor post.p, the probability of each spike, is given; give one"
+                    "three_factor: neither signal nor post.p, the probability of each spike, "
+                    "is given; give one"
                 )
             signal = post.spike - post.p
         keep = decay(self.tau_pre, dt)
-        x = keep * s.x + (1.0 - keep) * pre.spike
-        return ThreeFactorState(x, decay(self.tau_e, dt) * s.e + outer(signal, x))
+        x = keep * state.x + (1.0 - keep) * pre.spike
+        e = decay(self.tau_e, dt) * state.e + outer(signal, x)
+        return ThreeFactorState(x, e)
 
-    def delta(self, s: ThreeFactorState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, s.e)
+    def delta(self, state: ThreeFactorState, w: Tensor, modulator: Tensor) -> Tensor:
+        return self.lr * gate(modulator, state.e)
 
 
 RULE = ThreeFactor

@@ -1,7 +1,7 @@
 """Spike-timing-dependent plasticity of pairs and triplets of spikes, all to all.
 
-    r1, r2: traces of presynaptic spikes with τ+, τx      o1, o2: of postsynaptic ones with τ-, τy
-        each spike adds one
+    r1, r2: traces of presynaptic spikes with τ+, τx
+    o1, o2: traces of postsynaptic spikes with τ-, τy      each spike adds one
     Δw = η M { s_post r1 [A2+ + A3+ o2] - s_pre o1 [A2- + A3- r2] }
 
 All traces are read as they stood before this tick, so spikes of one tick do not pair. `delta` is
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
 
 
 class TripletSTDPState(NamedTuple):
@@ -48,32 +48,43 @@ class TripletSTDP(NamedTuple):
     a3_minus: float = 2.3e-4
     lr: float = 1.0
 
+    needs = Needs(modulator=False, every_tick=True, pre=("spike",), post=("spike",))
+
     def init(self, *shape: int, device: torch.device | None = None) -> TripletSTDPState:
-        x, y, _ = zeros(*shape, device=device)
-        fresh = torch.zeros_like
-        return TripletSTDPState(x, fresh(x), y, fresh(y), fresh(x), fresh(y))
+        pre, post, _ = zeros(*shape, device=device)
+        return TripletSTDPState(
+            r1=pre,
+            r2=pre.clone(),
+            o1=post,
+            o2=post.clone(),
+            pre=pre.clone(),
+            post=post.clone(),
+        )
 
     def trace(
         self,
-        s: TripletSTDPState,
+        state: TripletSTDPState,
         w: Tensor,
         pre: Pre,
         post: Post,
         signal: Tensor | None = None,
         dt: float = 1.0,
     ) -> TripletSTDPState:
+        # a spike enters its traces one tick late: spikes of one tick do not pair
         return TripletSTDPState(
-            r1=decay(self.tau_plus, dt) * (s.r1 + s.pre),
-            r2=decay(self.tau_x, dt) * (s.r2 + s.pre),
-            o1=decay(self.tau_minus, dt) * (s.o1 + s.post),
-            o2=decay(self.tau_y, dt) * (s.o2 + s.post),
-            pre=pre.spike.detach(),
-            post=post.spike.detach(),
+            r1=decay(self.tau_plus, dt) * (state.r1 + state.pre),
+            r2=decay(self.tau_x, dt) * (state.r2 + state.pre),
+            o1=decay(self.tau_minus, dt) * (state.o1 + state.post),
+            o2=decay(self.tau_y, dt) * (state.o2 + state.post),
+            pre=remembered(pre.spike),
+            post=remembered(post.spike),
         )
 
-    def delta(self, s: TripletSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
-        up = outer(s.post * (self.a2_plus + self.a3_plus * s.o2), s.r1)
-        down = outer(s.o1, s.pre * (self.a2_minus + self.a3_minus * s.r2))
+    def delta(self, state: TripletSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
+        a_plus = self.a2_plus + self.a3_plus * state.o2
+        a_minus = self.a2_minus + self.a3_minus * state.r2
+        up = outer(state.post * a_plus, state.r1)
+        down = outer(state.o1, state.pre * a_minus)
         return self.lr * gate(modulator, up - down)
 
 

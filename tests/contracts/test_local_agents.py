@@ -170,6 +170,25 @@ def test_the_check_fails_where_a_synapse_uses_what_it_is_said_not_to_know(name, 
         check_local(make, env, own, told)
 
 
+def test_the_check_fails_where_a_state_keeps_the_history_of_a_trace():
+    case = CASES["three_factor"]
+    make, env = build(case)
+
+    def with_history() -> Any:
+        agent = make()
+        update = agent.update
+
+        def leaky(rollout: Any, state: Any) -> Any:
+            after, metrics = update(rollout, state)
+            return after._replace(e=after.e.requires_grad_()), metrics
+
+        agent.update = leaky
+        return agent
+
+    with pytest.raises(AssertionError, match=r"history of state\.e;"):
+        check_local(with_history, env, case.own, case.told)
+
+
 def test_symmetric_feedback_takes_the_weights_of_other_synapses():
     case = CASES["eprop, input"]
     make, env = build(case._replace(settings={"feedback": "symmetric", "readout_gain": 1.0}))

@@ -25,13 +25,26 @@ VARIANTS = {
     "three_factor": {"tau_pre": 10.0},
     "eprop": {"beta": 1.6, "tau_gamma": 50.0},
 }
+COMPOSED = {
+    "three_factor+scaling": {"scaling.lr": 0.1},
+    "rstdp+scaling+bounds": {"scaling.lr": 0.1, "w_min": 0.0},
+    "r_max+bounds": {"mu": 0.5},
+    "three_factor+intrinsic": {"intrinsic.lr": 0.1},
+    "intrinsic": {"lr": 0.1},
+}
 CASES = [(name, {}) for name in NAMES] + list(VARIANTS.items())
+IDS = NAMES + [f"{name}-{'-'.join(v)}" for name, v in VARIANTS.items()]
+single_rules = pytest.mark.parametrize("name, constants", CASES, ids=IDS)
 every_rule = pytest.mark.parametrize(
-    "name, constants", CASES, ids=NAMES + [f"{name}-{'-'.join(v)}" for name, v in VARIANTS.items()]
+    "name, constants",
+    [*CASES, *(("make", (name, constants)) for name, constants in COMPOSED.items())],
+    ids=[*IDS, *(f"make {name}" for name in COMPOSED)],
 )
 
 
-def build(name: str, constants: dict):
+def build(name: str, constants):
+    if name == "make":
+        return plasticity.make(*constants)
     return plasticity.load(name)()._replace(**constants)
 
 
@@ -60,20 +73,14 @@ def weights(*lead: int, seed: int = 2) -> Tensor:
     return torch.rand(*lead, N_POST, N_PRE, generator=torch.Generator().manual_seed(seed))
 
 
-def run(p, w: Tensor, x: Inputs, dt: float = 1.0):
+def run(p, w: Tensor, x: Inputs, dt: float = 1.0, grad: bool = False):
     """The state after all ticks."""
     s = p.init(*x["pre"].shape[1:-1], N_POST, N_PRE)
-    with torch.no_grad():
-        for t in range(T):
+    with torch.set_grad_enabled(grad):
+        for t in range(len(x["pre"])):
             now = {k: values[t] for k, values in x.items()}
-            s = p.trace(
-                s,
-                w,
-                Pre(now["pre"]),
-                Post(now["post"], now["p"], now["psi"], now["v"]),
-                now["signal"],
-                dt,
-            )
+            post = Post(now["post"], now["p"], now["psi"], now["v"])
+            s = p.trace(s, w, Pre(now["pre"]), post, now["signal"], dt)
     return s
 
 
@@ -98,13 +105,13 @@ def test_a_tick_keeps_every_shape_and_a_pairing_changes_weights(name, constants,
         assert (dw != 0).any(-1).all()  # of every neuron of every row
 
 
-@every_rule
+@single_rules
 def test_without_a_modulator_nothing_changes(name, constants):
     p = build(name, constants)
     assert not p.delta(run(p, weights(2), draw(2)), weights(2), torch.zeros(2)).any()
 
 
-@every_rule
+@single_rules
 def test_the_change_is_linear_in_the_modulator_and_takes_its_sign(name, constants):
     p, w = build(name, constants), weights(2)
     s, m, n = run(p, w, draw(2)), torch.tensor([0.5, -2.0]), torch.tensor([1.5, 0.25])
@@ -143,13 +150,38 @@ def test_shared_weights_equal_copies_in_every_row(name, constants):
 
 
 @every_rule
-def test_no_graph_stays_alive_when_weights_and_activities_have_one(name, constants):
-    p, w = build(name, constants), torch.nn.Parameter(weights())
+def test_gradients_flow_through_every_rule_to_all_that_enters_it(name, constants):
+    # compared with finite differences, so that a detach anywhere between shows
+    rule = build(name, constants)
+    if name != "make":
+        rule = rule._replace(lr=1.0)
+    rule = tree_map(lambda c: torch.as_tensor(c, dtype=torch.float64), rule)
+    x = {k: v[-4:].double() for k, v in draw().items()}
+    entering = (rule, x, weights().double(), torch.tensor(0.7, dtype=torch.float64))
+
+    def change(*values: Tensor) -> Tensor:
+        numbers = iter(values)
+        rule, x, w, modulator = tree_map(lambda _: next(numbers), entering)
+        return rule.delta(run(rule, w, x, grad=True), w, modulator)
+
+    values = [v.requires_grad_() for v in leaves(entering)]
+    assert torch.autograd.gradcheck(change, values)
+    slopes = torch.autograd.grad(change(*values).sum(), list(leaves(rule)), allow_unused=True)
+    assert any(slope is not None and slope.any() for slope in slopes)
+
+
+@every_rule
+def test_without_autograd_the_numbers_are_the_same_and_no_graph_stays_alive(name, constants):
+    rule, w = build(name, constants), torch.nn.Parameter(weights())
     x = Inputs({k: v.requires_grad_() for k, v in draw(2).items()})
-    s = run(p, w, x)
+    with_graph = run(rule, w, x, grad=True)
+    change = rule.delta(with_graph, w, torch.ones(2))
+    assert change.requires_grad
     with torch.no_grad():
-        dw = p.delta(s, w, torch.ones(2))
-    assert not any(t.requires_grad for t in (*leaves(s), dw))
+        state = run(rule, w, x)
+        dw = rule.delta(state, w, torch.ones(2))
+    assert not any(t.requires_grad for t in (*leaves(state), dw))
+    assert equal(state, with_graph) and torch.equal(dw, change)
 
 
 @every_rule
