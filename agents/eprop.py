@@ -28,7 +28,6 @@ error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -37,20 +36,19 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Transition
+from bio_rl.connections.plastic import Trail
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
-from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
-from bio_rl.networks.lsnn import LSNNState, Trail
-from bio_rl.plasticity.eprop import EProp, EPropState
+from bio_rl.plasticity import Post
+from bio_rl.plasticity.eprop import EPropState
 from bio_rl.rl import base, distributions
+from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses
 from bio_rl.rl.local import DopamineGate, check_finite
 from bio_rl.state import index
 
-RATE_TAU = 2000.0
-"""ms over which a neuron's own rate is measured: about a trial."""
 LEARNS = ("policy", "values")
 ERRORS = ("td", "outcome")
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
@@ -135,9 +133,10 @@ class Config:
 
 
 class EPropAgentState(NamedTuple):
-    network: LSNNState
-    hidden: EPropState
-    """Traces of the synapses onto neurons."""
+    network: State
+    """The network's state."""
+    hidden: tuple[EPropState, ...]
+    """Traces of the synapses onto neurons, for each connection."""
     readout: Tensor
     """[B, outputs + 1, N + 1] eligibility of those onto the outputs, the critic's and the bias
     last.
@@ -165,7 +164,7 @@ class Agent(base.Agent):
     """See `rl.base.Agent`."""
 
     flatten = True
-    teaches: ClassVar[tuple[str, ...]] = ("lsnn",)
+    teaches: ClassVar[tuple[str, ...]] = ("lsnn", "recurrent_spiking")
     """Networks whose synapses it can teach."""
 
     def build(self, network: Blueprint) -> None:
@@ -182,8 +181,9 @@ class Agent(base.Agent):
         b = self.feedback.init(self.network.readout.weight.detach()).b
         self.b = nn.Buffer(torch.empty(0) if isinstance(b, tuple) else b)
         """[N, outputs + 1] feedback weights; empty where they are the readout's."""
-        self.rate = nn.Buffer(torch.full((self.network.n,), c.rate))
-        """[N] mean rate of each neuron, Hz."""
+        settings = network.config
+        fade = c.gamma * c.trace
+        self.hidden = EPropSynapses(self.network, fade, settings.tau_out, settings.ticks, c.rate)
         self.since = nn.Buffer(torch.zeros((), dtype=torch.int64))
         """Decisions since the weights last changed."""
         self.dopamine = DopamineGate(c.dopamine)
@@ -192,7 +192,8 @@ class Agent(base.Agent):
     def prepare(self) -> None:
         super().prepare()
         c, readout = self.config, self.network.readout
-        self.weights = [self.network.weight, readout.weight, readout.bias]
+        hidden_weights = self.hidden.weights
+        self.weights = [*hidden_weights, readout.weight, readout.bias]
         numel = sum(w.numel() for w in self.weights)
         self.asked = nn.Buffer(torch.zeros(numel, device=self.device))
         """Minus the changes that the weights have been asked for since."""
@@ -200,32 +201,24 @@ class Agent(base.Agent):
         parts = self.asked.split([w.numel() for w in self.weights])
         for w, part in zip(self.weights, parts, strict=True):
             w.grad = part.view_as(w)
-        hidden = {"params": self.weights[:1], "lr": c.lr}
-        outputs = {"params": self.weights[1:], "lr": c.readout_lr}
+        hidden = {"params": hidden_weights, "lr": c.lr}
+        outputs = {"params": self.weights[-2:], "lr": c.readout_lr}
         self.optimisers["synapses"] = OPTIMISERS[c.optimiser]([hidden, outputs])
-        self.rule = self._rule()
-        self.spare: tuple[EPropState | None, EPropState | None] = (None, None)
-        """The traces of two updates ago, whose memory is used again, and the last ones."""
 
     def initial_state(self, batch: int) -> EPropAgentState:
-        inside = self.network.initial_state(batch)
-        hidden = self.rule.init(batch, *self.network.weight.shape, device=self.device)
-        readout = torch.zeros(batch, self.policy.n_out + 1, self.network.n + 1, device=self.device)
-        no = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        return EPropAgentState(inside, hidden, readout, readout.new_zeros(batch), no)
+        readout = torch.zeros(
+            batch, self.policy.n_out + 1, self.network.width + 1, device=self.device
+        )
+        return EPropAgentState(
+            network=self.network.initial_state(batch),
+            hidden=self.hidden.initial_state(batch),
+            readout=readout,
+            owed=readout.new_zeros(batch),
+            open=torch.zeros(batch, dtype=torch.bool, device=self.device),
+        )
 
     def trained_tensors(self) -> list[Tensor]:
         return [*self.weights, self.asked]
-
-    def _rule(self) -> EProp:
-        """The rule for the neurons of the network; f fades by γλ in a decision."""
-        n, fade = self.network.config, self.config.gamma * self.config.trace
-        if fade in (0, 1):
-            tau_gamma = math.inf if fade else 0.0
-        else:
-            tau_gamma = -n.ticks * n.dt / math.log(fade)
-        beta = self.network.beta if n.alif and n.beta else 0.0
-        return EProp(n.tau_mem, n.tau_out, beta, n.tau_adapt, tau_gamma)
 
     # ---------------------------------- a decision
 
@@ -237,21 +230,21 @@ class Agent(base.Agent):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        features = self.features(percept.obs)
-        inside, trail = self.network.run(features, percept.reset, state.network, probe)
-        state = state._replace(network=inside)
+        lived = self.network.live(self.see(percept), state.network, probe=probe)
+        state = state._replace(network=lived.state)
         if probe is not None:
-            probe.synapses("readout", self.network.readout.weight, inside.x)
-        y = self.network.readout(inside.x)
+            probe.synapses("readout", self.network.readout.weight, lived.activity)
+        y = self.network.readout(lived.activity)
         out = y[:, :-1]
         if not explore:
             return ActOut(self.policy.mode(out), {}, state)
         noise = self.policy.noise(out, self.generator)
         decide = self._by_values if self.config.learns == "values" else self._by_policy
         action, told = decide(y, noise)
-        # A rollout has rows first.
-        met = {name: x.transpose(0, 1) for name, x in trail._asdict().items()}
-        return ActOut(action, {"x": inside.x, **told, **met}, state)
+        post = lived.trails[0].post
+        met = {f"pre{i}": trail.pre for i, trail in enumerate(lived.trails)}
+        met |= {"psi": post.psi, "spikes": post.spike}
+        return ActOut(action, {"x": lived.activity, **told, **met}, state)
 
     def _by_values(self, y: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(an action by the softmax of its value, what each output is told of it)."""
@@ -278,16 +271,16 @@ class Agent(base.Agent):
         valid, extras = step.valid, step.extras
         score = extras["score"] * valid.unsqueeze(-1)
         drift = extras["drift"] * valid.unsqueeze(-1)
-        trail = Trail(*(extras[name].transpose(0, 1) for name in Trail._fields))
         cut = valid & (step.terminated | step.truncated)
         errors = self._errors(step, cut, state)
         error = errors.before + errors.last
         check_finite(float(error.sum()), "eprop", ("readout_lr", "lr"))
-        before = self.dopamine(errors.before, self.generators, state.open)
-        after = self.dopamine(errors.last, self.generators, cut)
-        goes_on = ~step.percept.reset
-        hidden = self._hidden(state.hidden, trail, score, drift, goes_on, before, after, valid)
-        readout = self._readout(state.readout, extras["x"], score, drift, goes_on, before, after)
+        dopamine = Dopamine(
+            self.dopamine(errors.before, self.generators, state.open),
+            self.dopamine(errors.last, self.generators, cut),
+        )
+        hidden = self._hidden(state.hidden, step, score, drift, dopamine)
+        readout = self._readout(state.readout, step, score, drift, dopamine)
         self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
         self.count(step, int(valid.sum()), int(cut.sum()))
         self.since += 1
@@ -297,7 +290,7 @@ class Agent(base.Agent):
             "dopamine/rpe": error.mean(),
             "dopamine/value": extras["value"].mean(),
             "dopamine/abs": error.abs().mean(),
-            "spikes/rate_hz": self.rate.mean(),
+            "spikes/rate_hz": self.hidden.rate.mean(),
         }
         state = EPropAgentState(state.network, hidden, readout, errors.owed, valid & ~cut)
         return state, metrics
@@ -312,65 +305,53 @@ class Agent(base.Agent):
         before = torch.where(state.open, state.owed + c.gamma * value, 0.0)
         last = none
         if bool(cut.any()):
-            needed = bool((cut & ~step.terminated).any())
-            next_value = self._final_value(step.final_obs, state.network, needed)
+            next_value = none
+            if bool((cut & ~step.terminated).any()):
+                next_value = self._final_value(step, state.network)
             rpe = dopamine_rpe(reward, value, next_value, step.terminated, c.gamma)
             last = torch.where(cut, rpe, 0.0)
         return Errors(before, last, reward - value)
 
     def _hidden(
-        self, s: EPropState, trail: Trail, score: Tensor, drift: Tensor, goes_on: Tensor,
-        before: Tensor, after: Tensor, valid: Tensor,
-    ) -> EPropState:  # fmt: skip
-        """The traces after the decision for which the outputs have this score [B, outputs + 1]; ΔW
-        = -δ f is asked for.
-
-        Dopamine `before` [B] is for the decision before, and meets the traces as that one left
-        them; `after` is for this one.
-        """
-        c, n = self.config, self.network.config
-        share = valid / valid.sum().clamp(min=1)
-        self.rate.lerp_(
-            1000.0 / n.dt * (share @ trail.spikes.mean(0)),
-            1.0 - math.exp(-n.ticks * n.dt / RATE_TAU),
-        )
-        pull = c.rate_weight * (self.rate / c.rate - 1.0) * share.unsqueeze(-1)
-        signal = self.feedback.signal(self._feedback_state(), self.network.readout.weight, -score)
-        if c.entropy:
-            pull = pull + self.feedback.signal(
-                self._feedback_state(), self.network.readout.weight, -drift
-            ) / len(valid)
-        unit = (
-            1.0 / (1.0 - math.exp(-n.dt / n.tau_out)) if n.tau_out else 1.0
-        )  # x counts spikes, the rule averages them
-        lives = len(valid)
-        memory = (
-            self.spare[0] if self.spare[1] is s else None
-        )  # fresh memory costs more than the arithmetic
-        new = eprop_decision(
-            self.rule, s, trail.pre, trail.psi, unit * signal, goes_on.to(score.dtype), before / lives, after / lives,
-            unit * pull, self.weights[0].grad, n.dt, out=memory,
-        )  # fmt: skip
-        self.spare = (s if self.spare[1] is s else None, new)
-        return new
-
-    def _readout(
         self,
-        e: Tensor,
-        x: Tensor,
+        states: tuple[EPropState, ...],
+        step: Transition,
         score: Tensor,
         drift: Tensor,
-        goes_on: Tensor,
-        before: Tensor,
-        after: Tensor,
+        dopamine: Dopamine,
+    ) -> tuple[EPropState, ...]:
+        """The traces after the decision for which the outputs have this score [B, outputs + 1]; ΔW
+        = -δ f is asked for.
+        """
+        c, extras, lives = self.config, step.extras, len(step.valid)
+        weight = self.hidden.count(extras["spikes"], step.valid)
+        pull = c.rate_weight * (self.hidden.rate / c.rate - 1.0) * weight.unsqueeze(-1)
+        signal = self._feed_back(-score)
+        if c.entropy:
+            pull = pull + self._feed_back(-drift) / lives
+        post = Post(extras["spikes"], psi=extras["psi"])
+        trails = [Trail(extras[f"pre{i}"], post) for i in range(len(states))]
+        unit = self.network.activity_unit
+        means = Dopamine(dopamine.before / lives, dopamine.after / lives)
+        return self.hidden.learn(
+            states, trails, unit * signal, unit * pull, ~step.percept.reset, means
+        )
+
+    def _feed_back(self, error: Tensor) -> Tensor:
+        """[B, N] what the neurons hear of an error [B, outputs + 1]."""
+        return self.feedback.signal(self._feedback_state(), self.network.readout.weight, error)
+
+    def _readout(
+        self, e: Tensor, step: Transition, score: Tensor, drift: Tensor, dopamine: Dopamine
     ) -> Tensor:
         """As `_hidden`, of the synapses onto the outputs: ΔW_out = δ e."""
-        fade = self.config.gamma * self.config.trace * goes_on
+        fade = self.config.gamma * self.config.trace * ~step.percept.reset
+        x = step.extras["x"]
         with_bias = torch.cat((x, torch.ones_like(x[:, :1])), -1)
         new = torch.baddbmm(fade.view(-1, 1, 1) * e, score.unsqueeze(2), with_bias.unsqueeze(1))
-        change = (before @ e.flatten(1) + after @ new.flatten(1)).view(e.shape[1:])
-        change = (change + drift.T @ with_bias) / len(x)
-        _, weight, bias = (w.grad for w in self.weights)
+        change = dopamine.before @ e.flatten(1) + dopamine.after @ new.flatten(1)
+        change = (change.view(e.shape[1:]) + drift.T @ with_bias) / len(x)
+        weight, bias = (w.grad for w in self.weights[-2:])
         weight -= change[:, :-1]
         bias -= change[:, -1]
         return new
@@ -382,7 +363,7 @@ class Agent(base.Agent):
             optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
         ):
             group["lr"] = lr * left
-        self.weights[0].grad *= self.network.mask
+        self.hidden.mask()
         readout = self.network.readout.weight
         before = readout.clone()
         optimiser.step()
@@ -396,16 +377,11 @@ class Agent(base.Agent):
     def _feedback_state(self) -> FeedbackState:
         return FeedbackState(self.b if self.b.numel() else ())
 
-    def _final_value(self, obs: Tensor, state: LSNNState, needed: bool) -> Tensor:
-        """V [B] of the final observation, from a state that goes no further; zero where every end
-        was a termination.
-        """
-        batch = len(state.x)
-        no = torch.zeros(batch, dtype=torch.bool, device=self.device)
-        if not needed:
-            return state.x.new_zeros(batch)
-        final, _ = self.network.run(self.features(obs), no, state)
-        y = self.network.readout(final.x)
+    def _final_value(self, step: Transition, state: State) -> Tensor:
+        """V [B] of the final observation, from a state that goes no further."""
+        no = torch.zeros_like(step.terminated)
+        last = Percept(step.final_obs, step.action, step.reward, no, no)
+        y = self.network.readout(self.network.live(self.see(last), state).activity)
         if self.config.learns == "values":
             return (y[:, :-1] * (y[:, :-1] / self.config.temperature).softmax(-1)).sum(-1)
         return y[:, -1]

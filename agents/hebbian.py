@@ -107,7 +107,7 @@ class Agent(base.Agent):
     """See `rl.base.Agent`."""
 
     flatten = True
-    teaches: ClassVar[tuple[str, ...]] = ("mlp",)
+    teaches: ClassVar[tuple[str, ...]] = ("mlp", "spiking")
     """Networks whose synapses it can teach."""
 
     def build(self, network: Blueprint) -> None:

@@ -87,6 +87,8 @@ class Synapses(NamedTuple):
     """What they see of postsynaptic neurons: spike or activity."""
     dt: float = 1.0
     """ms per tick."""
+    neuron: Any = None
+    """The constants of postsynaptic neurons that spike (`bio_rl.neurons`)."""
 
 
 class Lived(NamedTuple):
@@ -187,6 +189,8 @@ class Network(nn.Module, ABC):
 
     teachable: bool = False
     """Whether local rules can teach it: it then has a `readout`, `live` and `plastic`."""
+    activity_unit: float = 1.0
+    """The activity that `live` gives for a unit of its average: more where it is a sum."""
     unit_activity: ClassVar[bool] = False
     """Whether the activity that `live` gives has a length of one at most."""
     readout: nn.Module

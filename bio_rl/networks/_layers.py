@@ -117,7 +117,7 @@ class Layer(nn.Module):
 
     def plastic(self, pre: str) -> tuple[Synapses, ...]:
         """The synapses that local rules can teach; pre: what they see of the input."""
-        return (Synapses(self.connection, pre=pre, post="spike"),)
+        return (Synapses(self.connection, pre=pre, post="spike", neuron=self.constants()),)
 
     def live(self, inputs: Tensor, state: State, reset: Tensor, noise: Tensor | None) -> Ran:
         """One decision: inputs [K, B, pre], the neurons' state, reset [B], noise [B, N] that is
@@ -229,7 +229,9 @@ class RecurrentLayer(Layer):
 
     def plastic(self, pre: str) -> tuple[Synapses, ...]:
         """The synapses from the input, and those within the layer."""
-        within = Synapses(self.recurrent, self.recurrent.mask, "spike", "spike")
+        within = Synapses(
+            self.recurrent, self.recurrent.mask, "spike", "spike", neuron=self.constants()
+        )
         return (*super().plastic(pre), within)
 
     def live(

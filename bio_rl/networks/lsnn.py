@@ -122,6 +122,9 @@ class Network(contracts.Network):
         nn.init.zeros_(self.readout.bias)
         self.jump = 1.0 / (1.0 - math.exp(-config.dt / config.tau_mem))
         """Drive that moves the membrane by one in one tick."""
+        # the readout's trace counts spikes, where an average would weigh each by 1 - κ
+        keep = math.exp(-config.dt / config.tau_out) if config.tau_out else 0.0
+        self.activity_unit = 1.0 / (1.0 - keep)
         self._alike = ALIF(
             tau_mem=config.tau_mem,
             tau_adapt=config.tau_adapt,
@@ -151,7 +154,7 @@ class Network(contracts.Network):
     @property
     def plastic(self) -> tuple[Synapses, ...]:
         """All synapses onto the neurons, those from the input first."""
-        return (Synapses(self, self.mask, post="spike", dt=self.config.dt),)
+        return (Synapses(self, self.mask, post="spike", dt=self.config.dt, neuron=self.neuron),)
 
     def live(
         self,
