@@ -100,7 +100,7 @@ def _step(backend: str) -> Any:
     return (
         reference
         if backend == "torch"
-        else importlib.import_module(f"bio_rl.kernels._{backend}_plastic").run
+        else importlib.import_module(f"bio_rl.kernels.{backend}.plastic").run
     )
 
 

@@ -5,7 +5,7 @@ A neuron's row of w and of e, its pre synapses, is one loop over vectors that al
 product. All rows that see the same input are one call: the test that no arrays overlap takes as
 long as a row of 64. Shared weights change by a sum over batch rows: one pass over e, in parts that
 depend on the sizes and not on the number of threads, then the sum of the parts and the products,
-neuron by neuron. Tensors are handed over by address, as `_numba` does: at a few neurons a call
+neuron by neuron. Tensors are handed over by address, as `numba.unroll` does: at a few neurons a call
 costs its Python.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels._compile import compiled
-from bio_rl.kernels._numba import _SHARE, _address, _part, _share
+from bio_rl.kernels.numba.compile import compiled
+from bio_rl.kernels.numba.unroll import _SHARE, _address, _part, _share
 
 _PARTS = 16
 """At most, of a sum over rows: they are memory that is added up again."""
