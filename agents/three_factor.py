@@ -81,7 +81,7 @@ class Config:
     """
     brains: int = 1
     """Individuals side by side, each with weights of its own; environments are dealt out among
-    them. Those of one brain share its weights, which change by the sum of what each asks for.
+    them in blocks. Those of one brain share its weights, which change by the sum of what each asks for.
     """
     cells_lr: float = 0.0
     """Of the centres of scattered cells, which the cells that answer move towards the input
@@ -325,9 +325,8 @@ class Agent(nn.Module):
 
     def _asked(self, gate: Tensor, e: Tensor, rates: Tensor) -> Tensor:
         """[G, outputs + 1, N] the change η δ e of an update, before bounds."""
-        return (gate.view(-1, 1, 1) * e).unflatten(0, (-1, len(self.weight))).sum(
-            0
-        ) * rates.unsqueeze(-1)
+        blocks = (gate.view(-1, 1, 1) * e).unflatten(0, (len(self.weight), -1))
+        return blocks.sum(1) * rates.unsqueeze(-1)
 
     def _move(self, x: Tensor, obs: Any) -> None:
         """Centres turn to what their cells answered for; brains share them, so theirs is the mean
@@ -342,7 +341,7 @@ class Agent(nn.Module):
         code.centres += change.sum(0) / len(self.weight)
 
     def _read(self, x: Tensor) -> Tensor:
-        """[B, outputs + 1] of the activity [B, N]: row b is read by brain b mod G."""
+        """[B, outputs + 1] of the activity [B, N]: rows are a block for each brain."""
         if len(self.weight) == 1:
             return x @ self.weight[0].T
         return torch.bmm(self._of_rows(self.weight, len(x)), x.unsqueeze(-1)).squeeze(-1)
@@ -356,11 +355,7 @@ class Agent(nn.Module):
 
     def _of_rows(self, each: Tensor, batch: int) -> Tensor:
         """[B, ...] of what each brain has [G, ...]."""
-        return (
-            each[torch.arange(batch, device=each.device) % len(each)]
-            if batch != len(each)
-            else each
-        )
+        return each if batch == len(each) else each.repeat_interleave(batch // len(each), 0)
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
         """[B, outputs]: drawn anew at every decision, or now and then."""
@@ -397,6 +392,6 @@ class Agent(nn.Module):
         """
         _, reset, after = NORADRENALINE.step(before, rpe)
         if bool(reset.any()):
-            share = reset.to(rpe.dtype).unflatten(0, (-1, len(self.weight))).mean(0)
+            share = reset.to(rpe.dtype).unflatten(0, (len(self.weight), -1)).mean(1)
             self.weight *= (1.0 - self.config.let_go * share).view(-1, 1, 1)
         return after

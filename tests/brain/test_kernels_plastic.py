@@ -144,14 +144,27 @@ def test_shared_weights_change_by_the_sum_over_their_rows_and_are_clamped_after_
     assert w.item() == 1.0 and y.flatten().tolist() == [2.0, 2.0]
 
 
-def test_row_b_has_the_weights_of_group_b_mod_g(backend):
+def test_rows_are_a_block_for_each_group(backend):
     given = draw((4, 2, 3), "groups")
     given["modulator"] = torch.zeros(4, 2)
-    given["modulator"][3] = 1.0
+    given["modulator"][2] = 1.0  # the third row of four is the first of the second block
     found = results(given, backend)
     assert torch.equal(found["w"][0], given["w"][0]) and not torch.equal(
         found["w"][1], given["w"][1]
     )
+
+
+def test_a_group_does_what_its_block_does_alone(backend):
+    together = draw((6, 5, 7), "groups")
+    found = results(together, backend)
+    for g in range(2):
+        block = slice(3 * g, 3 * g + 3)
+        of_rows = ("e", "x", "signal", "modulator", "x_next", "decay")
+        alone = together | {name: together[name][block] for name in of_rows}
+        expected = results(alone | {"w": together["w"][g]}, backend)
+        torch.testing.assert_close(found["w"][g], expected["w"])
+        torch.testing.assert_close(found["e"][block], expected["e"])
+        torch.testing.assert_close(found["y"][block], expected["y"])
 
 
 @pytest.mark.parametrize("each", [False, True])
