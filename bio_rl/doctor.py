@@ -167,17 +167,20 @@ def cache() -> Finding:
     """Where Numba keeps the compiled loops: without a place, training works, but starts slowly
     every time.
     """
-    from bio_rl.kernels import _compile, fused
+    from bio_rl.kernels import fused
+    from bio_rl.kernels.numba import compile as compilation
 
-    what, place = "kernels: cache", _compile.folder(fused("numba")._forward)
+    what, place = "kernels: cache", compilation.folder(fused("numba", "unroll")._forward)
     if place is None:
         detail = "no folder for it can be written: every start compiles anew, for up to a minute"
-        return Finding(what, MISSING, detail, _compile.REMEDY)
+        return Finding(what, MISSING, detail, compilation.REMEDY)
     try:
         with tempfile.TemporaryFile(dir=place):
             return Finding(what, OK, f"{place} can be written")
     except OSError as error:
-        return Finding(what, MISSING, f"{place} cannot be written: {said(error)}", _compile.REMEDY)
+        return Finding(
+            what, MISSING, f"{place} cannot be written: {said(error)}", compilation.REMEDY
+        )
 
 
 def kernel(backend: str) -> Finding:

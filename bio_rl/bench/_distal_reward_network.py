@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bio_rl.kernels._compile import compiled
+from bio_rl.kernels.numba.compile import compiled
 from bio_rl.modulators.dopamine import Dopamine
 from bio_rl.neurons.izhikevich import PRESETS
 from bio_rl.plasticity.rstdp import RSTDP

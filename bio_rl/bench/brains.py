@@ -97,8 +97,8 @@ def train(settings: Settings, seed: int) -> tuple[list[float], int, float]:
         while runner.seen < n * steps:
             runner.step()
             for end in runner.episodes:
-                counts[end.row % n] += 1
+                counts[end.row // each] += 1
         seconds = runner.collect_s + runner.learn_s
     with closing(api.make_env(whole.run, n * settings.episodes)) as env:
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
-    return returns.reshape(settings.episodes, n).mean(0).tolist(), int(counts.max()), seconds
+    return returns.reshape(n, settings.episodes).mean(1).tolist(), int(counts.max()), seconds

@@ -51,8 +51,6 @@ def suited(x: Tensor) -> str:
 
 
 @functools.cache
-def fused(backend: str, kernel: str = "") -> ModuleType:
-    """The module of a backend that holds `kernel`, by default its time loops; imported when it is
-    first used.
-    """
-    return importlib.import_module(f"bio_rl.kernels._{backend}{kernel and '_' + kernel}")
+def fused(backend: str, kernel: str) -> ModuleType:
+    """The module of a backend that holds `kernel`; imported when it is first used."""
+    return importlib.import_module(f"bio_rl.kernels.{backend}.{kernel}")

@@ -66,7 +66,7 @@ def eprop_decision(
         old, new = (
             (x.e_bar if isinstance(x.eps_a, tuple) else x.eps_a, x.e_bar, x.f) for x in (s, fresh)
         )
-        importlib.import_module("bio_rl.kernels._numba_eprop").traces(
+        importlib.import_module("bio_rl.kernels.numba.eprop").traces(
             eps,
             of_a,
             of_e,

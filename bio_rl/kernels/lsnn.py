@@ -56,7 +56,7 @@ def decision(
     if backend == "numba":
         if why := obstacle(p, given):
             raise ValueError(f"backend 'numba' does not run these ticks: {why}")
-        module = importlib.import_module("bio_rl.kernels._numba_eprop")
+        module = importlib.import_module("bio_rl.kernels.numba.eprop")
         return Ticks(*module.decision(p, s, z, x, current, inside, jump, keep, ticks, dt))
     spikes, over, membranes = [], [], []
     columns = None if inside is None else jump * inside.T

@@ -45,9 +45,9 @@ def plastic_step(
     """y [B, post], written to `out` if it is given; w and e are changed in place. float32; no
     gradient flows.
 
-    e [B, post, pre]; w [B, post, pre], or [G, post, pre] where row b has the weights b mod G, or
-    shared ones [post, pre]: these change by the sum over their rows, and are clamped after it. x,
-    x_next [B, pre]; signal [B, post]; modulator m [B], or [B, post] for each neuron its own; lr η,
+    e [B, post, pre]; w [B, post, pre], or [G, post, pre] for G blocks of rows, where row b has
+    the weights b // (B / G), or shared ones [post, pre]: these change by the sum over their rows,
+    and are clamped after it. x, x_next [B, pre]; signal [B, post]; modulator m [B], or [B, post] for each neuron its own; lr η,
     or [post]; decay κ, or [B]; w_min, w_max: None for no bound. Only w, e and `out` are written,
     and none of them may share memory with another argument. backend: torch (the reference), numba
     or triton; None takes the device's default. Raises ValueError for shapes that do not fit, w, e
@@ -71,7 +71,7 @@ def reference(
     each = (lr * (modulator.unsqueeze(-1) if modulator.dim() == 1 else modulator)).expand_as(signal)
     e *= decay.view(-1, 1, 1) if isinstance(decay, Tensor) else decay
     e += outer(signal, x)
-    return settle(w, gate(each, e).view(-1, *w.shape).sum(0), w_min, w_max, x_next, out)
+    return settle(w, gate(each, e).view(len(w), -1, *w.shape[1:]).sum(1), w_min, w_max, x_next, out)
 
 
 @torch.no_grad()
@@ -85,10 +85,8 @@ def settle(
     if w_min is not None or w_max is not None:
         w.clamp_(w_min, w_max)
     groups, post, pre = w.shape
-    y = torch.bmm(
-        w, x.reshape(-1, groups, pre).permute(1, 2, 0)
-    )  # [G, post, B/G]; an einsum takes 15 µs longer
-    out.view(-1, groups, post).copy_(y.permute(2, 0, 1))
+    y = torch.bmm(w, x.reshape(groups, -1, pre).mT)  # [G, post, B/G]; an einsum takes 15 µs longer
+    out.view(groups, -1, post).copy_(y.mT)
     return out
 
 
@@ -100,7 +98,7 @@ def _step(backend: str) -> Any:
     return (
         reference
         if backend == "torch"
-        else importlib.import_module(f"bio_rl.kernels._{backend}_plastic").run
+        else importlib.import_module(f"bio_rl.kernels.{backend}.plastic").run
     )
 
 

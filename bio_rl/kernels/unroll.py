@@ -62,7 +62,9 @@ def unroll(
         spikes, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
         return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
     span, keep = (1, 0.0) if readout is None else (ticks, readout)
-    out, state = fused(backend).run(core, state, drive, reset, ticks, hold, span, keep, dt)
+    out, state = fused(backend, "unroll").run(
+        core, state, drive, reset, ticks, hold, span, keep, dt
+    )
     return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
 
 

@@ -99,9 +99,9 @@ def test_every_weight_changes_as_the_rule_says_for_its_own_synapse_through_a_who
             steps.percept.reset[0],
         )
         state, _ = agent.update(rollout, life.state)
-        ahead = torch.stack([was[b % brains, -1] @ state.x[b] for b in range(4)])
+        ahead = torch.stack([was[b * brains // 4, -1] @ state.x[b] for b in range(4)])
         final = agent.cells.active(agent._see(rollout.next._replace(obs=steps.final_obs[0])), ())[0]
-        last = torch.stack([was[b % brains, -1] @ final[b] for b in range(4)])
+        last = torch.stack([was[b * brains // 4, -1] @ final[b] for b in range(4)])
         rpe = steps.reward[0] + 0.9 * torch.where(steps.truncated[0], last, ahead) - value
         for (b, j, i), before in states.items():
             p = rule(tau_e=-1.0 / math.log(0.9 * 0.8), lr=rates[j])
@@ -109,7 +109,7 @@ def test_every_weight_changes_as_the_rule_says_for_its_own_synapse_through_a_who
             state_1 = p.trace(
                 before, one, Pre(x[b, i].view(1)), Post(one[0]), signal[b, j].view(1), dt=1.0
             )
-            expected[b % brains, j, i] += p.delta(state_1, one, rpe[b]).item()
+            expected[b * brains // 4, j, i] += p.delta(state_1, one, rpe[b]).item()
             states[b, j, i] = state_1
         torch.testing.assert_close(agent.weight, expected, atol=1e-6, rtol=1e-4)
         runner.life = life._replace(state=state)

@@ -144,14 +144,27 @@ def test_shared_weights_change_by_the_sum_over_their_rows_and_are_clamped_after_
     assert w.item() == 1.0 and y.flatten().tolist() == [2.0, 2.0]
 
 
-def test_row_b_has_the_weights_of_group_b_mod_g(backend):
+def test_rows_are_a_block_for_each_group(backend):
     given = draw((4, 2, 3), "groups")
     given["modulator"] = torch.zeros(4, 2)
-    given["modulator"][3] = 1.0
+    given["modulator"][2] = 1.0  # the third row of four is the first of the second block
     found = results(given, backend)
     assert torch.equal(found["w"][0], given["w"][0]) and not torch.equal(
         found["w"][1], given["w"][1]
     )
+
+
+def test_a_group_does_what_its_block_does_alone(backend):
+    together = draw((6, 5, 7), "groups")
+    found = results(together, backend)
+    for g in range(2):
+        block = slice(3 * g, 3 * g + 3)
+        of_rows = ("e", "x", "signal", "modulator", "x_next", "decay")
+        alone = together | {name: together[name][block] for name in of_rows}
+        expected = results(alone | {"w": together["w"][g]}, backend)
+        torch.testing.assert_close(found["w"][g], expected["w"])
+        torch.testing.assert_close(found["e"][block], expected["e"])
+        torch.testing.assert_close(found["y"][block], expected["y"])
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -250,14 +263,13 @@ def test_no_gradient_flows(backend):
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_threads_share_the_work_and_change_no_bit(weights, monkeypatch):
     pytest.importorskip("numba")
-    from bio_rl.kernels import _numba, _numba_plastic
+    from bio_rl.kernels.numba import plastic as numba_plastic
+    from bio_rl.kernels.numba import unroll as numba_unroll
 
-    monkeypatch.setattr(_numba, "_SHARE", 1)
-    monkeypatch.setattr(
-        _numba_plastic, "_SHARE", 100
-    )  # parts of the sum over rows: as many as rows
-    counts, pool = [], _numba._pool
-    monkeypatch.setattr(_numba, "_pool", lambda count: counts.append(count) or pool(count))
+    monkeypatch.setattr(numba_unroll, "_SHARE", 1)
+    monkeypatch.setattr(numba_plastic, "_SHARE", 100)  # parts of the sum over rows: as many as rows
+    counts, pool = [], numba_unroll._pool
+    monkeypatch.setattr(numba_unroll, "_pool", lambda count: counts.append(count) or pool(count))
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -272,13 +284,13 @@ def test_threads_share_the_work_and_change_no_bit(weights, monkeypatch):
 
 def test_sizes_and_options_compile_no_loop_of_their_own():
     pytest.importorskip("numba")
-    from bio_rl.kernels import _numba_plastic
+    from bio_rl.kernels.numba import plastic as numba_plastic
 
     def signatures_after(size, weights, *options) -> int:
         results(draw(size, weights, *options), "numba", w_min=-1)
         return sum(
             len(loop.signatures)
-            for loop in (_numba_plastic._own, _numba_plastic._shared, _numba_plastic._settle)
+            for loop in (numba_plastic._own, numba_plastic._shared, numba_plastic._settle)
         )
 
     first = [signatures_after(SIZES[0], weights) for weights in WEIGHTS][-1]
@@ -328,9 +340,9 @@ def test_what_a_fused_step_does_not_run_on_is_refused(monkeypatch):
     for name in FUSED:
         with pytest.raises(ValueError, match=f"backend '{name}' got synapses of torch.float64"):
             results(double, needed(name))
-    from bio_rl.kernels import _triton_plastic
+    from bio_rl.kernels.triton import plastic as triton_plastic
 
-    monkeypatch.setattr(_triton_plastic, "_INTERPRETED", False)
+    monkeypatch.setattr(triton_plastic, "_INTERPRETED", False)
     with pytest.raises(ValueError, match="or on cpu with TRITON_INTERPRET=1"):
         plastic_step(**draw(SIZES[0]), backend="triton")
 
@@ -338,10 +350,10 @@ def test_what_a_fused_step_does_not_run_on_is_refused(monkeypatch):
 @pytest.mark.parametrize("weights", ["groups", "shared"])
 def test_many_rows_are_summed_in_parts(weights, monkeypatch):
     needed("triton")
-    from bio_rl.kernels import _triton_plastic
+    from bio_rl.kernels.triton import plastic as triton_plastic
 
     monkeypatch.setattr(
-        _triton_plastic, "_PROGRAMS", 6
+        triton_plastic, "_PROGRAMS", 6
     )  # 14 rows: parts of 3, 3, 3, 3, 2, or of 3, 3, 1 a group
     assert_agree(draw((14, 5, 7), weights), "triton")
 
@@ -364,13 +376,13 @@ def compile_all() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
 
-    from bio_rl.kernels import _triton_plastic
+    from bio_rl.kernels.triton import plastic as triton_plastic
 
     here = {"device": 0, "stream": 0, "target": GPUTarget("cuda", 90, 32)}
     driver.set_active(
         SimpleNamespace(**{f"get_current_{name}": lambda *_, x=x: x for name, x in here.items()})
     )
-    kernels, texts = (_triton_plastic._own, _triton_plastic._shared), set()
+    kernels, texts = (triton_plastic._own, triton_plastic._shared), set()
 
     class Compiler:
         def __init__(self, kernel):
@@ -381,8 +393,8 @@ def compile_all() -> None:
                 self.kernel.warmup(*args, grid=grid, **kwargs).asm["ptx"]
             )
 
-    _triton_plastic._own, _triton_plastic._shared = map(Compiler, kernels)
-    _triton_plastic._INTERPRETED = True  # the tensors are on the CPU
+    triton_plastic._own, triton_plastic._shared = map(Compiler, kernels)
+    triton_plastic._INTERPRETED = True  # the tensors are on the CPU
     for size, weights, options in itertools.product(
         [(6, 64, 64), (10, 64, 64)], ["own", "groups"], OPTIONS
     ):

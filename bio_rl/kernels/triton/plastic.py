@@ -94,8 +94,9 @@ def _shared(
     i = tile % across * COLUMNS + tl.arange(0, COLUMNS)
     here = (j < post)[:, None] & (i < pre)[None, :]
     change = tl.zeros([ROWS, COLUMNS], tl.float32)
-    for k in range(part * share, tl.minimum((part + 1) * share, batch // groups)):
-        b = k * groups + g
+    rows = batch // groups
+    for k in range(part * share, tl.minimum((part + 1) * share, rows)):
+        b = g * rows + k
         e = _eligibility(
             e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS
         )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels._compile import compiled
+from bio_rl.kernels.numba.compile import compiled
 from bio_rl.neurons.alif import ALIF, ALIFState
 
 _jit = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})

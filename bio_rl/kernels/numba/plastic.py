@@ -5,7 +5,7 @@ A neuron's row of w and of e, its pre synapses, is one loop over vectors that al
 product. All rows that see the same input are one call: the test that no arrays overlap takes as
 long as a row of 64. Shared weights change by a sum over batch rows: one pass over e, in parts that
 depend on the sizes and not on the number of threads, then the sum of the parts and the products,
-neuron by neuron. Tensors are handed over by address, as `_numba` does: at a few neurons a call
+neuron by neuron. Tensors are handed over by address, as `numba.unroll` does: at a few neurons a call
 costs its Python.
 """
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels._compile import compiled
-from bio_rl.kernels._numba import _SHARE, _address, _part, _share
+from bio_rl.kernels.numba.compile import compiled
+from bio_rl.kernels.numba.unroll import _SHARE, _address, _part, _share
 
 _PARTS = 16
 """At most, of a sum over rows: they are memory that is added up again."""
@@ -103,17 +103,19 @@ def _own(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
 
 @_jit
 def _shared(lo, hi, shape, arrays, each, lr, decay, change, parts):
-    """Parts lo to hi of the batch rows, each into its own of change [parts, G, post, pre];
-    arguments as `_own` takes them.
+    """Parts lo to hi of G·parts, each the sum over some rows of a group's block into change [G,
+    parts, post, pre]; arguments as `_own` takes them.
     """
     batch, groups, post, pre = shape
+    rows = batch // groups
     _, e, x, signal, modulator, _, _, lrs, decays = arrays
     gate, size = np.empty(post, np.float32), post * pre
-    for part in range(lo, hi):
-        for b in range(batch * part // parts, batch * (part + 1) // parts):
+    for n in range(lo, hi):
+        first, part = n // parts * rows, n % parts
+        for b in range(first + rows * part // parts, first + rows * (part + 1) // parts):
             _gates(gate, 0, b, post, each, lr, lrs, modulator)
             _add(
-                _part(change, (part * groups + b % groups) * size, size), _part(e, b * size, size), _part(x, b * pre, pre),
+                _part(change, n * size, size), _part(e, b * size, size), _part(x, b * pre, pre),
                 gate, _part(signal, b * post, post), _number(decays, b, decay),
             )  # fmt: skip
 
@@ -125,19 +127,20 @@ def _settle(lo, hi, shape, arrays, w_min, w_max, change, parts):
     """
     batch, groups, post, pre = shape
     x_next, y, w_min, w_max = arrays[5], arrays[6], np.float32(w_min), np.float32(w_max)
+    rows = batch // groups
     for n in range(lo, hi):
-        w, g = _part(arrays[0], n * pre, pre), n // post
+        w, g, j = _part(arrays[0], n * pre, pre), n // post, n % post
         for part in range(parts):
-            more = _part(change, (part * groups * post + n) * pre, pre)
+            more = _part(change, ((g * parts + part) * post + j) * pre, pre)
             for i in range(pre):
                 w[i] += more[i]
         for i in range(pre):
             w[i] = _clamped(w[i], w_min, w_max)
-        for b in range(g, batch, groups):
+        for b in range(g * rows, (g + 1) * rows):
             x, product = _part(x_next, b * pre, pre), np.float32(0.0)
             for i in range(pre):
                 product += w[i] * x[i]
-            _part(y, b * post + n - g * post, 1)[0] = product
+            _part(y, b * post + j, 1)[0] = product
 
 
 def run(
@@ -168,18 +171,20 @@ def run(
     if groups == batch:
         _share(_own, (shape, arrays, each, lr, decay, *bounds), batch * post, pre)
         return out
-    parts = max(1, min(e.numel() // _SHARE, _PARTS, batch))
-    change = torch.zeros(parts, groups, post, pre)
+    rows = batch // groups
+    # so many parts in all as the work is worth, and as few as that of each group
+    parts = max(1, min(-(-min(e.numel() // _SHARE, _PARTS) // groups), rows))
+    change = torch.zeros(groups, parts, post, pre)
     _share(
         _shared,
         (shape, arrays, each, lr, decay, change.data_ptr(), parts),
-        parts,
-        e.numel() // parts,
+        groups * parts,
+        e.numel() // (groups * parts),
     )
     _share(
         _settle,
         (shape, arrays, *bounds, change.data_ptr(), parts),
         groups * post,
-        batch // groups * pre,
+        rows * pre,
     )
     return out

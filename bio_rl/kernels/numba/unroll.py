@@ -28,7 +28,7 @@ from numba.extending import intrinsic, overload
 from torch import Tensor
 
 from bio_rl.contracts import State
-from bio_rl.kernels._compile import compiled
+from bio_rl.kernels.numba.compile import compiled
 from bio_rl.kernels.unroll import PER_NEURON
 from bio_rl.neurons import Core
 

@@ -1,5 +1,5 @@
 """The prediction error for the CPU with Numba: one loop. Tensors are handed over by address, as
-`_numba` does.
+`numba.unroll` does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels._numba import _bytes_at, _jit, _part
+from bio_rl.kernels.numba.unroll import _bytes_at, _jit, _part
 from bio_rl.kernels.td import Judged
 
 

@@ -1,8 +1,8 @@
 """The answer of a population's cells fused for the CPU with Numba: a block of rows goes from
 features to spikes in cache.
 
-The ticks are those of `_numba`, and what they are given is computed as `Grid` does, with torch's
-own exponential in between: not one spike differs. Tensors are handed over by address, as `_numba`
+The ticks are those of `numba.unroll`, and what they are given is computed as `Grid` does, with torch's
+own exponential in between: not one spike differs. Tensors are handed over by address, as `numba.unroll`
 does.
 """
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from bio_rl.codes.conjunctive import Grid
-from bio_rl.kernels._numba import _BLOCK, _forward, _jit, _part, _plan, _share
+from bio_rl.kernels.numba.unroll import _BLOCK, _forward, _jit, _part, _plan, _share
 from bio_rl.neurons import Core
 
 _MEMBRANE = (True, False, False, False)
-"""Of `_numba._FIELDS`, what the neurons have."""
+"""Of `numba.unroll._FIELDS`, what the neurons have."""
 _NOWHERE = np.empty((0, 0), np.int64)
 
 
