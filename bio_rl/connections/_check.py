@@ -16,8 +16,10 @@ def check_spikes(owner: str, spikes: Tensor, n_pre: int, batched: bool = False) 
     """Raise ValueError unless spikes are [..., pre], or [B, pre] where there is a state
     (`batched`).
     """
-    if spikes.dim() == 0 or spikes.shape[-1] != n_pre or (batched and spikes.dim() != 2):
+    wrong_axes = spikes.dim() != 2 if batched else spikes.dim() == 0
+    if wrong_axes or spikes.shape[-1] != n_pre:
         shape = "[B, pre]" if batched else "[..., pre]"
         raise ValueError(
-            f"{owner}: spikes have shape {tuple(spikes.shape)}, expected {shape} with pre = {n_pre} neurons of the layer before"
+            f"{owner}: spikes have shape {tuple(spikes.shape)}, "
+            f"expected {shape} with pre = {n_pre} neurons of the layer before"
         )

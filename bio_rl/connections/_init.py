@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 
-def orthogonal(*shape: int, gain: float) -> nn.Parameter:
+def orthogonal_weight(*shape: int, gain: float) -> nn.Parameter:
     """Weights [post, pre, ...], orthogonal as a matrix [post, all the rest] with singular values
     `gain`. Saxe et al. 2014.
     """
-    return nn.Parameter(nn.init.orthogonal_(torch.empty(shape), gain))
+    weight = torch.empty(shape)
+    nn.init.orthogonal_(weight, gain)
+    return nn.Parameter(weight)

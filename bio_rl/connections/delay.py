@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bio_rl.connections._check import check_sizes, check_spikes
-from bio_rl.connections._init import orthogonal
-from bio_rl.connections.dense import spike_linear
-from bio_rl.state import check_batch
+from bio_rl.connections._base import BaseConnection
+from bio_rl.connections._check import check_sizes
+from bio_rl.connections._init import orthogonal_weight
 
 
 class DelayState(NamedTuple):
@@ -24,36 +22,35 @@ class DelayState(NamedTuple):
     """[B, D, pre] spikes of the last D = max_delay ticks, the newest first."""
 
 
-class Connection(nn.Module):
-    """Spikes [B, pre] to drive [B, post]; the state holds what is still under way.
+class Connection(BaseConnection):
+    """Spikes [B, pre] to drive [B, post]; the state holds the spikes that are still under way.
 
     max_delay: ticks; the delays are drawn evenly from 0..max_delay at construction (buffer `delays`
-    [pre], int64, which may be overwritten within that range). gain: of the orthogonal initial
-    weights; the bias starts at zero. graded: as in dense.
+    [pre], int64, which may be overwritten within that range). gain: scale of the orthogonal initial
+    weights; the bias starts at zero.
     """
+
+    name = "delay"
+    stateful = True
 
     def __init__(
         self, n_pre: int, n_post: int, *, max_delay: int = 8, gain: float = 1.0, graded: bool = True
     ) -> None:
-        super().__init__()
-        check_sizes("delay", n_pre=n_pre, n_post=n_post, max_delay=max_delay)
-        self.max_delay, self.graded = max_delay, graded
+        super().__init__(n_pre, n_post, graded)
+        check_sizes(self.name, max_delay=max_delay)
+        self.max_delay = max_delay
         self.delays = nn.Buffer(torch.randint(max_delay + 1, (n_pre,)))
-        self.weight = orthogonal(n_post, n_pre, gain=gain)
+        self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
         self.bias = nn.Parameter(torch.zeros(n_post))
 
     def initial_state(self, batch: int) -> DelayState:
-        return DelayState(self.weight.new_zeros(batch, self.max_delay, self.weight.shape[1]))
+        n_pre = self.weight.shape[1]
+        return DelayState(self.weight.new_zeros(batch, self.max_delay, n_pre))
 
-    def forward(
-        self, spikes: Tensor, state: DelayState, dt: float = 1.0
-    ) -> tuple[Tensor, DelayState]:
-        """(drive, state). Raises ValueError for spikes of another layer's size or a state of
-        another batch.
-        """
-        check_spikes("delay", spikes, self.weight.shape[1], batched=True)
-        check_batch(state, spikes.shape[0], "delay")
-        seen = torch.cat([spikes.unsqueeze(1), state.past], 1)  # [B, D + 1, pre], indexed by age
-        arriving = seen.gather(1, self.delays.expand(len(spikes), 1, -1)).squeeze(1)
-        linear = F.linear if self.graded else spike_linear
-        return linear(arriving, self.weight, self.bias), DelayState(seen[:, :-1])
+    def transmit(self, spikes: Tensor, state: DelayState, dt: float) -> tuple[Tensor, DelayState]:
+        """(The spikes [B, pre] that arrive at this tick, state)."""
+        # [B, D + 1, pre], by their age in ticks: each neuron's delay picks one age
+        by_age = torch.cat([spikes.unsqueeze(1), state.past], 1)
+        age = self.delays.expand(len(spikes), 1, -1)
+        arriving = by_age.gather(1, age).squeeze(1)
+        return arriving, DelayState(by_age[:, :-1])

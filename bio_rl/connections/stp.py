@@ -1,15 +1,14 @@
 """Short-term plasticity in front of dense weights.
-    dt, tau_f and tau_d in ms; u and x are fractions.
 
     du/dt = (U - u)/τ_f      dx/dt = (1 - x)/τ_d      at a spike, in this order:
     u ← u + U (1 - u)        release = u x, with the new u and the old x        x ← x - u x
     drive_j = Σ_i w_ji release_i + b_j
 
-u is the fraction of its resources that a spike releases, x the fraction available. Between ticks
-both decay exactly; a tick decays first, then spikes. τ_f = 0 holds u at U (depression only, Tsodyks
-& Markram 1997): the first spike of a rested synapse releases U, and U(2 - U) where τ_f > 0, since
-facilitation acts before release. Markram, Wang & Tsodyks 1998; u rests at U as in Mongillo, Barak &
-Tsodyks 2008.
+dt, tau_f and tau_d are in ms. u is the fraction of its resources that a spike releases, x the
+fraction available. Between ticks both decay exactly; a tick decays first, then spikes. τ_f = 0
+holds u at U (depression only, Tsodyks & Markram 1997): the first spike of a rested synapse releases
+U, and U(2 - U) where τ_f > 0, since facilitation acts before release. Markram, Wang & Tsodyks 1998;
+u rests at U as in Mongillo, Barak & Tsodyks 2008.
 """
 
 from __future__ import annotations
@@ -18,12 +17,10 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bio_rl.connections._check import check_sizes, check_spikes
-from bio_rl.connections._init import orthogonal
-from bio_rl.state import check_batch
+from bio_rl.connections._base import BaseConnection
+from bio_rl.connections._init import orthogonal_weight
 
 
 class STP(NamedTuple):
@@ -48,28 +45,33 @@ class STPState(NamedTuple):
 
 def init(p: STP, batch: int, n: int, device: torch.device | None = None) -> STPState:
     """`batch` x `n` rested synapses."""
-    return STPState(torch.full((batch, n), p.U, device=device), torch.ones(batch, n, device=device))
+    u = torch.full((batch, n), p.U, device=device)
+    x = torch.ones(batch, n, device=device)
+    return STPState(u, x)
 
 
 def step(p: STP, s: STPState, spikes: Tensor, dt: float = 1.0) -> tuple[Tensor, STPState]:
-    """Advance one tick. spikes [B, pre] in {0, 1}. Returns what they release, [B, pre] in [0, 1],
-    and the new state.
-    """
+    """(Their release [B, pre] in [0, 1], state) after one tick with spikes [B, pre] in {0, 1}."""
     x = 1.0 + math.exp(-dt / p.tau_d) * (s.x - 1.0)
     u = s.u
     if p.tau_f > 0:
         u = p.U + math.exp(-dt / p.tau_f) * (u - p.U)
+        # facilitation acts before the release of the same spike
         u = u + p.U * (1.0 - u) * spikes
     release = u * x * spikes
     return release, STPState(u, x - release)
 
 
-class Connection(nn.Module):
+class Connection(BaseConnection):
     """Spikes [B, pre] to drive [B, post]; the state is one synapse per presynaptic neuron, shared
     by its targets.
 
-    U, tau_f, tau_d: see STP. gain: of the orthogonal initial weights; the bias starts at zero.
+    U, tau_f, tau_d: see STP. gain: scale of the orthogonal initial weights; the bias starts at
+    zero. graded: spikes may be any numbers; their release is graded either way.
     """
+
+    name = "stp"
+    stateful = True
 
     def __init__(
         self,
@@ -80,25 +82,23 @@ class Connection(nn.Module):
         tau_f: float = 0.0,
         tau_d: float = 800.0,
         gain: float = 1.0,
+        graded: bool = True,
     ) -> None:
-        super().__init__()
-        check_sizes("stp", n_pre=n_pre, n_post=n_post)
+        # the weights meet the release, which is no spike
+        super().__init__(n_pre, n_post, graded=True)
         if not (0 < U <= 1 and tau_f >= 0 and tau_d > 0):
             raise ValueError(
-                f"stp: U, tau_f, tau_d are {U}, {tau_f}, {tau_d}; expected 0 < U <= 1, tau_f >= 0 ms, tau_d > 0 ms"
+                f"stp: U, tau_f, tau_d are {U}, {tau_f}, {tau_d}; "
+                "expected 0 < U <= 1, tau_f >= 0 ms, tau_d > 0 ms"
             )
         self.synapse = STP(U, tau_f, tau_d)
-        self.weight = orthogonal(n_post, n_pre, gain=gain)
+        self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
         self.bias = nn.Parameter(torch.zeros(n_post))
 
     def initial_state(self, batch: int) -> STPState:
-        return init(self.synapse, batch, self.weight.shape[1], self.weight.device)
+        n_pre = self.weight.shape[1]
+        return init(self.synapse, batch, n_pre, self.weight.device)
 
-    def forward(self, spikes: Tensor, state: STPState, dt: float = 1.0) -> tuple[Tensor, STPState]:
-        """(drive, state). Raises ValueError for spikes of another layer's size or a state of
-        another batch.
-        """
-        check_spikes("stp", spikes, self.weight.shape[1], batched=True)
-        check_batch(state, spikes.shape[0], "stp")
-        release, state = step(self.synapse, state, spikes, dt)
-        return F.linear(release, self.weight, self.bias), state
+    def transmit(self, spikes: Tensor, state: STPState, dt: float) -> tuple[Tensor, STPState]:
+        """(The release [B, pre] of this tick, state)."""
+        return step(self.synapse, state, spikes, dt)

@@ -6,7 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bio_rl import connections
 from bio_rl.connections import conv, delay, dense, recurrent, sparse, stp
+from bio_rl.neurons.lif import LIF
+from bio_rl.state import where_reset
 
 FACILITATING = stp.STP(U=0.15, tau_f=1500.0, tau_d=200.0)
 
@@ -288,3 +291,87 @@ def test_neurons_of_a_population_drive_only_their_own():
     assert not connection.effective_weight()[:3, 3:].any()
     with pytest.raises(ValueError, match="6 neurons cannot be 4 populations"):
         recurrent.Connection(6, 6, populations=4)
+
+
+# made by their name, as a network makes them
+
+
+class TwoLayers(torch.nn.Module):
+    """Spikes [T·K, B, 6] that drive ten LIF neurons through a connection of any kind; their mean
+    membrane potential [T, B, 10] in each decision of K ticks.
+    """
+
+    def __init__(self, connection, ticks):
+        super().__init__()
+        self.connection, self.ticks = connection, ticks
+
+    def forward(self, spikes, reset, state):
+        drive, state = self.connection.unroll(spikes, state, reset, self.ticks)
+        neuron, means = LIF(), []
+        neurons = neuron.init(spikes.shape[1], 10)
+        for t, now in enumerate(drive):
+            if t % self.ticks == 0:
+                neurons = where_reset(reset[t // self.ticks], neuron.init(len(now), 10), neurons)
+            _, neurons = neuron.step(neurons, now)
+            means.append(neurons.v)
+        return torch.stack(means).unflatten(0, (-1, self.ticks)).mean(1), state
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("dense", {}),
+        ("sparse", {"density": 0.5}),
+        ("stp", {"U": 0.15, "tau_f": 1500.0, "tau_d": 200.0}),
+        ("delay", {"max_delay": 3.0}),
+    ],
+)
+def test_a_network_takes_any_kind_by_its_name(name, settings):
+    torch.manual_seed(0)
+    connection = connections.make(name, 6, 10, gain=5.0, settings=settings)
+    assert connection.weight.shape == (10, 6)
+    network, spikes = TwoLayers(connection, ticks=4), (torch.rand(20, 3, 6) < 0.5).float()
+    reset = torch.zeros(5, 3, dtype=torch.bool)
+    reset[2, 1] = True
+    whole, _ = network(spikes, reset, connection.initial_state(3))
+    assert whole.shape == (5, 3, 10) and (whole != 0).any(-1).all()
+    fresh, _ = network(spikes[8:], reset[2:] * 0 > 0, connection.initial_state(3))
+    torch.testing.assert_close(whole[2:, 1], fresh[:, 1])  # a reset row is a fresh row
+    whole.square().sum().backward()
+    assert (connection.weight.grad.abs().sum(0) > 0).all()
+    for key, value in settings.items():
+        there = connection.synapse if name == "stp" else connection
+        if key != "density":
+            assert getattr(there, key) == value
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("sparce", {}, "no connection called 'sparce'; did you mean 'sparse'"),
+        ("sparse", {"densit": 1.0}, "no setting called 'densit'; did you mean 'density'"),
+        ("dense", {"gain": 1.0}, "the connection dense has no setting called 'gain'"),
+        ("recurrent", {}, "the connection recurrent cannot join a layer of 6 neurons to one of 10"),
+        ("conv", {}, "it is for pictures, or from a layer to itself; give dense, sparse"),
+    ],
+)
+def test_a_connection_that_cannot_be_made_says_why(name, settings, message):
+    with pytest.raises(ValueError) as error:
+        connections.make(name, 6, 10, settings=settings)
+    assert message in str(error.value)
+
+
+def test_delays_let_a_neuron_tell_the_order_of_its_inputs():
+    # input 0 is late by two ticks, so that 0 then 1, two ticks apart, arrive together
+    torch.manual_seed(0)
+    connection = connections.make("delay", 2, 1, settings={"max_delay": 2})
+    connection.delays.copy_(torch.tensor([2, 0]))
+    with torch.no_grad():
+        connection.weight.fill_(1.0)
+    orders = torch.zeros(6, 2, 2)
+    orders[0, 0, 0] = orders[2, 0, 1] = 1.0  # row 0: neuron 0, then neuron 1
+    orders[0, 1, 1] = orders[2, 1, 0] = 1.0  # row 1: the other way round
+    drive, _ = connection.unroll(
+        orders, connection.initial_state(2), torch.zeros(1, 2, dtype=torch.bool), 6
+    )
+    assert drive.max(0).values.flatten().tolist() == [2.0, 1.0]

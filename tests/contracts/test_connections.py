@@ -168,6 +168,50 @@ def test_spikes_of_another_layer_are_an_error(name, settings):
 
 
 @every_connection
+def test_an_unroll_equals_ticks_with_resets_between(name, settings):
+    connection, spikes = build(name, settings), train(name)
+    ticks, decisions = 4, T // 4
+    reset = torch.rand(decisions, B, generator=torch.Generator().manual_seed(3)) < 0.3
+    _, start = run(connection, train(name, seed=2), connection.initial_state(B))
+    state, expected = start, []
+    for t, now in enumerate(spikes):
+        if t % ticks == 0:
+            fresh = connection.initial_state(B)
+            state = where_reset(reset[t // ticks], fresh, state)
+        drive, state = connection(now, state)
+        expected.append(drive)
+    drives, after = connection.unroll(spikes, start, reset, ticks)
+    torch.testing.assert_close(drives, torch.stack(expected), rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(leaves(after), leaves(state), strict=True))
+    if connection.stateful:
+        assert not torch.equal(drives, connection.unroll(spikes, start, ~reset, ticks)[0])
+
+
+@every_connection
+def test_the_drive_is_the_weights_times_what_arrives(name, settings):
+    connection, now = build(name, settings), train(name)[0]
+    if name == "conv":
+        weight, arriving = connection.unfolded(now)
+        drive = (arriving @ weight.t()).transpose(-1, -2).reshape(B, -1)
+    else:
+        arriving, _ = connection.transmit(now, connection.initial_state(B), 1.0)
+        drive = arriving @ connection.effective_weight().t()
+    expected, _ = connection(now, connection.initial_state(B))
+    torch.testing.assert_close(drive, expected.reshape(B, -1))  # every bias is zero at first
+
+
+def test_the_kind_says_whether_it_has_a_state_and_joins_any_two_layers():
+    for name in discovery.names(connections):
+        kind = connections.load(name)
+        connection = build(name, {})
+        assert kind.name == name and issubclass(kind, connections.BaseConnection)
+        assert kind.stateful == bool(list(leaves(connection.initial_state(1))))
+        if not kind.between_layers:
+            with pytest.raises(ValueError, match=f"the connection {name} cannot join a layer of 4"):
+                connections.make(name, 4, 5)
+
+
+@every_connection
 def test_compiles_whole(name, settings):
     connection, spikes = build(name, settings), train(name)[0]
     expected, state = connection(spikes, connection.initial_state(B))
