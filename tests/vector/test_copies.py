@@ -1,4 +1,4 @@
-"""A copied world continues as the original would have, bit by bit, and neither touches the other."""
+"""A copied world continues to the bit as the original would have, and neither touches the other."""
 
 from __future__ import annotations
 
