@@ -1,4 +1,7 @@
-"""Train, evaluate, watch and resume agents: `python train.py --help`. The same as `python -m bio_rl`."""
+"""Train, evaluate, watch and resume agents: `python train.py --help`.
+
+The same as `python -m bio_rl`.
+"""
 
 import signal
 

@@ -7,8 +7,8 @@ Run as a script it prints each measure with its limit, its figure today and the 
     python tests/measures.py --by folder     one row of figures for each folder
     python tests/measures.py --worst 50      more places of each measure (10 otherwise)
 
-Only bio_rl, envs and agents are read. Every measure is a function of the sources and a place that the
-figure is taken for; circles, class depth and shared lines are always found over the whole tree.
+Only bio_rl, envs and agents are read. Every measure is a function of the sources and a place that
+the figure is taken for; circles, class depth and shared lines are always found over the whole tree.
 
 Longer than 400 lines because all measures stand together, each a few short functions on one reading
 of the sources.
@@ -40,7 +40,7 @@ REASON = re.compile(r"longer\s+than\s+400\s+lines\s+because\s+\w+", re.IGNORECAS
 SHARED_LINES = 10
 FRAGMENT = re.compile(r"\s*(Of|What)\b")
 FORMS = {"Protocol", "NamedTuple", "Generic", "TypedDict"}
-"""Bases that say how a class is written, not what it inherits: a class of these alone is no level."""
+"""Bases that say how a class is written, not what it inherits; a class of these is no level."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -457,7 +457,7 @@ Spot = tuple[str, int]
 
 
 def shared_runs(code: dict[str, list[tuple[int, str]]]) -> Iterator[tuple[Spot, Spot, int]]:
-    """Each maximal run of equal lines at two spots, with its length; a run never overlaps itself."""
+    """Each maximal run of equal lines at two spots, and its length; a run never overlaps itself."""
     texts = {path: [text for _, text in lines] for path, lines in code.items()}
     windows: dict[tuple[str, ...], list[Spot]] = defaultdict(list)
     for path, lines in texts.items():
@@ -497,9 +497,9 @@ def run_length(texts: dict[str, list[str]], first: Spot, second: Spot) -> int:
 def density(sources: list[Source], place: str = "") -> Result:
     """The median over functions of the syntax nodes on a line of their body.
 
-    The body is what follows the signature and the docstring: all its nodes as ast.walk yields them,
-    over the lines from its first statement to its last, blank ones and comments included. A function
-    with nothing but a docstring is left out. By this definition the tree had 16.4 at d9e6b56, and
+    The body is what follows the signature and the docstring: all its nodes as ast.walk yields
+    them, over the lines from its first statement to its last, blank ones and comments included. A
+    function with only a docstring is left out. By this definition the tree had 16.4 at d9e6b56, and
     optax 0.2.8 and norse 1.1.0 have 8.0, gymnax 1.0.1 has 7.7 and rlax 0.1.9 has 10.3.
     """
     found = []

@@ -45,7 +45,7 @@ assert bio_rl.train is api.train
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
-    """What the command printed, stderr included; AssertionError with all of it unless it succeeds."""
+    """The output of a command, stderr included; AssertionError with all of it where it fails."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
     environ = {name: value for name, value in os.environ.items() if name not in hidden}
     done = subprocess.run(

@@ -10,40 +10,40 @@ from bio_rl.vector.native import rng_arrays, rngs_from_arrays
 
 
 class Clock(gym.Env):
-    """Shows (episode number, time in it); the reward of step t is t. Ends after `length` steps, by
-    itself or by a limit.
+    """A world that shows (episode number, time in it) and rewards step t with t.
+
+    It ends after `length` steps, by itself or by a limit.
     """
 
     def __init__(self, length: int = 3, ends: str = "terminated") -> None:
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
         self.action_space = gym.spaces.Discrete(2)
-        self.length, self.ends, self.episode = length, ends, -1
+        self.length = length
+        self.ends = ends
+        self.episode = -1
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.episode, self.t = self.episode + 1, 0
+        self.episode += 1
+        self.t = 0
         return self._obs(), {}
 
     def step(self, action):
         self.t += 1
         over = self.t >= self.length
-        return (
-            self._obs(),
-            float(self.t),
-            over and self.ends == "terminated",
-            over and self.ends == "truncated",
-            {},
-        )
+        terminated = over and self.ends == "terminated"
+        truncated = over and self.ends == "truncated"
+        return self._obs(), float(self.t), terminated, truncated, {}
 
     def _obs(self):
         return np.array([self.episode, self.t], np.float32)
 
 
 class Identity(gym.Env):
-    """Reward 1 for the action that the observation names; 20 steps. `delay` asks for the name seen
-    so many steps ago.
+    """A world of 20 steps that rewards the action that the observation names with 1.
 
-    With `pictures` the name is shown as the bright half of a picture.
+    `delay` asks for the name shown so many steps ago. With `pictures` the name is the bright half
+    of a picture.
     """
 
     def __init__(self, space: str = "discrete", delay: int = 0, pictures: bool = False) -> None:
@@ -59,11 +59,13 @@ class Identity(gym.Env):
             "box": gym.spaces.Box(0.0, 4.0, (1,), np.float32),
         }
         self.action_space = spaces[space]
-        self.kind, self.delay = space, delay
+        self.kind = space
+        self.delay = delay
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.t, self.cues = 0, self.np_random.integers(0, 2, 21 + self.delay)
+        self.t = 0
+        self.cues = self.np_random.integers(0, 2, 21 + self.delay)
         return self._obs(), {}
 
     def step(self, action):
@@ -76,7 +78,8 @@ class Identity(gym.Env):
     def _score(self, action, wanted) -> float:
         if self.kind == "box":
             return 1.0 - abs(float(action[0]) - (1.0 + 2.0 * wanted)) / 2.0
-        return float(np.mean(np.asarray(action) == wanted + (5 if self.kind == "shifted" else 0)))
+        start = 5 if self.kind == "shifted" else 0
+        return float(np.mean(np.asarray(action) == wanted + start))
 
     def _obs(self):
         if not self.pictures:
@@ -89,14 +92,16 @@ class Identity(gym.Env):
 
 class Broken(gym.Env):
     """A pendulum-like world that goes wrong at step 5: `nan`, `reward` (infinite) or `raise`.
-    `inside` a dictionary too.
+
+    With `inside` the observation that goes wrong lies in a dictionary.
     """
 
     def __init__(self, how: str = "nan", inside: bool = False) -> None:
         box = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
         self.observation_space = gym.spaces.Dict(sound=box, touch=box) if inside else box
         self.action_space = gym.spaces.Discrete(2)
-        self.how, self.inside = how, inside
+        self.how = how
+        self.inside = inside
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -108,17 +113,14 @@ class Broken(gym.Env):
         bad = self.t == 5
         if bad and self.how == "raise":
             raise ZeroDivisionError("the robot's wheel came off")
-        obs = np.full(3, np.nan if bad and self.how == "nan" else 0.1, np.float32)
-        return (
-            self._obs(obs),
-            np.inf if bad and self.how == "reward" else 0.0,
-            False,
-            self.t >= 100,
-            {},
-        )
+        touch = np.full(3, np.nan if bad and self.how == "nan" else 0.1, np.float32)
+        reward = np.inf if bad and self.how == "reward" else 0.0
+        return self._obs(touch), reward, False, self.t >= 100, {}
 
     def _obs(self, touch):
-        return {"sound": np.zeros(3, np.float32), "touch": touch} if self.inside else touch
+        if not self.inside:
+            return touch
+        return {"sound": np.zeros(3, np.float32), "touch": touch}
 
 
 SENSES = {
@@ -133,15 +135,15 @@ SENSES = {
 
 
 class Riddle(gym.Env):
-    """Reward 1 for the action, 0 or 1 (with the space "box" beyond 0.5 or not), that a sense names;
-    20 steps, cut by a limit.
+    """A world of 20 steps that rewards the action, 0 or 1, that a sense names with 1.
 
-    `sense`: the one that there is, or `all`: a dictionary of all and of `asked`, one-hot numbers
-    that say whose name counts.
+    With the space "box" an action beyond 0.5 is 1. `sense`: the one that there is, or `all`: a
+    dictionary of all and of `asked`, one-hot numbers that say whose name counts.
     """
 
     def __init__(self, sense: str = "all", space: str = "discrete") -> None:
-        self.sense, self.senses = sense, list(SENSES) if sense == "all" else [sense]
+        self.sense = sense
+        self.senses = list(SENSES) if sense == "all" else [sense]
         asked = gym.spaces.Box(0.0, 1.0, (len(SENSES),), np.float64)
         self.observation_space = (
             gym.spaces.Dict({**SENSES, "asked": asked}) if sense == "all" else SENSES[sense]
@@ -161,19 +163,14 @@ class Riddle(gym.Env):
         return self._next(), reward, False, self.t >= 20, {}
 
     def _next(self):
-        names, which = (
-            self.np_random.integers(0, 2, len(self.senses)),
-            self.np_random.integers(len(self.senses)),
-        )
+        names = self.np_random.integers(0, 2, len(self.senses))
+        which = self.np_random.integers(len(self.senses))
         self.wanted = names[which]
-        seen = {
-            sense: self._show(sense, name) for sense, name in zip(self.senses, names, strict=True)
-        }
-        return (
-            {**seen, "asked": np.eye(len(SENSES))[which]}
-            if self.sense == "all"
-            else seen[self.sense]
-        )
+        pairs = zip(self.senses, names, strict=True)
+        shown = {sense: self._show(sense, name) for sense, name in pairs}
+        if self.sense != "all":
+            return shown[self.sense]
+        return {**shown, "asked": np.eye(len(SENSES))[which]}
 
     def _show(self, sense, name):
         other = self.np_random.integers(0, 2)
@@ -181,7 +178,8 @@ class Riddle(gym.Env):
             picture = np.zeros((12, 12, 1), np.uint8)
             picture[:, 6 * name : 6 * name + 6] = 255
             return picture
-        if sense in ("tokens", "phrase"):  # the word 1 or 2 somewhere in a row of others
+        if sense in ("tokens", "phrase"):
+            # the word 1 or 2 stands somewhere in a row of others
             words = self.np_random.integers(3, 9, SENSES[sense].shape)
             words[self.np_random.integers(len(words))] = 1 + name
             return words

@@ -1,5 +1,4 @@
-"""What hostile input does to the command line and to the calls from Python: no traceback of ours,
-no hang, no silent yes.
+"""Hostile input to the command line and to Python: no traceback of ours, no hang, no silent yes.
 
 The lines are data, `hostile.toml` beside this file. A line passes when it ends in time with the
 status that a user would expect, when a refusal is one sentence that names what was wrong, and when
@@ -24,9 +23,7 @@ from bio_rl.training import checkpoint
 
 DATA = Path(__file__).with_suffix(".toml")
 FORMS = ("commands", "processes", "calls")
-"""Command lines in this process, lines of shell in processes of their own, and expressions in
-Python.
-"""
+"""Command lines in this process, lines of shell in their own processes, expressions in Python."""
 KINDS = {
     "traceback": "a traceback of ours was shown",
     "hang": "it did not end in time",
@@ -41,11 +38,10 @@ LONGEST = 800
 """Characters of a sentence that refuses something."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
 STYLES = re.compile(r"\x1b\[[0-9;?]*[mKHJhlAG]")
-"""What a progress bar and a table send to the terminal; everything else of the kind came from a
-file.
-"""
+"""Codes that a progress bar and a table send; every other control character came from a file."""
 FRAMES = re.compile(r"Traceback \(most recent call last\):\n((?:[ |].*\n)+)")
 USERS = ("users_worlds.py", "_hostile_worlds.py", "breaks.py")
+"""Files of the user's own code; breaks.py is written by lines of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,9 @@ class Line:
     """A line of the data."""
 
     name: str
+    """Its group and its name there."""
     form: str
+    """One of `FORMS`."""
     run: str
     """The command's arguments, a line of shell (`bio` is the command), or an expression."""
     typed: str
@@ -82,17 +80,15 @@ class Line:
     exit: tuple[int, ...] = (2,)
     """The statuses that are right."""
     raises: tuple[str, ...] = ()
-    """Of a call: the errors that are right; none for one that must work."""
+    """The errors of a call that are right; none for one that must work."""
     says: str = ""
     """A regular expression that its output, or the error's text, must match."""
     before: str = ""
-    """Statements that change the folder first, with the functions of `_hostile_stage.Edit`."""
+    """Statements that change the folder first, with the functions of `_hostile_edit.Edit`."""
     then: str = ""
     """An expression that must be true afterwards, about `folder` and `said`."""
     ordinary: bool = False
-    """Of a process: whether root must go without its privileges, as permissions bind an ordinary
-    user.
-    """
+    """Whether root must go without its privileges in a process, as permissions bind a user."""
 
 
 class Verdict(NamedTuple):
@@ -102,66 +98,76 @@ class Verdict(NamedTuple):
     kind: str
     """One of `KINDS`, or empty where all was well."""
     said: str
+    """Its output, or the error of a call."""
 
 
 def read(path: Path = DATA) -> list[Line]:
-    """The lines of a data file, with its words put in. Raises ValueError for a field that a line
-    does not have.
+    """The lines of a data file, with its words put in.
+
+    Raises ValueError for a field that a line does not have.
     """
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    fill = words(table.pop("words"))
-    return [line for form, groups in table.items() for line in _lines(form, groups, fill)]
+    forms = tomllib.loads(path.read_text(encoding="utf-8"))
+    fill = words(forms.pop("words"))
+    lines = []
+    for form, groups in forms.items():
+        for group, named in groups.items():
+            for name, fields in named.items():
+                lines.append(_line(form, group, name, fields, fill))
+    return lines
 
 
-def _lines(form: str, groups: dict[str, Any], fill: Callable[[str], str]) -> Iterator[Line]:
-    for group, lines in groups.items():
-        for name, fields in lines.items():
-            values = {
-                key: _many(value) if key in ("exit", "raises") else value
-                for key, value in fields.items()
-            }
-            try:
-                yield Line(
-                    name=f"{group}: {name}",
-                    form=form,
-                    **{**values, "run": fill(values["run"]), "typed": values["run"]},
-                )
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{DATA.name}, {form}.{group}, {name!r}: {error}") from error
+def _line(
+    form: str, group: str, name: str, fields: dict[str, Any], fill: Callable[[str], str]
+) -> Line:
+    """One line of the data. Raises ValueError for unknown fields."""
+    values = dict(fields)
+    for key in ("exit", "raises"):
+        if key in values:
+            values[key] = _many(values[key])
+    try:
+        typed = values.pop("run")
+        return Line(name=f"{group}: {name}", form=form, run=fill(typed), typed=typed, **values)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{DATA.name}, {form}.{group}, {name!r}: {error}") from error
 
 
 def _many(value: Any) -> tuple[Any, ...]:
+    """A tuple of what the data write as a list, or as one value alone."""
     return tuple(value) if isinstance(value, list) else (value,)
 
 
 def words(known: dict[str, str]) -> Callable[[str], str]:
     """A function that puts the long flags in place of the short words that stand for them."""
     pattern = re.compile("|".join(rf"\b{word}\b" for word in known))
-    return lambda text: pattern.sub(lambda match: known[match[0]], text)
+
+    def fill(text: str) -> str:
+        return pattern.sub(lambda match: known[match[0]], text)
+
+    return fill
 
 
 def run(settings: Settings) -> dict[str, Any]:
     """{form: how many lines, and how many of each kind of fault}."""
-    lines = [line for line in read() if line.form in settings.form and _named(line, settings.only)]
+    lines = [
+        line for line in read() if line.form in settings.form and is_chosen(line, settings.only)
+    ]
     if not lines:
         raise ValueError(f"--only {' '.join(settings.only)}: no line has such a name")
-    found = []
+    verdicts: dict[str, list[Verdict]] = {form: [] for form in FORMS}
     for verdict in play(lines, settings.seconds):
-        found.append(verdict)
+        verdicts[verdict.line.form].append(verdict)
         if verdict.kind:
             _tell(verdict, settings.verbose)
-    results = {form: _counts([v for v in found if v.line.form == form]) for form in FORMS}
-    return {form: counts for form, counts in results.items() if counts["lines"]}
+    return {form: _counts(of_form) for form, of_form in verdicts.items() if of_form}
 
 
-def _named(line: Line, only: Sequence[str]) -> bool:
+def is_chosen(line: Line, only: Sequence[str]) -> bool:
+    """Whether a line's name contains one of the texts, or there are none."""
     return not only or any(text in line.name for text in only)
 
 
 def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
-    """The verdict on each line, in their order; processes run beside what is played in this
-    process.
-    """
+    """The verdict on each line; processes come last, as they run beside what is played here."""
     fill = words(tomllib.loads(DATA.read_text(encoding="utf-8"))["words"])
     with (
         tempfile.TemporaryDirectory(prefix="hostile-") as parent,
@@ -170,15 +176,15 @@ def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
         origin = Path(parent) / "stage"
         stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
         folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
-        beside: dict[str, Future[Verdict]] = {
-            line.name: pool.submit(verdict, line, origin, folders[line.name], 2 * seconds)
+        beside: list[Future[Verdict]] = [
+            pool.submit(verdict, line, origin, folders[line.name], 2 * seconds)
             for line in lines
             if line.form == "processes"
-        }
+        ]
         for line in lines:
-            if line.name not in beside:
+            if line.form != "processes":
                 yield verdict(line, origin, folders[line.name], seconds)
-        for future in beside.values():
+        for future in beside:
             yield future.result()
 
 
@@ -186,21 +192,26 @@ def verdict(line: Line, origin: Path, folder: Path, seconds: float) -> Verdict:
     """Play a line in `folder`, a copy of `origin`, and judge how it ended."""
     stage.copy(origin, folder, line.before)
     before = runs(folder)
+    outcome = _outcome(line, folder, seconds)
+    kind = judge(line, outcome) or after(line, outcome, folder, before)
+    said = outcome.said
+    if outcome.raised is not None:
+        said = f"{type(outcome.raised).__name__}: {outcome.raised}"
+    if outcome.code is None:
+        said += "\n[it did not end]"
+    stage.remove(folder)
+    return Verdict(line, kind, said)
+
+
+def _outcome(line: Line, folder: Path, seconds: float) -> stage.Outcome:
+    """Play a line as its form asks for."""
     match line.form:
         case "commands":
-            outcome = stage.in_process(folder, shlex.split(line.run), seconds)
+            return stage.in_process(folder, shlex.split(line.run), seconds)
         case "processes":
-            outcome = stage.process(folder, line.run, seconds, line.ordinary)
+            return stage.process(folder, line.run, seconds, line.ordinary)
         case _:
-            outcome = stage.call(folder, line.run, seconds)
-    kind = judge(line, outcome) or after(line, outcome, folder, before)
-    said = (
-        outcome.said
-        if outcome.raised is None
-        else f"{type(outcome.raised).__name__}: {outcome.raised}"
-    )
-    stage.remove(folder)
-    return Verdict(line, kind, said if outcome.code is not None else f"{said}\n[it did not end]")
+            return stage.call(folder, line.run, seconds)
 
 
 def judge(line: Line, outcome: stage.Outcome) -> str:
@@ -212,43 +223,46 @@ def judge(line: Line, outcome: stage.Outcome) -> str:
     if line.form == "calls":
         return judge_call(line, outcome.raised)
     if outcome.code not in line.exit:
-        named = {0: "accepted", 2: "refused" if 0 in line.exit else "status"}
-        return named.get(outcome.code, "status")
+        if outcome.code == 0:
+            return "accepted"
+        refused = outcome.code == 2 and 0 in line.exit
+        return "refused" if refused else "status"
     return "" if clear(line, outcome.said, refused=outcome.code == 2) else "unclear"
 
 
 def judge_call(line: Line, raised: BaseException | None) -> str:
-    """The same of a call: an error of another kind is a traceback of ours."""
+    """The kind of fault in how a call ended: an error of another kind is a traceback of ours."""
     if raised is None:
         return "accepted" if line.raises and "nothing" not in line.raises else ""
     if not line.raises:
-        return (
-            "refused"
-            if isinstance(raised, ValueError | checkpoint.CheckpointError)
-            else "traceback"
-        )
-    if not {kind.__name__ for kind in type(raised).__mro__} & set(line.raises):
+        is_refusal = isinstance(raised, ValueError | checkpoint.CheckpointError)
+        return "refused" if is_refusal else "traceback"
+    # A kind of error stands for those that are derived from it.
+    kinds = {kind.__name__ for kind in type(raised).__mro__}
+    if not kinds & set(line.raises):
         return "traceback"
     text = str(raised)
-    good = 0 < len(text) <= LONGEST and not CONTROL.search(text) and matches(line.says, text)
-    return "" if good else "unclear"
+    is_sentence = 0 < len(text) <= LONGEST and not CONTROL.search(text)
+    return "" if is_sentence and matches(line.says, text) else "unclear"
 
 
 def ours(said: str) -> bool:
     """Whether a traceback was shown that does not lead to a line of the user's own code."""
     tracebacks = FRAMES.findall(said)
-    cut = said.count("Traceback (most recent call last)") > len(tracebacks)
-    return cut or any(not any(name in frames for name in USERS) for frames in tracebacks)
+    # One that was cut off before its frames cannot be told to be the user's.
+    if said.count("Traceback (most recent call last)") > len(tracebacks):
+        return True
+    theirs = [any(name in frames for name in USERS) for frames in tracebacks]
+    return not all(theirs)
 
 
 def clear(line: Line, said: str, refused: bool) -> bool:
-    """Whether what was said matches the line's pattern, and is one sentence at the end where
-    something was refused.
-    """
+    """Whether an output matches the line's pattern, and ends in one sentence where it refuses."""
     plain = STYLES.sub("", said)
     if not matches(line.says, plain) or CONTROL.search(plain.replace("\r", "")):
         return False
-    if not refused or "╭─" in plain:  # the parser of the flags draws a box of its own
+    # The parser of the flags draws a box of its own.
+    if not refused or "╭─" in plain:
         return True
     last = plain.strip().splitlines()[-1] if plain.strip() else ""
     return bool(re.match(r"(.*: )?error: ", last)) and len(last) <= LONGEST
@@ -256,12 +270,15 @@ def clear(line: Line, said: str, refused: bool) -> bool:
 
 def matches(pattern: str, text: str) -> bool:
     """Whether the pattern is found in the text, its lines joined and its boxes left out."""
-    return re.search(pattern, " ".join(re.sub("[│╭╰─╮╯]", " ", text).split())) is not None
+    without_boxes = re.sub("[│╭╰─╮╯]", " ", text)
+    in_one_line = " ".join(without_boxes.split())
+    return re.search(pattern, in_one_line) is not None
 
 
 def after(line: Line, outcome: stage.Outcome, folder: Path, before: set[Path]) -> str:
     """The kind of fault in what a line left behind."""
-    if line.then and not eval(line.then, {"folder": folder, "said": outcome.said, "Path": Path}):
+    names = {"folder": folder, "said": outcome.said, "Path": Path}
+    if line.then and not eval(line.then, names):
         return "damage"
     new = runs(folder) - before
     return "" if all(resumable(run) for run in new) else "debris"
@@ -284,6 +301,7 @@ def resumable(run: Path) -> bool:
 
 
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The numbers of lines and of each kind of fault."""
     faults = {verdict.line.name: verdict.kind for verdict in verdicts if verdict.kind}
     kinds = list(faults.values())
     counts = {kind: kinds.count(kind) for kind in KINDS}
@@ -295,17 +313,16 @@ def _tell(verdict: Verdict, verbose: bool) -> None:
     line, kind, said = verdict
     last = " | ".join(STYLES.sub("", said).strip().splitlines()[-2:])[-300:]
     text = said if verbose else CONTROL.sub("?", last)
-    print(
-        f"{kind}: {line.name}\n    {line.typed}\n    expected {_expected(line)}, but {KINDS[kind]}:\n    {text}",
-        flush=True,
-    )
+    print(f"{kind}: {line.name}")
+    print(f"    {line.typed}")
+    print(f"    expected {_expected(line)}, but {KINDS[kind]}:")
+    print(f"    {text}", flush=True)
 
 
 def _expected(line: Line) -> str:
-    """What should have come out, in words."""
-    end = (
-        f"{' or '.join(line.raises) or 'no error'}"
-        if line.form == "calls"
-        else f"status {' or '.join(map(str, line.exit))}"
-    )
+    """The right end of a line, in words."""
+    if line.form == "calls":
+        end = " or ".join(line.raises) or "no error"
+    else:
+        end = f"status {' or '.join(map(str, line.exit))}"
     return f"{end}, saying {line.says!r}" if line.says else end

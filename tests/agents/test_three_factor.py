@@ -1,4 +1,4 @@
-"""The agent three_factor: its step against the equations, its locality, its lives and its controls."""
+"""The agent three_factor: its step by the equations, its locality, its lives and its controls."""
 
 from __future__ import annotations
 
@@ -212,13 +212,16 @@ def test_a_critic_that_diverges_is_said():
             runner.step()
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"dopamine": "rpes"}, "did you mean"),
-    ({"gamma": 1.5}, "from 0 to 1"),
-    ({"actor_lr": -1.0}, "0 or more"),
-    ({"brains": 0}, "at least 1"),
-    ({"cells_lr": 0.1}, "grid"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dopamine": "rpes"}, "did you mean"),
+        ({"gamma": 1.5}, "from 0 to 1"),
+        ({"actor_lr": -1.0}, "0 or more"),
+        ({"brains": 0}, "at least 1"),
+        ({"cells_lr": 0.1}, "grid"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make(network=replace(GIVEN, config=cells.Config(cells=(2, 2))), **settings)

@@ -13,8 +13,14 @@ from bio_rl.bench import hostile
 from bio_rl.bench._hostile_stage import Outcome
 from bio_rl.bench.hostile import Line, judge, ours
 
-OURS = 'Traceback (most recent call last):\n  File "/x/bio_rl/training/runner.py", line 5, in step\n    f()\nKeyError: 1\n'
-THEIRS = 'Traceback (most recent call last):\n  File "/x/users_worlds.py", line 5, in step\n    f()\nKeyError: 1\n'
+TRACEBACK = """\
+Traceback (most recent call last):
+  File "/x/{file}", line 5, in step
+    f()
+KeyError: 1
+"""
+OURS = TRACEBACK.format(file="bio_rl/training/runner.py")
+THEIRS = TRACEBACK.format(file="users_worlds.py")
 SAMPLE = (
     "words: no such command",
     "run: no steps",

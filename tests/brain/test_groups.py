@@ -1,4 +1,4 @@
-"""Networks side by side: each does in its block of the rows what it does alone, gradients included."""
+"""Networks side by side: each does in its block of rows what it does alone, gradients included."""
 
 from __future__ import annotations
 

@@ -209,7 +209,8 @@ def test_the_default_backend_runs_every_neuron_in_the_way_it_can():
         assert out.shape == (4, 2, 3)
         with pytest.raises(
             ValueError,
-            match=f"{type(p).__name__} has no fused time loop for backend 'numba'; known for it: torch",
+            match=f"{type(p).__name__} has no fused time loop for backend 'numba'; "
+            "known for it: torch",
         ):
             unroll(p, p.init(2, 3), drive, reset, ticks=4, backend="numba")
 

@@ -52,12 +52,15 @@ def test_a_gradient_reaches_the_features():
     assert features.grad.any()
 
 
-@pytest.mark.parametrize(("features", "backend", "message"), [
-    (torch.zeros(2, 3), "jax", "no kernel backend"),
-    (torch.zeros(2, 3, dtype=torch.float64), "numba", "float32"),
-    (torch.zeros(2, 4), "numba", "F = 3"),
-    (torch.zeros(2, 4), "torch", "F = 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("features", "backend", "message"),
+    [
+        (torch.zeros(2, 3), "jax", "no kernel backend"),
+        (torch.zeros(2, 3, dtype=torch.float64), "numba", "float32"),
+        (torch.zeros(2, 4), "numba", "F = 3"),
+        (torch.zeros(2, 4), "torch", "F = 3"),
+    ],
+)
 def test_what_does_not_fit_is_refused(features, backend, message):
     pytest.importorskip("numba")
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""Dopamine: by hand, its decay, and the classical conditioning that a critic learned by it shows."""
+"""Dopamine: by hand, its decay, and the classical conditioning of a critic that learns by it."""
 
 from __future__ import annotations
 

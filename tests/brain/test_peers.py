@@ -91,9 +91,12 @@ def test_spikingjellys_parametric_lif_is_ours():
 def test_norses_lif_is_our_cuba_lif(dt):
     lif = pytest.importorskip("norse.torch.functional.lif")
     p = lif.LIFParameters(
-        tau_syn_inv=torch.as_tensor(1 / 4e-3), tau_mem_inv=torch.as_tensor(1 / 8e-3), v_th=torch.as_tensor(0.8),
-        v_leak=torch.as_tensor(0.1), v_reset=torch.as_tensor(-0.2),
-    )  # fmt: skip
+        tau_syn_inv=torch.as_tensor(1 / 4e-3),
+        tau_mem_inv=torch.as_tensor(1 / 8e-3),
+        v_th=torch.as_tensor(0.8),
+        v_leak=torch.as_tensor(0.1),
+        v_reset=torch.as_tensor(-0.2),
+    )
     x, alpha, beta = drive(1.5), 1 - dt / 4e-3, 1 - dt / 8e-3
     s = lif.LIFFeedForwardState(v=torch.full((B, N), 0.1), i=torch.zeros(B, N))
     spikes, membranes = [], []

@@ -63,7 +63,7 @@ N_IN, N = 4, 10
 
 
 def of_eprop(i: int, pre: int = N_IN + N) -> dict[str, Any]:
-    """What belongs to the synapse onto neuron POST from the input i, or from the neuron i - N_IN."""
+    """The entries of the synapse onto neuron POST from the input i, or from the neuron i - N_IN."""
     at = (..., POST, i)
     return {
         "agent.modules.network.weight": at,
@@ -131,7 +131,7 @@ CASES = {
 
 
 def build(case: Case) -> tuple[Any, vector.Vector]:
-    """(What makes its agent, where it lives: a pole that falls ends an episode every twenty steps.)"""
+    """A maker of its agent, and its world: a pole that falls ends an episode every twenty steps."""
     env = vector.make("CartPole-v1", 3)
     module = config.agents_module(case.agent)
     blueprint = Blueprint.default(config.served(module)[0])
@@ -153,13 +153,16 @@ def test_a_synapse_learns_from_what_is_its_own_and_what_it_is_told(name):
     check_local(make, env, case.own, case.told)
 
 
-@pytest.mark.parametrize(("name", "hidden"), [
-    ("eprop, input", "extras.psi"),
-    ("eprop, input", "agent.modules.b"),
-    ("eprop, readout", "extras.score"),
-    ("hebbian node", "extras.x0"),
-    ("three_factor", "extras.value"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "hidden"),
+    [
+        ("eprop, input", "extras.psi"),
+        ("eprop, input", "agent.modules.b"),
+        ("eprop, readout", "extras.score"),
+        ("hebbian node", "extras.x0"),
+        ("three_factor", "extras.value"),
+    ],
+)
 def test_the_check_fails_where_a_synapse_uses_what_it_is_said_not_to_know(name, hidden):
     case = CASES[name]
     make, env = build(case)

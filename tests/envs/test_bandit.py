@@ -38,8 +38,8 @@ def test_value_equals_a_recursion_over_histories() -> None:
 
 def test_optimal_choices_earn_their_value_and_more_than_thompson() -> None:
     env = Bandit(1000, pulls=20)
-    returns = {name: scores(env, policy, 20_000) for name, policy in
-               (("optimal", optimal(20)), ("thompson", thompson(np.random.default_rng(1))))}  # fmt: skip
+    policies = {"optimal": optimal(20), "thompson": thompson(np.random.default_rng(1))}
+    returns = {name: scores(env, policy, 20_000) for name, policy in policies.items()}
     error = returns["optimal"].std() / 20_000**0.5
     assert abs(returns["optimal"].mean() - bayes_optimal(20)[0]) < 3 * error
     assert returns["optimal"].mean() > returns["thompson"].mean() + 3 * error

@@ -25,13 +25,13 @@ def fixed(test: int, **settings) -> DMS:
 
 
 def play(env: DMS, actions: dict[int, int], steps: int) -> tuple[list[float], list[bool]]:
-    """Rewards and ends of `steps` steps, action actions[t] at step t of the episode, else fixate."""
+    """Rewards and ends of `steps` steps: actions[t] at step t of the episode, else fixation."""
     out = [env.step(np.array([actions.get(t, FIXATE)])) for t in range(steps)]
     return [float(reward[0]) for _, reward, *_ in out], [bool(end[0]) for _, _, end, *_ in out]
 
 
 def test_periods_of_a_trial_by_hand() -> None:
-    """3 steps of fixation, 5 of the sample, 5 of delay, 5 of the test, and nothing once it is over."""
+    """3 steps of fixation, 5 of the sample, 5 of delay, 5 of the test; nothing once it is over."""
     env = fixed(test=2)
     seen = [env._sense()[0].tolist()] + [
         env.step(np.array([FIXATE]))[0][0].tolist() for _ in range(18)

@@ -271,7 +271,10 @@ def test_a_checkpoint_is_read_in_a_new_process(tmp_path):
     import subprocess
 
     checkpoint.save(tmp_path / "a.pt", {"x": torch.arange(3)})
-    code = "import sys, pathlib; from bio_rl.training import checkpoint; print(checkpoint.load(pathlib.Path(sys.argv[1])))"
+    code = (
+        "import sys, pathlib; from bio_rl.training import checkpoint; "
+        "print(checkpoint.load(pathlib.Path(sys.argv[1])))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.pt")], capture_output=True, text=True
     )

@@ -94,10 +94,11 @@ def test_nan_stops_training_with_its_index_its_step_and_the_checkpoint_kept(
     _, *others = worlds.Broken.__init__.__defaults__
     monkeypatch.setattr(worlds.Broken.__init__, "__defaults__", (how, *others))
     # five steps are good: a checkpoint at step 4 is there before the fault
-    text = refused(
-        capsys, "--env", "tests.worlds:Broken-v0", "--network", "mlp", "--num-envs", "1", "--steps", "100",
-        "--ppo.rollout", "2", "--ppo.minibatch", "2", "--checkpoints", "50", "--eval-episodes", "0", "--run-dir", str(tmp_path),
-    )  # fmt: skip
+    flags = (
+        "--env tests.worlds:Broken-v0 --network mlp --num-envs 1 --steps 100 --ppo.rollout 2"
+        " --ppo.minibatch 2 --checkpoints 50 --eval-episodes 0"
+    )
+    text = refused(capsys, *flags.split(), "--run-dir", str(tmp_path))
     assert (
         f"the {what} of environment 0 is NaN or infinite at its step 5" in text
         and "last checkpoint: step 4" in text
@@ -208,9 +209,15 @@ def test_a_run_folder_holds_what_it_should(run):
 
 def test_python_trains_with_settings_of_agent_and_network(tmp_path):
     trained = bio_rl.train(
-        "CartPole-v1", network="spiking", steps=64, num_envs=2, run_dir=tmp_path, eval_episodes=0,
-        ppo={"rollout": 16, "minibatch": 16}, spiking={"ticks": 2, "hidden": (8,)},
-    )  # fmt: skip
+        "CartPole-v1",
+        network="spiking",
+        steps=64,
+        num_envs=2,
+        run_dir=tmp_path,
+        eval_episodes=0,
+        ppo={"rollout": 16, "minibatch": 16},
+        spiking={"ticks": 2, "hidden": (8,)},
+    )
     assert trained.experiment.network.config.ticks == 2 and trained.evaluation.episodes == 20
     with pytest.raises(ValueError, match="ppo has no setting called 'gama'; did you mean 'gamma'"):
         bio_rl.train("CartPole-v1", ppo={"gama": 0.9})

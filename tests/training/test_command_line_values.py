@@ -253,8 +253,8 @@ def test_an_encoding_without_a_sign_prints_another_in_its_place(tmp_path, monkey
 
 PLANTED = "import pathlib\npathlib.Path({mark!r}).touch()\n" + (
     "import gymnasium\n"
-    "gymnasium.register('Planted-v0', entry_point='gymnasium.envs.classic_control.acrobot:AcrobotEnv',"
-    " max_episode_steps=9)\n"
+    "gymnasium.register('Planted-v0', max_episode_steps=9,"
+    " entry_point='gymnasium.envs.classic_control.acrobot:AcrobotEnv')\n"
 )
 
 

@@ -26,10 +26,10 @@ pytestmark = pytest.mark.faults
 ROOT = Path(__file__).parents[2]
 STEPS, INTERVAL, AFTER = 640, 160, 340
 """Of a run; between its checkpoints; after which the fault happens."""
-RUN = [
-    "--env", "Faulty-v0", "--network", "mlp", "--steps", str(STEPS), "--num-envs", "2", "--checkpoints", "4",
-    "--eval-episodes", "2", "--ppo.rollout", "16", "--ppo.minibatch", "16", "--ppo.epochs", "1",
-]  # fmt: skip
+RUN = (
+    f"--env Faulty-v0 --network mlp --steps {STEPS} --num-envs 2 --checkpoints 4"
+    " --eval-episodes 2 --ppo.rollout 16 --ppo.minibatch 16 --ppo.epochs 1"
+).split()
 PHASES = ("collect", "update", "evaluate", "save", "saved")
 ASKED = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP}
 
@@ -289,11 +289,11 @@ def test_a_resume_that_is_killed_leaves_no_lock_behind(faulty: Faulty) -> None:
 
 @pytest.mark.parametrize("fault", ["TERM", "KILL"])
 def test_seeds_side_by_side_are_all_saved(faulty: Faulty, fault: str) -> None:
-    dqn = [
-        "--env", "Faulty-v0", "--agent", "dqn", "--network", "mlp", "--seeds", "2", "--steps", str(STEPS), "--num-envs", "2",
-        "--checkpoints", "4", "--eval-episodes", "2", "--dqn.replay", "500", "--dqn.start", "20", "--dqn.batch", "8",
-    ]  # fmt: skip
-    status, _ = faulty.play(fault, "collect", *dqn, after=2 * AFTER)
+    dqn = (
+        f"--env Faulty-v0 --agent dqn --network mlp --seeds 2 --steps {STEPS} --num-envs 2"
+        " --checkpoints 4 --eval-episodes 2 --dqn.replay 500 --dqn.start 20 --dqn.batch 8"
+    )
+    status, _ = faulty.play(fault, "collect", *dqn.split(), after=2 * AFTER)
     folders = run_folders(faulty.runs)
     assert len(folders) == 2
     lost = INTERVAL if fault == "KILL" else 0

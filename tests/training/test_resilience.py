@@ -300,7 +300,10 @@ def test_each_life_of_a_learning_brain_is_said_to_have_one_with_the_exact_comman
         ]
     )
     said = capsys.readouterr()
-    command = f"eval {run} --perturb 'force=1|0' --learn on --episodes 2 --at 12 --steps 60 --seed {api.FINAL_SEED}"
+    command = (
+        f"eval {run} --perturb 'force=1|0' --learn on --episodes 2 --at 12 --steps 60"
+        f" --seed {api.FINAL_SEED}"
+    )
     assert command in said.out and "a brain each, learning goes on" in said.out
     assert "--perturb gravity=0.9..1.1" in said.out and "--ppo.rollout 16" in said.out
     assert "life 2 of 2" in said.err

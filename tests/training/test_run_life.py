@@ -338,7 +338,8 @@ def send(at):
             os.kill(mine, getattr(signal, name))
 
 class World(gym.Env):
-    observation_space, action_space = gym.spaces.Box(-9, 9, (2,), np.float32), gym.spaces.Discrete(2)
+    observation_space = gym.spaces.Box(-9, 9, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
     made = 0
     def __init__(self):
         World.made += 1

@@ -40,15 +40,22 @@ def deep(n: int = 3000) -> str:
     return "[" * n + "]" * n
 
 
-JUNK: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**62, 2**70, 10**400, 1.5, -0.5, 1e308, float("nan"), float("inf"), "", "x", "\x1b[31m\n\u202e",
-    "a" * 10_000, [], [1], [-1], ["x"], [[[]]], {}, {"x": 1}, {"state": 3},
-)  # fmt: skip
+NUMBERS = (0, -1, 1, 2**62, 2**70, 10**400, 1.5, -0.5, 1e308, float("nan"), float("inf"))
+TEXTS = ("", "x", "\x1b[31m\n\u202e", "a" * 10_000)
+TREES = ([], [1], [-1], ["x"], [[[]]], {}, {"x": 1}, {"state": 3})
+JUNK: tuple[Any, ...] = (None, True, *NUMBERS, *TEXTS, *TREES)
 TENSORS: tuple[Callable[[], Any], ...] = (
-    lambda: torch.zeros(()), lambda: torch.zeros(3, 5), lambda: torch.zeros(0), lambda: torch.tensor(-5),
-    lambda: torch.zeros(2, dtype=torch.complex64), lambda: torch.ones(7, dtype=torch.bool), lambda: torch.tensor([2**62]),
-    lambda: torch.zeros(1).expand(1000, 1000), lambda: torch.tensor(float("nan")), lambda: torch.zeros(4, dtype=torch.float16),
-)  # fmt: skip
+    lambda: torch.zeros(()),
+    lambda: torch.zeros(3, 5),
+    lambda: torch.zeros(0),
+    lambda: torch.tensor(-5),
+    lambda: torch.zeros(2, dtype=torch.complex64),
+    lambda: torch.ones(7, dtype=torch.bool),
+    lambda: torch.tensor([2**62]),
+    lambda: torch.zeros(1).expand(1000, 1000),
+    lambda: torch.tensor(float("nan")),
+    lambda: torch.zeros(4, dtype=torch.float16),
+)
 
 
 def places(tree: Any, at: tuple = ()) -> Iterator[tuple]:
@@ -173,21 +180,48 @@ def test_a_mutated_config_is_read_or_refused_in_one_line(run, monkeypatch):
         path.write_text(whole)
 
 
+def written(
+    env: str = "CartPole-v1",
+    agent: str = "ppo",
+    network: str = "mlp",
+    *,
+    more: str = "",
+    agent_settings: str = "",
+    network_settings: str = "",
+) -> str:
+    """The text of a config.json; `more` and the settings are inserted as they stand."""
+    run = f'"env": "{env}", "agent": "{agent}", "network": "{network}"{more}'
+    return f'{{"run": {{{run}}}, "agent": {{{agent_settings}}}, "network": {{{network_settings}}}}}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        "", "{", "[]", "1", "null", '{"run": 1}', '{"run": {}}', '{"run": {"env": 3}}', "{" + '"a":{' * 3000, deep(),
-        '{"run": NaN}', '{"run": 1e999}', '{"run": {"steps": ' + "9" * 5000 + "}}", '{"run": {}, "run": {}}', "\x00\xff",
+        "",
+        "{",
+        "[]",
+        "1",
+        "null",
+        '{"run": 1}',
+        '{"run": {}}',
+        '{"run": {"env": 3}}',
+        "{" + '"a":{' * 3000,
+        deep(),
+        '{"run": NaN}',
+        '{"run": 1e999}',
+        '{"run": {"steps": ' + "9" * 5000 + "}}",
+        '{"run": {}, "run": {}}',
+        "\x00\xff",
         "\ufeff{}",
-        '{"run": {"env": "CartPole-v1", "agent": "no\\u001b[31m", "network": "mlp"}, "agent": {}, "network": {}}',
-        '{"run": {"env": "\\u001b]0;x", "agent": "ppo", "network": "mlp", "run_dir": "x"}, "agent": {}, "network": {}}',
-        '{"run": {"env": "CartPole-v1", "agent": "ppo", "network": "../mlp", "run_dir": "x"}, "agent": {}, "network": {}}',
-        '{"run": {"env": "CartPole-v1", "agent": "ppo", "network": "mlp", "seeds": 3}, "agent": {}, "network": {}}',
-        '{"run": {"env": "CartPole-v1", "agent": "ppo", "network": "mlp"}, "agent": {"gamma": true}, "network": {}}',
-        '{"run": {"env": "CartPole-v1", "agent": "ppo", "network": "mlp"}, "agent": {"gamma": [0.9]}, "network": {}}',
-        '{"run": {"env": "CartPole-v1", "agent": "ppo", "network": "mlp"}, "agent": {}, "network": {"hidden": [[8]]}}',
+        written(agent="no\\u001b[31m"),
+        written(env="\\u001b]0;x", more=', "run_dir": "x"'),
+        written(network="../mlp", more=', "run_dir": "x"'),
+        written(more=', "seeds": 3'),
+        written(agent_settings='"gamma": true'),
+        written(agent_settings='"gamma": [0.9]'),
+        written(network_settings='"hidden": [[8]]'),
     ],
-)  # fmt: skip
+)
 def test_a_config_that_no_run_has_written_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     for read in (config.read, api.load, plot.kind):
@@ -250,12 +284,28 @@ def test_mutated_rows_of_a_replay_are_read_or_refused_in_one_line(run, quick, ag
 
 
 ROWS = [
-    "", "{", "[]", "1", '{"step": "x"}', '{"step": 1e999}', '{"step": [1]}', '{"step": null}', '{"step": true}', '{"step": -1}',
-    '{"step": 5, "rollout/ep_rew_mean": "x"}', '{"step": 5, "rollout/ep_rew_mean": [1]}', '{"step": 5, "rollout/x": NaN}',
-    '{"step": 5, "rollout/ep_rew_mean": ' + "9" * 5000 + "}", '{"step": ' + "9" * 400 + "}", '{"a":' * 3000, deep(),
-    '{"step": 5, "rollout/ep_rew_mean": ' + deep(500) + "}", '{"step": 5, "step": 6}', "\x00\xff",
+    "",
+    "{",
+    "[]",
+    "1",
+    '{"step": "x"}',
+    '{"step": 1e999}',
+    '{"step": [1]}',
+    '{"step": null}',
+    '{"step": true}',
+    '{"step": -1}',
+    '{"step": 5, "rollout/ep_rew_mean": "x"}',
+    '{"step": 5, "rollout/ep_rew_mean": [1]}',
+    '{"step": 5, "rollout/x": NaN}',
+    '{"step": 5, "rollout/ep_rew_mean": ' + "9" * 5000 + "}",
+    '{"step": ' + "9" * 400 + "}",
+    '{"a":' * 3000,
+    deep(),
+    '{"step": 5, "rollout/ep_rew_mean": ' + deep(500) + "}",
+    '{"step": 5, "step": 6}',
+    "\x00\xff",
     '{"step": 7, "\\u001b[31m": 1.0}',
-]  # fmt: skip
+]
 
 
 def test_odd_rows_of_a_log_are_left_out_and_the_rest_is_read(tmp_path):

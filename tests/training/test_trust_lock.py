@@ -13,7 +13,10 @@ import pytest
 
 from bio_rl.training import runfolder
 
-HOLD = "import sys, time, pathlib; from bio_rl.machine.lock import lock\nwith lock(pathlib.Path(sys.argv[1])): print('held', flush=True)"
+HOLD = (
+    "import sys, time, pathlib; from bio_rl.machine.lock import lock\n"
+    "with lock(pathlib.Path(sys.argv[1])): print('held', flush=True)"
+)
 FOREVER = f"{HOLD}; time.sleep(100)"
 FORKING = (
     "import os, sys, time, pathlib; from bio_rl.machine.lock import lock\n"

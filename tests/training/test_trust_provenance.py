@@ -98,7 +98,10 @@ def test_text_of_others_is_printed_without_its_control_characters(text, shown):
 def test_a_message_about_a_strangers_folder_moves_no_cursor(tmp_path, capsys, command):
     folder = tmp_path / "evil\x1b[2J\u202e"
     (folder / "checkpoints").mkdir(parents=True)
-    text = '{"run": {"env": "\\u001b]0;x\\u0007", "agent": "\\u001b[31m", "network": "x"}, "agent": {}, "network": {}}'
+    text = (
+        '{"run": {"env": "\\u001b]0;x\\u0007", "agent": "\\u001b[31m", "network": "x"},'
+        ' "agent": {}, "network": {}}'
+    )
     (folder / "config.json").write_text(text)
     (folder / "metrics.jsonl").write_text('{"step": 1, "rollout/ep_rew_mean": 1.0}\n')
     with pytest.raises(SystemExit) as stopped:
@@ -127,7 +130,8 @@ def test_a_config_that_does_not_fit_on_the_disk_says_what_is_left_and_leaves_no_
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(
         OSError,
-        match=r"could not write .*config\.json: No space left on device; the one before is untouched",
+        match=r"could not write .*config\.json: No space left on device; "
+        r"the one before is untouched",
     ):
         runfolder.write_config(tmp_path, {"x": 2})
     with pytest.raises(OSError, match=r"result\.json: No space left on device; there is none yet"):

@@ -218,7 +218,7 @@ def test_a_checkpoint_whose_rows_are_not_its_own_is_passed_for_the_one_before(co
     assert tree["runner"]["seen"] == 320 and tree["agent"]["replay"]["added"] * 2 == 320
 
 
-def test_where_no_rows_can_be_read_at_all_the_message_says_which_file_and_a_removed_folder_is_gone_on_without(
+def test_where_no_rows_can_be_read_the_message_names_the_file_and_a_run_goes_on_without_them(
     copy,
 ):
     places = copy / "checkpoints" / "replay"
@@ -236,7 +236,7 @@ def test_where_no_rows_can_be_read_at_all_the_message_says_which_file_and_a_remo
     assert resumed.steps == 480 and len(list(places.glob("rows_*.pt"))) >= 1
 
 
-def test_a_best_checkpoint_that_was_put_in_the_place_of_the_last_one_resumes_without_experience_and_says_so(
+def test_a_best_checkpoint_in_the_place_of_the_last_resumes_without_experience_and_says_so(
     copy,
 ):
     best = copy / "checkpoints" / "best.pt"

@@ -543,7 +543,8 @@ def test_what_cannot_act_on_a_model_or_together_is_refused() -> None:
 
 
 def _world_with_a_free_joint() -> Any:
-    xml = "<mujoco><worldbody><body><freejoint name='root'/><geom size='1'/></body></worldbody></mujoco>"
+    body = "<body><freejoint name='root'/><geom size='1'/></body>"
+    xml = f"<mujoco><worldbody>{body}</worldbody></mujoco>"
     return type(
         "World",
         (),

@@ -140,7 +140,8 @@ def test_a_diverged_simulation_ends_and_the_others_go_on() -> None:
 def test_no_log_file_is_left(tmp_path: Path) -> None:
     code = (
         "import bio_rl, gymnasium as gym, numpy as np\n"
-        "env = gym.make_vec('bio_rl/HalfCheetah-v5', 8); gym.make('bio_rl/HalfCheetah-v5'); env.reset(seed=0)\n"
+        "env = gym.make_vec('bio_rl/HalfCheetah-v5', 8); gym.make('bio_rl/HalfCheetah-v5')\n"
+        "env.reset(seed=0)\n"
         "env.qvel[:] = np.nan; env.step(env.action_space.sample())"
     )
     result = run(code, tmp_path)
@@ -251,8 +252,10 @@ def test_renders_each_environment() -> None:
 
 
 def test_without_egl_the_error_says_what_to_install(tmp_path: Path) -> None:
-    code = "import bio_rl, gymnasium as gym; gym.make_vec('bio_rl/HalfCheetah-v5', render_mode='rgb_array')"
-    result = run(
-        code, tmp_path, MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx"
-    )  # a platform that MuJoCo's EGL refuses
+    code = (
+        "import bio_rl, gymnasium as gym; "
+        "gym.make_vec('bio_rl/HalfCheetah-v5', render_mode='rgb_array')"
+    )
+    # glx is a platform that MuJoCo's EGL refuses
+    result = run(code, tmp_path, MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx")
     assert result.returncode != 0 and "apt-get install libegl1" in result.stderr
