@@ -47,6 +47,7 @@ from bio_rl.plasticity.eprop import EPropState
 from bio_rl.rl import base, distributions
 from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses
 from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
 LEARNS = ("policy", "values")
@@ -55,7 +56,7 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LearningRateSchedule):
     learns: str = "policy"
     """What the outputs are: a policy, with a critic beside it; or the values of a Discrete space's
     actions.
@@ -84,10 +85,10 @@ class Config:
     """
     optimiser: str = "adam"
     """adam, whose mean and variance each synapse keeps of its own changes, as published; or sgd."""
-    interval: int = 1
+    update_every: int = 1
     """Decisions between two changes of the weights, which are the sum of what all of them ask for."""
-    anneal: float = 1.0
-    """Both learning rates fall exponentially to this share of themselves over the run."""
+    lr_shape: str = "exponential"
+    """How the learning rates change: exponential, by the same factor in every step; or linear."""
     critic_weight: float = 0.5
     """c_V, of the critic's part."""
     entropy: float = 0.0
@@ -108,9 +109,10 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings(
             self,
-            positive=("interval", "rate", "temperature"),
+            positive=("update_every", "rate", "temperature"),
             non_negative=(
                 "lr",
                 "readout_lr",
@@ -119,7 +121,7 @@ class Config:
                 "entropy",
                 "rate_weight",
             ),
-            unit=("gamma", "trace", "anneal", "feedback_decay"),
+            unit=("gamma", "trace", "feedback_decay"),
         )
         for name, known in (
             ("optimiser", OPTIMISERS),
@@ -284,7 +286,7 @@ class Agent(base.Agent):
         self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
         self.count(step, int(valid.sum()), int(cut.sum()))
         self.since += 1
-        if int(self.since) >= self.config.interval:
+        if int(self.since) >= self.config.update_every:
             self._change()
         metrics: Metrics = {
             "dopamine/rpe": error.mean(),
@@ -358,7 +360,7 @@ class Agent(base.Agent):
 
     def _change(self) -> None:
         """The weights change by what they were asked for."""
-        optimiser, left = self.optimisers["synapses"], self.annealed(self.config.anneal)
+        optimiser, left = self.optimisers["synapses"], self.lr_factor()
         for group, lr in zip(
             optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
         ):

@@ -41,6 +41,7 @@ from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbS
 from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
 from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
 RULES = ("three_factor", "exploratory_hebb")
@@ -48,7 +49,7 @@ RULES = ("three_factor", "exploratory_hebb")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LearningRateSchedule):
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.8
@@ -70,8 +71,10 @@ class Config:
     """Of the critic's: about the share of the error that one step corrects, as it is divided by the
     number of its synapses.
     """
-    anneal: float = 0.1
-    """All learning rates fall exponentially to this share of themselves over the run."""
+    lr_final: float = 0.1
+    """Factor of the learning rates at the end of the run."""
+    lr_shape: str = "exponential"
+    """How the learning rates change: exponential, by the same factor in every step; or linear."""
     readout_gain: float = 0.0
     """Length of the output's weights at first: without any there is no preference."""
     dopamine: str = "rpe"
@@ -84,11 +87,12 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings(
             self,
             positive=("noise", "tau_mean"),  # without noise nothing is tried
             non_negative=("hidden_lr", "actor_lr", "critic_lr", "readout_gain"),
-            unit=("gamma", "trace", "anneal"),
+            unit=("gamma", "trace"),
         )
         if self.rule not in RULES:
             raise ValueError(f"hebbian.rule is {self.rule!r}; {suggestion(self.rule, RULES)}")
@@ -247,6 +251,6 @@ class Agent(base.Agent):
     def _rates(self) -> list[float]:
         """η of each connection, in the order of `HebbianState.synapses`."""
         c = self.config
-        left = c.anneal**self.clock.lived
+        left = c.lr_factor(self.clock.lived)
         critic = c.critic_lr / (self.network.width + 1)
         return [left * c.hidden_lr] * len(self.hidden) + [left * c.actor_lr, left * critic]

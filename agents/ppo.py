@@ -26,12 +26,13 @@ from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.rl.normalize import RunningNorm
 from bio_rl.rl.optim import clip_, flatten
 from bio_rl.rl.returns import discounted_sum, gae
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import detach, index, stack, tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    rollout: int = 128
+class Config(LearningRateSchedule):
+    update_every: int = 128
     """Steps per environment between updates."""
     minibatch: int = 256
     """Steps per gradient step."""
@@ -39,10 +40,10 @@ class Config:
     """Passes over a rollout."""
     sequence: int = 16
     """Steps per training sequence of a stateful network (truncated backpropagation through time)."""
-    learning_rate: float = 8e-4
-    """Of Adam."""
-    anneal: bool = True
-    """Let the learning rate fall linearly to zero at the last step."""
+    lr: float = 8e-4
+    """Learning rate of Adam."""
+    lr_final: float = 0.0
+    """Factor of the learning rate at the end of the run; 1 keeps it as it is."""
     gamma: float = 0.99
     """Discount per step."""
     gae_lambda: float = 0.95
@@ -71,14 +72,15 @@ class Config:
     """Initial log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings(
             self,
             positive=(
-                "rollout",
+                "update_every",
                 "minibatch",
                 "epochs",
                 "sequence",
-                "learning_rate",
+                "lr",
                 "clip",
                 "max_grad_norm",
             ),
@@ -136,11 +138,11 @@ class Agent(base.Agent):
     def prepare(self) -> None:
         c = self.config
         self.stateful = self.actor.stateful or self.critic.stateful
-        self.chunk = min(c.sequence, c.rollout) if self.stateful else 1
-        self.rollout = Steps(c.rollout, self.chunk)
+        self.chunk = min(c.sequence, c.update_every) if self.stateful else 1
+        self.rollout = Steps(c.update_every, self.chunk)
         # In a list: the vector is no parameter beside those that it holds.
         self.weights = [flatten(self.parameters())]
-        adam = torch.optim.Adam(self.weights, c.learning_rate, eps=1e-5, fused=True)
+        adam = torch.optim.Adam(self.weights, c.lr, eps=1e-5, fused=True)
         self.optimisers["adam"] = adam
 
     def trained_tensors(self) -> list[Tensor]:
@@ -322,9 +324,9 @@ class Agent(base.Agent):
         }
 
     def _anneal(self) -> None:
-        left = 1.0 - self.clock.lived if self.config.anneal else 1.0
+        left = self.lr_factor()
         for group in self.optimisers["adam"].param_groups:
-            group["lr"] = self.config.learning_rate * left
+            group["lr"] = self.config.lr * left
         for network in (self.actor, self.critic):
             network.anneal(self.clock.lived)
 

@@ -38,6 +38,7 @@ from bio_rl.contracts import (
     State,
     Transition,
 )
+from bio_rl.groups import seeded, shared
 from bio_rl.kernels.td import Judged, judge
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
@@ -46,6 +47,7 @@ from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
 from bio_rl.rl.hidden import HiddenSynapses, make_rule
 from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import clone, index, tree_map
 
 NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
@@ -55,7 +57,7 @@ inversion exceed 0.75.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(LearningRateSchedule):
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.8
@@ -64,9 +66,11 @@ class Config:
     """Of the actor's synapses, per unit of dopamine."""
     critic_lr: float = 0.05
     """Of the critic's: the share of the error that one step corrects."""
-    anneal: float = 0.13
-    """Both learning rates fall exponentially to this share of themselves over the run."""
-    value: float = 0.0
+    lr_final: float = 0.13
+    """Factor of the learning rates at the end of the run."""
+    lr_shape: str = "exponential"
+    """How the learning rates change: exponential, by the same factor in every step; or linear."""
+    initial_value: float = 0.0
     """V_0, expected of a state of which nothing is known; more than there is makes curious: what
     has been seen disappoints (Frémaux 2013, eq. 4; Sutton & Barto 2018, §2.6).
     """
@@ -103,7 +107,7 @@ class Config:
     changed: when prediction errors have become three times what they were (Bouret & Sara 2005,
     network reset). 0 never does.
     """
-    persist: float = 1.0
+    exploration_time: float = 1.0
     """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long
     straight ways.
     """
@@ -111,14 +115,15 @@ class Config:
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_settings(
             self,
             non_negative=("actor_lr", "critic_lr", "hidden_lr", "cells_lr", "bound"),
-            unit=("gamma", "trace", "anneal", "reset_on_surprise"),
+            unit=("gamma", "trace", "reset_on_surprise"),
         )
-        if self.persist < 1:
+        if self.exploration_time < 1:
             raise ValueError(
-                f"three_factor.persist is {self.persist}, expected 1 or more decisions"
+                f"three_factor.exploration_time is {self.exploration_time}, expected 1 or more decisions"
             )
 
 
@@ -165,7 +170,6 @@ class Agent(base.Agent):
         n_out = self.policy.n_out + 1
         self.network = self._network(network, n_out)
         self.readout = Readout(self.groups, n_out, self.network.width)
-        self.network.drop_readout()  # that of every seed takes its place
         self.dopamine = DopamineGate(config.dopamine, self.groups)
         decision = network.config.ticks if network.name != "mlp" else 1.0
         rule = make_rule(config.rule, config.constants, config.gamma * config.trace, decision)
@@ -174,8 +178,9 @@ class Agent(base.Agent):
 
     def _network(self, network: Blueprint, n_out: int) -> Network:
         """The network up to its last hidden layer. Raises ValueError for one that it cannot teach."""
-        made = network.build(self.numbers(), n_out)
-        config = self.config
+        size, config = self.numbers(), self.config
+        each = [seeded(seed, lambda: network.build(size, n_out)) for seed in self.seeds]
+        made = each[0]
         if not made.teachable:
             raise ValueError(
                 f"three_factor cannot teach {network.name}; it teaches: {', '.join(self.teaches)}"
@@ -190,7 +195,14 @@ class Agent(base.Agent):
                 f"three_factor.rule is {config.rule}, but {network.name} has no hidden synapses "
                 "that learn by a rule; spiking, mlp and lsnn have"
             )
-        return made
+        for one in each:
+            one.drop_readout()  # the agent's own takes its place
+        return shared(each)
+
+    @classmethod
+    def batches(cls, spec: base.Spec) -> bool:
+        """Seeds learn as one program where only readouts learn, each by weights of its own."""
+        return spec.network.name == "cells" and not spec.config.cells_lr
 
     def prepare(self) -> None:
         super().prepare()
@@ -202,7 +214,7 @@ class Agent(base.Agent):
         rates[-1] = config.critic_lr
         self.rates = rates
         # A number takes twice as long to add as a tensor (measured).
-        self.v_0 = torch.tensor(config.value, device=self.device)
+        self.v_0 = torch.tensor(config.initial_value, device=self.device)
 
     def initial_state(self, batch: int) -> ThreeFactorState:
         n_out, n = self.readout.weight.shape[1:]
@@ -286,11 +298,11 @@ class Agent(base.Agent):
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
         """[B, outputs] what exploration draws, anew at every decision or now and then."""
         fresh = self.draw(out, self.policy.noise)
-        persist = self.config.persist
-        if persist <= 1.0:
+        lasts = self.config.exploration_time
+        if lasts <= 1.0:
             return fresh
         uniform = self.draw(reset, lambda x, g: torch.rand(x.shape, generator=g, device=x.device))
-        anew = reset | (uniform * persist < 1.0)
+        anew = reset | (uniform * lasts < 1.0)
         return torch.where(anew.unsqueeze(-1), fresh, last)
 
     def _score(self, out: Tensor, action: Tensor) -> Tensor:
@@ -338,7 +350,7 @@ class Agent(base.Agent):
         self, step: Transition, state: ThreeFactorState, signal: Tensor, gate: Tensor
     ) -> tuple[PlasticState, ...]:
         """What hidden synapses remember after a decision; their weights change."""
-        factor = self.config.hidden_lr * self.annealed(self.config.anneal)
+        factor = self.config.hidden_lr * self.lr_factor()
         if not state.hidden or not self.config.hidden_lr:
             return state.hidden
         return self.hidden.learn(state.hidden, state.met, signal, gate, step.percept.reset, factor)
@@ -372,7 +384,7 @@ class Agent(base.Agent):
 
     def _rates(self, gate: Tensor) -> tuple[Tensor, Tensor]:
         """(η [outputs + 1], the gate [B]): seeds whose schedules differ have theirs in the gate."""
-        left = self.annealed(self.config.anneal)
+        left = self.lr_factor()
         if isinstance(left, float):
             return self.rates * left, gate
         return self.rates, gate * self.of_rows(left, len(gate))

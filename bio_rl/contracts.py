@@ -191,7 +191,7 @@ class Network(nn.Module, ABC):
     """Whether local rules can teach it: it then has a `readout`, `live` and `plastic`."""
     activity_unit: float = 1.0
     """The activity that `live` gives for a unit of its average: more where it is a sum."""
-    unit_activity: ClassVar[bool] = False
+    unit_activity: bool = False
     """Whether the activity that `live` gives has a length of one at most."""
     readout: nn.Module
     """Of a teachable network: the connection from its last hidden layer onto its outputs."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.codes import population
 from bio_rl.connections import dense
-from bio_rl.contracts import Network, Percept, Probe, State
+from bio_rl.contracts import Lived, Network, Percept, Probe, State
 from bio_rl.state import tree_map
 
 
@@ -31,12 +31,27 @@ def side_by_side(networks: Sequence[Network]) -> Network:
     return stacked(networks) or Group(networks)
 
 
+def shared(networks: Sequence[Network]) -> Network:
+    """The first of `networks` where all are the same, for it serves every row; else all of them
+    side by side, each for its block of the rows.
+    """
+    first = networks[0].state_dict()
+    alike = all(
+        torch.equal(x, network.state_dict()[name])
+        for network in networks[1:]
+        for name, x in first.items()
+    )
+    return networks[0] if alike else Group(networks)
+
+
 class Group(Network):
     """Members one after the other, for those that cannot be stacked: see `types.Network`."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
         self.members = nn.ModuleList(networks)
+        self.teachable = networks[0].teachable and not networks[0].plastic
+        self.unit_activity = networks[0].unit_activity
 
     def initial_state(self, batch: int) -> State:
         states = [member.initial_state(batch // len(self.members)) for member in self.members]
@@ -47,6 +62,24 @@ class Group(Network):
 
     def unroll(self, xs: Percept, state: State) -> tuple[Tensor, State]:
         return self._each(lambda member, x, state: member.unroll(x, state), xs, state, 1)
+
+    @property
+    def width(self) -> int:
+        """Neurons that a member's readout reads."""
+        return self.members[0].width
+
+    def live(
+        self,
+        x: Percept,
+        state: State,
+        noise: Sequence[Tensor] = (),
+        probe: Probe | None = None,
+    ) -> Lived:
+        """One decision of every member for its block; none has hidden synapses that learn."""
+        g = len(self.members)
+        parts = zip(self.members, blocks(x, g), blocks(state, g), strict=True)
+        lived = [member.live(part, before) for member, part, before in parts]
+        return tree_map(lambda *rows: torch.cat(rows), *lived)
 
     def some(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some memoryless members, each for its block of the rows of x."""

@@ -22,7 +22,7 @@ TEN_STEPS = (
     "10",
     "--num-envs",
     "1",
-    "--ppo.rollout",
+    "--ppo.update-every",
     "10",
     "--ppo.minibatch",
     "10",
@@ -161,4 +161,4 @@ def test_ten_steps_are_trained(scripts: Path, trap: Path, kind: str) -> None:
 
 
 def test_the_console_script_shows_its_flags(scripts: Path, trap: Path) -> None:
-    assert "--ppo.rollout" in run(scripts / "bio-rl", "--help", cwd=trap)
+    assert "--ppo.update-every" in run(scripts / "bio-rl", "--help", cwd=trap)

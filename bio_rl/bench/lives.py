@@ -5,7 +5,7 @@ bandit      BanditReversal-v0: what 200 pulls of one life earn, from the first o
 WaterMaze-v0: moves to the platform, trial by trial, before and after it is moved. inverted
 CartPole-v1: a life in which the motor is inverted; episodes until the mean of ten is back at 90 %
 of before.
-            Beyond the preset: --three-factor.reset-on-surprise 1 --three-factor.anneal 0.5, without which they
+            Beyond the preset: --three-factor.reset-on-surprise 1 --three-factor.lr-final 0.5, without which they
                 do not come back.
 
 Every life is a brain of its own, which explores and learns throughout. The controls are shuffled
@@ -38,7 +38,7 @@ INVERTED_AT, HORIZON = 60_000, 150_000
 """Steps of the CartPole life: until the motor turns round, after 120 episodes at least, and in all."""
 AFTER = 100
 """Episodes within which it has to come back."""
-RELEARNING = {"let_go": 1.0, "anneal": 0.5}
+RELEARNING = {"reset_on_surprise": 1.0, "lr_final": 0.5}
 """The agent's settings of that life beyond the preset: weights are given up after a surprise, and
 rates stay high enough.
 """
@@ -220,7 +220,9 @@ def recovery(returns: np.ndarray, level: float) -> int | None:
 
 def brains(env: str, settings: Settings, n: int, **agent: Any) -> Experiment:
     """The preset of a world for `n` lives, a brain each."""
-    own = {"brains": n, "anneal": 1.0, **agent} if env != "CartPole-v1" else {"brains": n, **agent}
+    own = (
+        {"brains": n, "lr_final": 1.0, **agent} if env != "CartPole-v1" else {"brains": n, **agent}
+    )
     return config.experiment(
         env, settings.agent, agent_settings=own, num_envs=n, seed=settings.seed, episodes=0
     )

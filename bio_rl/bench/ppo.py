@@ -83,7 +83,7 @@ def ours(network: str, settings: Settings) -> Runner:
     nothing.
     """
     agent = config.agents_module("ppo").Config(
-        rollout=settings.rollout,
+        update_every=settings.rollout,
         minibatch=settings.minibatch,
         epochs=settings.epochs,
         normalise_obs=settings.normalise,

@@ -23,7 +23,16 @@ from bio_rl.training.replay_files import add_rows
 
 FLAGS = (
     *("--env", "Hopper-v5", "--num-envs", "4", "--eval-episodes", "2"),
-    *("--ppo.rollout", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2", "--ppo.sequence", "8"),
+    *(
+        "--ppo.update-every",
+        "32",
+        "--ppo.minibatch",
+        "32",
+        "--ppo.epochs",
+        "2",
+        "--ppo.sequence",
+        "8",
+    ),
 )
 INTERVAL = 1024
 """Environment steps between the checkpoints of the run that is killed."""

@@ -177,13 +177,11 @@ class Agent(nn.Module, ABC):
         """[G] on the CPU, how many of each seed's rows are set."""
         return flags.view(self.groups, -1).sum(1).cpu()
 
-    def annealed(self, final: float) -> float | Tensor:
-        """The factor of a rate that falls exponentially to `final` over the horizon; [G] where
-        there are several seeds.
-        """
+    def lr_factor(self) -> Any:
+        """The factor of the learning rates by now; [G] where there are several seeds."""
         if self.groups == 1:
-            return final**self.clock.lived
-        return (final**self.clock.lived_each).to(self.device)
+            return self.config.lr_factor(self.clock.lived)
+        return self.config.lr_factor(self.clock.lived_each.to(self.device))
 
     def learned_state(self) -> dict[str, Any]:
         """All of `state_dict` but the replay, whose rows are saved apart."""
@@ -208,7 +206,8 @@ class Agent(nn.Module, ABC):
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             # A generator of another kind of device cannot go on; evaluating needs none.
             if saved.shape == generator.get_state().shape:
-                generator.set_state(saved)
+                # torch reads the memory of a row of a tensor from its beginning: a copy
+                generator.set_state(saved.clone())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How copy and pickle make an agent like this one: anew, then in the same state.
@@ -236,13 +235,14 @@ class Agent(nn.Module, ABC):
         """The part of `state_dict` that belongs to the i-th seed, in the form of `one`.
 
         A tensor of G times as many numbers as `one` has under the name holds G blocks, of which the
-        i-th is taken; one of as many numbers is common to all seeds.
+        i-th is taken; one of as many numbers is common to all seeds. What each seed has a module of
+        its own for is found among its container's `members`.
         """
         whole = self.state_dict()
         like = one.state_dict()
+        names = {name.replace(f"members.{i}.", ""): name for name in whole["modules"]}
         modules = {
-            name: block(whole["modules"][name], like["modules"][name], i)
-            for name in like["modules"]
+            name: block(whole["modules"][names[name]], x, i) for name, x in like["modules"].items()
         }
         return {"modules": modules, "optimisers": {}, "generators": whole["generators"][i : i + 1]}
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from bio_rl.contracts import ActOut, Percept, Probe, Rollout, State
-from bio_rl.rl.base import Agent
+from bio_rl.rl.base import Agent, Spec
+from bio_rl.rl.clock import Horizon
 from bio_rl.state import tree_map
 
 
@@ -85,6 +86,23 @@ class OneByOne:
             for tree, axis in trees
         ]
         return [run(agent, *parts) for agent, *parts in zip(self.agents, *blocks, strict=True)]
+
+
+def of_seeds(
+    kind: type[Agent],
+    spec: Spec,
+    *,
+    horizon: Horizon,
+    seeds: Sequence[int],
+    device: torch.device | str = "cpu",
+) -> Agent | OneByOne:
+    """An agent of that kind for one seed, or for several: as one batched program where the kind
+    has such a form, else one by one.
+    """
+    if len(seeds) == 1 or kind.batches(spec):
+        seed = seeds[0] if len(seeds) == 1 else seeds
+        return kind(*spec, horizon=horizon, seed=seed, device=device)
+    return OneByOne([kind(*spec, horizon=horizon, seed=s, device=device) for s in seeds])
 
 
 def _together(parts: Sequence[Any]) -> Any:

@@ -17,6 +17,8 @@ from bio_rl.contracts import Steps
 from bio_rl.energy import Operations, operations
 from bio_rl.machine import trust
 from bio_rl.networks import Blueprint
+from bio_rl.rl.base import Spec
+from bio_rl.rl.one_by_one import of_seeds
 from bio_rl.training import config
 from bio_rl.training.config import Experiment, Run
 from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
@@ -101,23 +103,12 @@ def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
     """
     run = experiment.run
     module = config.agents_module(run.agent)
-    if run.seeds > 1 and not hasattr(module.Agent, "member"):
-        raise ValueError(
-            f"--seeds {run.seeds}: {run.agent} trains one seed at a time; start it with --seed 0, 1, … in turn"
-        )
+    spec = Spec(experiment.agent, experiment.network, env.observation_space, env.action_space)
+    seeds = range(run.seed, run.seed + run.seeds)
     try:
-        with seeding.drawing_from(
-            run.seed
-        ):  # no other thread draws meanwhile, whatever a network draws from
-            return module.Agent(
-                experiment.agent,
-                experiment.network,
-                env.observation_space,
-                env.action_space,
-                horizon=run.horizon,
-                seed=run.seed if run.seeds == 1 else range(run.seed, run.seed + run.seeds),
-                device=env.device,
-            )
+        # no other thread draws meanwhile, whatever a network draws from
+        with seeding.drawing_from(run.seed):
+            return of_seeds(module.Agent, spec, horizon=run.horizon, seeds=seeds, device=env.device)
     except (ValueError, MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise

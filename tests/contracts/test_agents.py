@@ -34,7 +34,7 @@ SMALL_NETWORKS = {
 }
 OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "every": 4}
 SMALL = {
-    "ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
+    "ppo": {"update_every": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
     "dqn": {**OFF_POLICY, "target_every": 2},
     "sac": {**OFF_POLICY, "critic_hidden": (16,)},
     "td3": {**OFF_POLICY, "critic_hidden": (16,)},

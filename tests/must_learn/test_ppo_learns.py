@@ -16,11 +16,11 @@ from bio_rl.training.evaluation import evaluate
 from bio_rl.training.runner import Runner
 
 CONFIG = ppo.Config(
-    rollout=20,
+    update_every=20,
     minibatch=80,
     epochs=4,
     sequence=20,
-    learning_rate=3e-3,
+    lr=3e-3,
     gamma=0.0,
     gae_lambda=0.0,
     entropy=0.01,

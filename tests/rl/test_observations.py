@@ -26,7 +26,7 @@ from tests.worlds import SENSES
 
 WORDS = Tokens(positions=3, words=7, first=0)
 EYE = Picture(shape=(1, 9, 9), axes=(2, 0, 1), high=255.0)
-SMALL = ppo.Config(rollout=8, minibatch=16, epochs=2, sequence=4)
+SMALL = ppo.Config(update_every=8, minibatch=16, epochs=2, sequence=4)
 
 
 def percept(obs, batch):
@@ -153,6 +153,7 @@ def test_observations_that_are_numbers_have_no_encoder():
 
 
 def test_numbers_pass_an_encoder_unchanged_beside_pictures_and_tokens():
+    torch.manual_seed(1)  # of 12 draws of weights in a hundred one leaves a picture dark
     encoder = encoders.Encoder(Mixed(4, (EYE, WORDS), ("eye", "words")))
     numbers = torch.randn(6, 2, 4)
     picture, words = (
@@ -283,11 +284,11 @@ def test_a_run_resumed_from_a_checkpoint_equals_the_uninterrupted_one(tmp_path, 
 
 
 LEARNING = ppo.Config(
-    rollout=20,
+    update_every=20,
     minibatch=80,
     epochs=4,
     sequence=20,
-    learning_rate=3e-3,
+    lr=3e-3,
     gamma=0.0,
     gae_lambda=0.0,
     entropy=0.01,

@@ -22,7 +22,7 @@ TINY = [
     "256",
     "--num-envs",
     "2",
-    "--ppo.rollout",
+    "--ppo.update-every",
     "16",
     "--eval-episodes",
     "2",
@@ -95,7 +95,7 @@ def test_nan_stops_training_with_its_index_its_step_and_the_checkpoint_kept(
     monkeypatch.setattr(worlds.Broken.__init__, "__defaults__", (how, *others))
     # five steps are good: a checkpoint at step 4 is there before the fault
     flags = (
-        "--env tests.worlds:Broken-v0 --network mlp --num-envs 1 --steps 100 --ppo.rollout 2"
+        "--env tests.worlds:Broken-v0 --network mlp --num-envs 1 --steps 100 --ppo.update-every 2"
         " --ppo.minibatch 2 --checkpoints 50 --eval-episodes 0"
     )
     text = refused(capsys, *flags.split(), "--run-dir", str(tmp_path))
@@ -113,7 +113,7 @@ def test_play_draws_a_raster_of_a_spiking_run_and_refuses_one_without_spikes(cap
         "64",
         "--num-envs",
         "2",
-        "--ppo.rollout",
+        "--ppo.update-every",
         "16",
         "--ppo.minibatch",
         "16",
@@ -195,7 +195,7 @@ def test_a_run_folder_holds_what_it_should(run):
     config = json.loads((run / "config.json").read_text())
     assert (
         config["run"]["env"] == "CartPole-v1"
-        and config["agent"]["rollout"] == 16
+        and config["agent"]["update_every"] == 16
         and config["versions"]["torch"]
     )
     assert list(run.glob("events.out.tfevents.*")) and list((run / "checkpoints").glob("step_*.pt"))
@@ -215,7 +215,7 @@ def test_python_trains_with_settings_of_agent_and_network(tmp_path):
         num_envs=2,
         run_dir=tmp_path,
         eval_episodes=0,
-        ppo={"rollout": 16, "minibatch": 16},
+        ppo={"update_every": 16, "minibatch": 16},
         spiking={"ticks": 2, "hidden": (8,)},
     )
     assert trained.experiment.network.config.ticks == 2 and trained.evaluation.episodes == 20

@@ -19,7 +19,7 @@ from bio_rl.training import api, commands, config, settings
 from bio_rl.training.checkpoint import CheckpointError
 
 SMALL = {"network": "mlp", "steps": 32, "num_envs": 2, "eval_episodes": 0, "checkpoints": 1}
-OWN = {"rollout": 16, "minibatch": 16}
+OWN = {"update_every": 16, "minibatch": 16}
 FLAGS = [
     "--network",
     "mlp",
@@ -32,7 +32,7 @@ FLAGS = [
     "--checkpoints",
     "1",
 ]
-FLAGS += ["--ppo.rollout", "16", "--ppo.minibatch", "16"]
+FLAGS += ["--ppo.update-every", "16", "--ppo.minibatch", "16"]
 
 
 def train(folder: Path, env: str = "CartPole-v1", **more) -> api.Trained:
@@ -88,7 +88,10 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers(kind, value, fitted):
         ({"run_dir": 3}, "--run-dir is 3, expected a path"),
         ({"ppo": {"gamma": "0.9"}}, "ppo.gamma is '0.9', expected a number"),
         ({"ppo": {"gamma": True}}, "ppo.gamma is True, expected a number"),
-        ({"ppo": {"rollout": np.float64(16.5)}}, "ppo.rollout is 16.5, expected a whole number"),
+        (
+            {"ppo": {"update_every": np.float64(16.5)}},
+            "ppo.update_every is 16.5, expected a whole number",
+        ),
         ({"mlp": {"hidden": ["8"]}}, "mlp.hidden is '8', expected a whole number"),
     ],
 )

@@ -28,7 +28,7 @@ STEPS, INTERVAL, AFTER = 640, 160, 340
 """Of a run; between its checkpoints; after which the fault happens."""
 RUN = (
     f"--env Faulty-v0 --network mlp --steps {STEPS} --num-envs 2 --checkpoints 4"
-    " --eval-episodes 2 --ppo.rollout 16 --ppo.minibatch 16 --ppo.epochs 1"
+    " --eval-episodes 2 --ppo.update-every 16 --ppo.minibatch 16 --ppo.epochs 1"
 ).split()
 PHASES = ("collect", "update", "evaluate", "save", "saved")
 ASKED = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "HUP": signal.SIGHUP}

@@ -20,7 +20,12 @@ from bio_rl.state import leaves, tree_map
 from bio_rl.training import api, build, resilience
 from bio_rl.training.resilience import score, summarise
 
-SMALL = {"steps": 512, "num_envs": 4, "eval_episodes": 0, "ppo": {"rollout": 16, "minibatch": 64}}
+SMALL = {
+    "steps": 512,
+    "num_envs": 4,
+    "eval_episodes": 0,
+    "ppo": {"update_every": 16, "minibatch": 64},
+}
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +310,7 @@ def test_each_life_of_a_learning_brain_is_said_to_have_one_with_the_exact_comman
         f" --seed {api.FINAL_SEED}"
     )
     assert command in said.out and "a brain each, learning goes on" in said.out
-    assert "--perturb gravity=0.9..1.1" in said.out and "--ppo.rollout 16" in said.out
+    assert "--perturb gravity=0.9..1.1" in said.out and "--ppo.update-every 16" in said.out
     assert "life 2 of 2" in said.err
     line = next(line for line in said.out.splitlines() if "train.py eval" in line)
     arguments = shlex.split(line.partition("train.py ")[2])

@@ -23,7 +23,7 @@ from bio_rl.training.metrics import read_rows
 
 STEPS = 1024
 COMMON = ["--env", "Hopper-v5", "--num-envs", "4"]
-PPO = ["--ppo.rollout", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2"]
+PPO = ["--ppo.update-every", "32", "--ppo.minibatch", "32", "--ppo.epochs", "2"]
 EVAL = ["--eval-episodes", "2", "--checkpoints", "4"]
 FEW = ["--sac.ratio", "0.1"]
 NETWORKS = {
@@ -227,7 +227,7 @@ def test_an_environment_that_cannot_save_its_physics_says_so_on_resume(tmp_path)
         "--eval-episodes",
         "0",
     ]
-    main([*flags, "--ppo.rollout", "32", "--run-dir", str(tmp_path)])
+    main([*flags, "--ppo.update-every", "32", "--run-dir", str(tmp_path)])
     done = run("resume", "latest", "--run-dir", str(tmp_path), "--steps", "1024")
     assert done.returncode == 0 and "episodes start anew" in done.stdout
 

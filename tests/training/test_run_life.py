@@ -30,14 +30,14 @@ SMALL = [
     "mlp",
     "--num-envs",
     "2",
-    "--ppo.rollout",
+    "--ppo.update-every",
     "16",
     "--ppo.minibatch",
     "16",
     "--eval-episodes",
     "2",
 ]
-OWN = {"rollout": 16, "minibatch": 16}
+OWN = {"update_every": 16, "minibatch": 16}
 
 
 class Life(gym.Env):

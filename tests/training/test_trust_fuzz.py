@@ -24,7 +24,7 @@ pytestmark = pytest.mark.thorough
 
 SMALL = {"critic_hidden": (8,), "start": 20, "ratio": 0.1, "batch": 8, "every": 4, "replay": 200}
 AGENTS = {
-    "ppo": {"rollout": 16, "minibatch": 8, "epochs": 1},
+    "ppo": {"update_every": 16, "minibatch": 8, "epochs": 1},
     "sac": SMALL,
     "dqn": {"start": 20, "ratio": 0.1, "batch": 8, "every": 4, "replay": 200, "priority": 0.6},
     "three_factor": {},
@@ -170,7 +170,10 @@ def test_a_mutated_config_is_read_or_refused_in_one_line(run, monkeypatch):
         refused = 0
         for _ in range(MUTATIONS):
             at, value = rng.choice(every), rng.choice(JUNK)
-            if at[-1] in ("num_envs", "hidden", "rollout", "run_dir") and value in (2**62, 2**70):
+            if at[-1] in ("num_envs", "hidden", "update_every", "run_dir") and value in (
+                2**62,
+                2**70,
+            ):
                 continue
             change = rng.choice((put(value), put(value), put(value), remove, rename))
             path.write_text(json.dumps(changed(saved, at, change)))

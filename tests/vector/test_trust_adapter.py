@@ -628,9 +628,9 @@ def test_a_copied_actor_critic_has_its_weights(name, network):
 @pytest.mark.parametrize(
     ("agent", "network", "world", "own"),
     [
-        ("ppo", "mlp", "CartPole-v1", {**SMALL["ppo"], "learning_rate": 1e30, "anneal": False}),
-        ("ppo", "mlp", "Pendulum-v1", {**SMALL["ppo"], "learning_rate": 1e30, "anneal": False}),
-        ("ppo", "spiking", "CartPole-v1", {**SMALL["ppo"], "learning_rate": 1e38, "anneal": False}),
+        ("ppo", "mlp", "CartPole-v1", {**SMALL["ppo"], "lr": 1e30, "lr_final": 1.0}),
+        ("ppo", "mlp", "Pendulum-v1", {**SMALL["ppo"], "lr": 1e30, "lr_final": 1.0}),
+        ("ppo", "spiking", "CartPole-v1", {**SMALL["ppo"], "lr": 1e38, "lr_final": 1.0}),
         ("dqn", "mlp", "CartPole-v1", {**SMALL["dqn"], "learning_rate": 1e30}),
         (
             "sac",
@@ -665,7 +665,7 @@ def test_a_rollout_of_junk_changes_nothing():
             autoreset_mode=AutoresetMode.NEXT_STEP,
         )
     )
-    own = {"rollout": 1, "minibatch": 4, "epochs": 1}
+    own = {"update_every": 1, "minibatch": 4, "epochs": 1}
     experiment = config.experiment(
         "CartPole-v1", "ppo", "mlp", agent_settings=own, steps=1000, num_envs=4
     )

@@ -198,7 +198,7 @@ def test_learning_is_refused_clearly_where_there_is_none_to_see(capsys, run, tmp
         num_envs=2,
         run_dir=tmp_path,
         eval_episodes=0,
-        ppo={"rollout": 16},
+        ppo={"update_every": 16},
     )
     picture = str(tmp_path / "x.png")
     flags = ("play", "latest", "--run-dir", str(tmp_path), "--learn", "on", "--raster", picture)
