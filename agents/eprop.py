@@ -46,9 +46,8 @@ from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
 from bio_rl.networks.lsnn import LSNNState, Trail
 from bio_rl.plasticity.eprop import EProp, EPropState
-from bio_rl.rl import distributions
+from bio_rl.rl import distributions, observations
 from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
 from bio_rl.rl.rebuild import recipe
 from bio_rl.state import index
 
@@ -174,7 +173,7 @@ class Agent(nn.Module):
         self.made_from = config, network, observation_space, action_space
         self.generator = seeding.generator(seed, device)
         with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs, flatten=True)
+            self.features = observations.for_space(observation_space, config.normalise_obs, flatten=True)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
                 raise ValueError(

@@ -24,11 +24,10 @@ from bio_rl.codes.homeostat import activity
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.energy import operations
 from bio_rl.networks import Blueprint
-from bio_rl.rl import distributions, encoders
+from bio_rl.rl import distributions, encoders, observations
 from bio_rl.rl.clock import Clock, Horizon
 from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.rl.normalize import RunningNorm
-from bio_rl.rl.observations import Features
 from bio_rl.rl.optim import clip_, flatten
 from bio_rl.rl.rebuild import recipe
 from bio_rl.rl.returns import discounted_sum, gae
@@ -148,7 +147,7 @@ class Agent(nn.Module):
         self.config, self.seed = config, seed
         self.made_from = config, network, observation_space, action_space
         with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs)
+            self.features = observations.for_space(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
             self.actor = encoders.build(
                 network, self.features.size, self.policy.n_out, out_gain=0.01

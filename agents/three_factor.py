@@ -35,9 +35,8 @@ from bio_rl.kernels.td import judge
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
-from bio_rl.rl import distributions
+from bio_rl.rl import distributions, observations
 from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
 from bio_rl.rl.rebuild import recipe
 from bio_rl.state import index
 
@@ -159,7 +158,7 @@ class Agent(nn.Module):
         self.config, self.seed = config, seed
         self.made_from = config, network, observation_space, action_space
         with seeding.drawing_from(seed):
-            self.features = Features(observation_space, config.normalise_obs)
+            self.features = observations.for_space(observation_space, config.normalise_obs)
             self.policy = distributions.for_space(action_space, config.log_std)
             if not isinstance(self.features.size, int):
                 raise ValueError(

@@ -48,7 +48,7 @@ class Group(nn.Module):
     def unroll(self, xs: Percept, state: State) -> tuple[Tensor, State]:
         return self._each(lambda member, x, state: member.unroll(x, state), xs, state, 1)
 
-    def some(self, x: Percept, chosen: slice) -> Tensor:
+    def select(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some memoryless members, each for its block of the rows of x."""
         some = self.members[chosen]
         return torch.cat(
@@ -101,7 +101,7 @@ class Stacked(nn.Module):
             else out
         ), ()
 
-    def some(self, x: Percept, chosen: slice) -> Tensor:
+    def select(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some members, each for its block of the rows of x."""
         weights = {name: w[chosen] for name, w in self.network.named_parameters()}
         return torch.func.functional_call(self.network, weights, (x, ()))[0]

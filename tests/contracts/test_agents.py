@@ -32,7 +32,7 @@ SMALL_NETWORKS = {
     "recurrent_spiking": {"hidden": (20,)},
     "spiking_conv": {"channels": (3,), "kernel": (3,), "stride": (3,), "hidden": (16,)},
 }
-OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "every": 4}
+OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "update_every": 4}
 SMALL = {
     "ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
     "dqn": {**OFF_POLICY, "target_every": 2},
