@@ -176,8 +176,8 @@ class Agent(base.Agent):
             return state, {}
         reward, returns = self._scale(steps, state.returns)
         seen, final, ahead = (
-            self.see(steps.percept),
-            self.features(steps.final_obs),
+            self.see(steps.percept, 1),
+            self.features(steps.final_obs, 1),
             self.see(rollout.next),
         )
         log: list[Metrics] = []

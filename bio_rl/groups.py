@@ -81,7 +81,7 @@ class Group(Network):
         lived = [member.live(part, before) for member, part, before in parts]
         return tree_map(lambda *rows: torch.cat(rows), *lived)
 
-    def some(self, x: Percept, chosen: slice) -> Tensor:
+    def select(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some memoryless members, each for its block of the rows of x."""
         some = self.members[chosen]
         return torch.cat(
@@ -133,7 +133,7 @@ class Stacked(Network):
             else out
         ), ()
 
-    def some(self, x: Percept, chosen: slice) -> Tensor:
+    def select(self, x: Percept, chosen: slice) -> Tensor:
         """The outputs of some members, each for its block of the rows of x."""
         weights = {name: w[chosen] for name, w in self.network.named_parameters()}
         return torch.func.functional_call(self.network, weights, (x, ()))[0]

@@ -20,7 +20,7 @@ from bio_rl import seeding
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.networks import Blueprint
 from bio_rl.rl.clock import Clock, Horizon
-from bio_rl.rl.observations import Features
+from bio_rl.rl.group_features import GroupFeatures
 from bio_rl.rl.replay import Replay
 
 
@@ -42,6 +42,8 @@ class Agent(nn.Module, ABC):
     """
     flatten: ClassVar[bool] = False
     """Whether observations of several axes are flattened to a vector of numbers."""
+    replay: Replay | None = None
+    """Experience that is kept to learn from again; None where the agent keeps none."""
     rollout: Steps
     """How much experience `update` receives; `prepare` sets it."""
 
@@ -69,7 +71,9 @@ class Agent(nn.Module, ABC):
         """By name; `prepare` fills it."""
         self.clock = Clock(horizon, len(self.seeds))
         with seeding.drawing_from(self.seeds[0]):
-            self.features = Features(observation_space, config.normalise_obs, flatten=self.flatten)
+            self.features = GroupFeatures(
+                observation_space, config.normalise_obs, len(self.seeds), self.flatten
+            )
             self.build(network)
         self.to(self.device)
         self.generators = [seeding.generator(s, self.device) for s in self.seeds]
@@ -89,11 +93,6 @@ class Agent(nn.Module, ABC):
     def generator(self) -> torch.Generator:
         """The generator of the first seed, the only one where one seed learns alone."""
         return self.generators[0]
-
-    @property
-    def replay(self) -> Replay | None:
-        """Experience that is kept to learn from again; None where the agent keeps none."""
-        return None
 
     # ---------------------------------- what an agent writes
 
@@ -134,9 +133,9 @@ class Agent(nn.Module, ABC):
 
     # ---------------------------------- what all of them do alike
 
-    def see(self, percept: Percept) -> Percept:
-        """The percept with features in place of raw observations."""
-        return percept._replace(obs=self.features(percept.obs))
+    def see(self, percept: Percept, axis: int = 0) -> Percept:
+        """The percept with features in place of raw observations, whose rows are at `axis`."""
+        return percept._replace(obs=self.features(percept.obs, axis))
 
     def numbers(self) -> int:
         """The number of features. Raises ValueError where they are no vector of numbers."""
@@ -240,7 +239,12 @@ class Agent(nn.Module, ABC):
         """
         whole = self.state_dict()
         like = one.state_dict()
-        names = {name.replace(f"members.{i}.", ""): name for name in whole["modules"]}
+        names = {name: name for name in whole["modules"]}
+        part = f"members.{i}."
+        for name in whole["modules"]:
+            if part in name:
+                names[name.replace(part, "")] = name
+                names[name.replace(part, "members.0.")] = name
         modules = {
             name: block(whole["modules"][names[name]], x, i) for name, x in like["modules"].items()
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,15 @@ from bio_rl.contracts import Network, Percept, Probe, State, Transition
 from bio_rl.groups import side_by_side
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.rl import encoders
+from bio_rl.rl.encoders import Encoder
+from bio_rl.rl.observations import Mixed
 from bio_rl.rl.targets import next_outputs
+from bio_rl.state import index, leaves, stack
 
 CRITIC_SEED = 1_000_003
 """Added to the seed that the actor is drawn with."""
 SUMMARY = 64
-"""Numbers in which a critic with memory sums up what it has seen."""
+"""Numbers in which a critic with memory sums up its observations."""
 
 
 class TwinCritic(nn.Module):
@@ -26,46 +29,70 @@ class TwinCritic(nn.Module):
     makes of the observations.
 
     The heads see actions, or have a value for each choice.
-    look: that network, None where the observations are numbers and nothing is remembered.
+    trunk: that memory or encoder, None where the observations are numbers and nothing is
+    remembered.
     """
 
-    def __init__(self, look: Network | None, heads: Network, groups: int) -> None:
+    def __init__(self, trunk: Network | None, heads: Network, groups: int) -> None:
         super().__init__()
-        self.look, self.heads, self.groups = look, heads, groups
+        self.trunk = trunk
+        self.heads = heads
+        self.groups = groups
 
     def initial_state(self, batch: int) -> State:
-        return self.look.initial_state(batch) if self.look is not None else ()
+        """The memory of `batch` fresh lives."""
+        return self.trunk.initial_state(batch) if self.trunk is not None else ()
 
     def anneal(self, progress: float) -> None:
-        """Of its networks, where they follow a schedule."""
-        for network in (self.look, self.heads):
-            if network is not None:
+        """Set what follows a schedule in its networks, `progress` from 0 to 1 of the run."""
+        for network in (self.trunk, self.heads):
+            if hasattr(network, "anneal"):
                 network.anneal(progress)
 
-    def advance(self, seen: Percept, state: State) -> State:
+    def advance(self, percepts: Percept, state: State) -> State:
         """The memory after T percepts [T, B, ...]."""
-        return self.look.unroll(seen, state)[1] if self.look is not None else ()
+        return self.trunk.unroll(percepts, state)[1] if self.trunk is not None else ()
 
-    def summary(self, seen: Percept, state: State) -> Tensor:
-        """What it makes of the observations of L steps, [L, B, F]."""
-        return seen.obs if self.look is None else self.look.unroll(seen, state)[0]
+    @torch.no_grad()
+    def advance_in(self, percepts: Percept, state: State, stride: int) -> tuple[State, State]:
+        """The memory before every stride-th of T percepts [T, B, ...], [T / stride, B, ...], and
+        after the last.
+        """
+        starts = []
+        for first in range(0, len(percepts.reset), stride):
+            starts.append(state)
+            state = self.advance(index(percepts, slice(first, first + stride)), state)
+        return stack(starts), state
+
+    def summary(self, percepts: Percept, state: State) -> Tensor:
+        """[L, B, F] what the heads see of the observations of L steps."""
+        if self.trunk is None:
+            return percepts.obs
+        return self.trunk.unroll(percepts, state)[0]
 
     def next_summary(self, steps: Transition, state: State) -> Tensor:
-        """And of those that truly came next."""
-        return steps.final_obs if self.look is None else next_outputs(self.look, steps, state)
+        """[L, B, F] what the heads see of the true next observations of L steps."""
+        if self.trunk is None:
+            return steps.final_obs
+        return next_outputs(self.trunk, steps, state)
 
     def forward(self, summary: Tensor, action: Tensor | None = None) -> Tensor:
         """Q [2, L, B] of actions [L, B, A]; of each choice, [2, L, B, n], where heads see none."""
-        rows, g = self._rows(summary, action), self.groups
-        twice = rows.unsqueeze(1).expand(-1, 2, -1, -1).reshape(-1, rows.shape[-1])
-        q, _ = self.heads(_seen(twice), ())
+        rows = self._rows(summary, action)
+        # Both heads of a seed see its block: [G, rows, F] becomes [G · 2 · rows, F].
+        for_heads = rows.unsqueeze(1).expand(-1, 2, -1, -1).reshape(-1, rows.shape[-1])
+        q, _ = self.heads(rows_percept(for_heads), ())
+        length = len(summary)
         if action is None:
-            return q.view(g, 2, len(summary), -1, q.shape[-1]).permute(1, 2, 0, 3, 4).flatten(2, 3)
-        return q.view(g, 2, len(summary), -1).permute(1, 2, 0, 3).flatten(2)
+            choices = q.view(self.groups, 2, length, -1, q.shape[-1])
+            return choices.permute(1, 2, 0, 3, 4).flatten(2, 3)
+        return q.view(self.groups, 2, length, -1).permute(1, 2, 0, 3).flatten(2)
 
     def first(self, summary: Tensor, action: Tensor) -> Tensor:
         """Q_1 [L, B] alone."""
-        q = self.heads.some(_seen(self._rows(summary, action).flatten(0, 1)), slice(0, None, 2))
+        rows = self._rows(summary, action).flatten(0, 1)
+        every_second = slice(0, None, 2)
+        q = self.heads.select(rows_percept(rows), every_second)
         return q.view(self.groups, len(summary), -1).transpose(0, 1).flatten(1)
 
     def _rows(self, summary: Tensor, action: Tensor | None) -> Tensor:
@@ -73,13 +100,22 @@ class TwinCritic(nn.Module):
         rows of its block.
         """
         x = summary if action is None else torch.cat((summary, action), -1)
-        return x.view(len(x), self.groups, -1, x.shape[-1]).transpose(0, 1).flatten(1, 2)
+        by_seed = x.view(len(x), self.groups, -1, x.shape[-1])
+        return by_seed.transpose(0, 1).flatten(1, 2)
+
+
+class _Kinds(NamedTuple):
+    """The networks that a critic is made of."""
+
+    head: Blueprint
+    trunk: Blueprint | None
+    """None where the observations are seen as they are, or by an encoder alone."""
 
 
 def twin_critic(
     network: Blueprint,
     hidden: tuple[int, ...],
-    size: Any,
+    size: int | Mixed,
     n_action: int,
     seeds: Sequence[int],
     n_out: int = 1,
@@ -87,26 +123,42 @@ def twin_critic(
     """Critics beside an actor of this blueprint: rectified layers of `hidden` units, or a network
     like the actor's where its own configuration asks for that; on an encoder for pictures and
     tokens, or on a memory where the actor has one.
+
+    size: of the features. n_action: numbers of an action that the heads see. n_out: values of a
+    head.
     """
-    plain = Blueprint("mlp", mlp.Config(hidden=hidden, activation="relu"))
-    kind = network.critic()
-    with seeding.drawing_from(CRITIC_SEED):
-        probe = encoders.build(network, size, 1)
-    remembers = probe.stateful
-    head = kind if kind.name != "mlp" and not remembers and not kind.image else plain
-    look, heads = [], []
+    kinds = _kinds(network, hidden, size)
+    trunks: list[nn.Module] = []
+    heads: list[nn.Module] = []
     for seed in seeds:
         with seeding.drawing_from(CRITIC_SEED + seed):
-            if remembers or kind.image:
-                look.append(encoders.build(network, size, SUMMARY))
-            elif not isinstance(size, int):
-                look.append(Encoding(encoders.Encoder(size)))
-            width = SUMMARY if remembers or kind.image else look[-1].encoder.size if look else size
-            heads += [head.build(width + n_action, n_out) for _ in range(2)]
-    return TwinCritic(side_by_side(look) if look else None, side_by_side(heads), len(seeds))
+            if kinds.trunk is not None:
+                trunks.append(encoders.build(kinds.trunk, size, SUMMARY))
+                width = SUMMARY
+            elif isinstance(size, int):
+                width = size
+            else:
+                encoder = Encoder(size)
+                trunks.append(Encoding(encoder))
+                width = encoder.size
+            heads += [kinds.head.build(width + n_action, n_out) for _ in range(2)]
+    trunk = side_by_side(trunks) if trunks else None
+    return TwinCritic(trunk, side_by_side(heads), len(seeds))
 
 
-class Encoding(Network):
+def _kinds(network: Blueprint, hidden: tuple[int, ...], size: int | Mixed) -> _Kinds:
+    """The kinds of networks for a critic beside an actor of this blueprint."""
+    plain = Blueprint("mlp", mlp.Config(hidden=hidden, activation="relu"))
+    asked = network.critic()
+    with seeding.drawing_from(CRITIC_SEED):
+        actor = encoders.build(network, size, 1)
+    remembers = bool(list(leaves(actor.initial_state(1))))
+    if remembers or asked.image:
+        return _Kinds(plain, network)
+    return _Kinds(plain if asked.name == "mlp" else asked, None)
+
+
+class Encoding(nn.Module):
     """A learned encoder alone, as a network without memory."""
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -125,8 +177,8 @@ class Encoding(Network):
         return self.encoder(xs.obs), ()
 
 
-def _seen(obs: Tensor) -> Percept:
-    """Rows for a network without memory, to which nothing has happened."""
+def rows_percept(obs: Tensor) -> Percept:
+    """Rows [N, ...] for a network without memory, to which nothing has happened."""
     zero = obs.new_zeros(()).expand(len(obs))
-    never = torch.zeros((), dtype=torch.bool, device=obs.device).expand(len(obs))
-    return Percept(obs, zero, zero, never, never)
+    no = torch.zeros((), dtype=torch.bool, device=obs.device).expand(len(obs))
+    return Percept(obs, zero, zero, no, no)

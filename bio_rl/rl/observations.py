@@ -1,14 +1,16 @@
-"""Observations as features: what every network sees, whatever the observation space.
+"""Observations as features: the numbers that every network sees, whatever the observation space.
 
-Numbers, choices and bits need nothing learned: they become one flat vector. Pictures and tokens
-stay as they are until a learned encoder in front of a network (`bio_rl.rl.encoders`) turns them
-into numbers too.
+One class serves each kind of space. Numbers, choices and bits need nothing learned: they become one
+flat vector. Pictures and tokens stay as they are until a learned encoder in front of a network
+(`bio_rl.rl.encoders`) turns them into numbers too.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +26,7 @@ as does any of unequal counts; a longer one of equal counts is tokens.
 """
 VOCABULARY = 65_536
 """A row of integers with more values than this is taken as numbers."""
+SERVED = "Box, Discrete, MultiDiscrete, MultiBinary, and a Dict of these"
 
 
 class Picture(NamedTuple):
@@ -32,7 +35,7 @@ class Picture(NamedTuple):
     shape: tuple[int, ...]
     """(C, H, W)."""
     axes: tuple[int, ...]
-    """Of the observation, in the order C, H, W."""
+    """The axes of the observation in the order C, H, W."""
     high: float
     """The largest value: 255, or 1 for bits."""
 
@@ -54,172 +57,231 @@ class Mixed(NamedTuple):
     flat: int
     others: tuple[Picture | Tokens, ...]
     names: tuple[str, ...]
-    """Of the others: their keys, or "" for a space that is no dictionary."""
+    """The keys of the others in their dictionary; "" for a space that is no dictionary."""
 
 
-class Features(nn.Module):
-    """Observations [..., *obs] of a space as features: float32 [..., F], or a tuple as `Mixed`
-    says. `size` is F, or a Mixed.
+class Features(nn.Module, ABC):
+    """Maps observations [..., *obs] of one kind of space to features."""
 
-    Box: normalised and flattened, with running statistics in the state dict (`RunningNorm`) where
-    `normalise`. Discrete and short MultiDiscrete: one-hot. MultiBinary: flattened. Box of bytes or
-    bits [H, W, C] or [C, H, W]: a `Picture`. Box of integers [J] with common bounds and long
-    MultiDiscrete: `Tokens`. Dict of these: its numbers in one vector, in the order of its keys,
-    then its pictures and tokens. With `flatten` a picture becomes numbers from 0 to 1, for learners
-    that have no encoder. Raises ValueError for other spaces.
-    """
+    size: int | Mixed
+    """F where the features are float32 numbers [..., F]; else a Mixed, which says what they are."""
+    raw: Picture | Tokens | None = None
+    """Says what an encoder has to expect; None for numbers."""
 
-    def __init__(self, space: gym.Space, normalise: bool, flatten: bool = False) -> None:
-        super().__init__()
-        if not isinstance(space, gym.Space):
-            raise ValueError(
-                f"observation space {space!r} cannot be served: it is no space of Gymnasium"
-            )
-        self.norm: RunningNorm | None = None
-        self.raw = _picture(space) or _tokens(space)
-        self.keys: tuple[str, ...] = ()
-        self.choices, self.high = 0, 0.0
-        self.size: int | Mixed
-        if isinstance(space, spaces.Dict) and space.spaces:
-            self._open(space, normalise, flatten)
-        elif flatten and isinstance(self.raw, Picture):
-            self.shape, self.size, self.high, self.raw = (
-                space.shape,
-                math.prod(space.shape),
-                self.raw.high,
-                None,
-            )
-        elif self.raw is not None:
-            self.size = Mixed(0, (self.raw,), ("",))
-        elif isinstance(space, spaces.Discrete):
-            self.choices = self.size = int(space.n)
-        elif isinstance(space, spaces.MultiDiscrete):
-            counts = torch.from_numpy(space.nvec.astype(np.int64)).flatten()
-            self.shape, self.choices, self.size = space.shape, int(counts.sum()), int(counts.sum())
-            self.first = nn.Buffer(counts.cumsum(0) - counts, persistent=False)
-        elif isinstance(space, spaces.Box | spaces.MultiBinary) and math.prod(space.shape):
-            self.shape, self.size = space.shape, math.prod(space.shape)
-            self.norm = (
-                RunningNorm((self.size,)) if normalise and isinstance(space, spaces.Box) else None
-            )
-        else:
-            known = "Box, Discrete, MultiDiscrete, MultiBinary, and a Dict of these"
-            raise ValueError(f"observation space {space} cannot be served; known: {known}")
-
+    @abstractmethod
     def forward(self, obs: Any) -> Any:
         """[..., F] float32, or a tuple as `Mixed` says."""
-        if self.keys:
-            return self._gather(obs)
-        if self.raw is not None:
-            return (obs,)
-        if self.choices:
-            return self._one_hot(obs)
-        flat = self._flat(obs)
-        if self.norm is not None:
-            return self.norm(flat)
-        flat = flat.to(torch.float32)
-        return flat / self.high if self.high else flat
 
     def update(self, obs: Any, valid: Tensor) -> None:
-        """Take obs [T, B, *obs] of the rows where valid [T, B] into the running statistics."""
-        for key, part in zip(self.keys, self.parts if self.keys else (), strict=True):
-            part.update(obs[key], valid)
-        if self.norm is not None:
-            self.norm.update(self._flat(obs), valid)
-
-    def _open(self, space: spaces.Dict, normalise: bool, flatten: bool) -> None:
-        """Serve each entry of a dictionary by features of its own."""
-        nested = [key for key, part in space.spaces.items() if isinstance(part, spaces.Dict)]
-        if nested:
-            raise ValueError(
-                f"observation space {space} cannot be served: {nested[0]!r} is a Dict within a Dict; flatten it"
-            )
-        self.keys = tuple(space.spaces)
-        self.parts = nn.ModuleList(
-            Features(part, normalise, flatten) for part in space.spaces.values()
-        )
-        flat = sum(part.size for part in self.parts if part.raw is None)
-        raw = [
-            (key, part.raw)
-            for key, part in zip(self.keys, self.parts, strict=True)
-            if part.raw is not None
-        ]
-        self.size = (
-            Mixed(flat, tuple(r for _, r in raw), tuple(key for key, _ in raw)) if raw else flat
-        )
-
-    def _gather(self, obs: dict[str, Tensor]) -> Any:
-        flat = [
-            part(obs[key])
-            for key, part in zip(self.keys, self.parts, strict=True)
-            if part.raw is None
-        ]
-        numbers = torch.cat(flat, -1) if flat else None
-        raw = tuple(
-            obs[key]
-            for key, part in zip(self.keys, self.parts, strict=True)
-            if part.raw is not None
-        )
-        return ((numbers, *raw) if numbers is not None else raw) if raw else numbers
-
-    def _one_hot(self, obs: Tensor) -> Tensor:
-        """[..., F] of choices from 0, one vector after the other."""
-        if not hasattr(self, "first"):
-            return nn.functional.one_hot(obs, self.choices).to(torch.float32)
-        flat = obs.flatten(obs.dim() - len(self.shape)) + self.first
-        return nn.functional.one_hot(flat, self.choices).sum(-2).to(torch.float32)
-
-    def _flat(self, obs: Tensor) -> Tensor:
-        """[..., F] numbers; in float64 where float32 might cut digits that a normaliser brings out."""
-        flat = obs.flatten(obs.dim() - len(self.shape)) if self.shape else obs.unsqueeze(-1)
-        if flat.dtype == torch.float32 or self.norm is None:
-            return flat
-        return flat.to(torch.float64)
-
-    def narrowed(self, obs: Any) -> Any:
-        """Observations in the least precision from which the same features come, for those that
-        keep many of them.
+        """Take obs [T, B, *obs] of the rows where valid [T, B] into the running statistics. There
+        are none by default.
         """
-        if self.keys:
-            return {
-                key: part.narrowed(obs[key])
-                for key, part in zip(self.keys, self.parts, strict=True)
-            }
-        return obs.to(torch.float32) if self.norm is None and obs.dtype == torch.float64 else obs
+        return None
+
+    def compact(self, obs: Any) -> Any:
+        """Observations in the least precision from which the same features come, for those that
+        store many of them.
+        """
+        return obs.to(torch.float32) if obs.dtype == torch.float64 else obs
 
 
-def _picture(space: gym.Space) -> Picture | None:
-    """How to look at a space of pictures; None for another space.
+def for_space(space: gym.Space, normalise: bool, flatten: bool = False) -> Features:
+    """The features for observations of `space`.
+
+    normalise: Box observations by their running statistics (`RunningNorm`). flatten: a picture
+    becomes numbers from 0 to 1, for learners that have no encoder. Raises ValueError for a space
+    that no kind of features serves.
+    """
+    if not isinstance(space, gym.Space):
+        raise ValueError(
+            f"observation space {space!r} cannot be served: it is no space of Gymnasium"
+        )
+    if isinstance(space, spaces.Dict) and space.spaces:
+        return Entries(space, normalise, flatten)
+    raw = picture_of(space) or tokens_of(space)
+    if flatten and isinstance(raw, Picture):
+        return FlatPicture(shape_of(space), raw.high)
+    if raw is not None:
+        return Raw(raw)
+    if isinstance(space, spaces.Discrete):
+        return Choice(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return Choices(space.nvec)
+    if isinstance(space, spaces.Box | spaces.MultiBinary) and math.prod(shape_of(space)):
+        return Numbers(shape_of(space), normalise and isinstance(space, spaces.Box))
+    raise ValueError(f"observation space {space} cannot be served; known: {SERVED}")
+
+
+class Numbers(Features):
+    """Numbers of any shape as a vector: a Box, normalised if that is wanted, or bits."""
+
+    def __init__(self, shape: tuple[int, ...], normalise: bool) -> None:
+        super().__init__()
+        self.shape = shape
+        self.size: int = math.prod(shape)
+        self.norm = RunningNorm((self.size,)) if normalise else None
+
+    def forward(self, obs: Tensor) -> Tensor:
+        if self.norm is None:
+            return flat(obs, self.shape).to(torch.float32)
+        return self.norm(self._precise(obs))
+
+    def update(self, obs: Tensor, valid: Tensor) -> None:
+        if self.norm is not None:
+            self.norm.update(self._precise(obs), valid)
+
+    def compact(self, obs: Tensor) -> Tensor:
+        return super().compact(obs) if self.norm is None else obs
+
+    def _precise(self, obs: Tensor) -> Tensor:
+        """[..., F] in float64 where float32 might cut digits that a normaliser brings out."""
+        numbers = flat(obs, self.shape)
+        return numbers if numbers.dtype == torch.float32 else numbers.to(torch.float64)
+
+
+class FlatPicture(Features):
+    """A picture as a vector of numbers from 0 to 1."""
+
+    def __init__(self, shape: tuple[int, ...], high: float) -> None:
+        super().__init__()
+        self.shape = shape
+        self.size: int = math.prod(shape)
+        self.high = high
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return flat(obs, self.shape).to(torch.float32) / self.high
+
+
+class Choice(Features):
+    """One of n choices, counted from 0, as a one-hot vector."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.size: int = n
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return nn.functional.one_hot(obs, self.size).to(torch.float32)
+
+
+class Choices(Features):
+    """Several choices, counted from 0, as one-hot vectors one after the other."""
+
+    def __init__(self, counts: np.ndarray) -> None:
+        super().__init__()
+        self.shape = counts.shape
+        per_choice = torch.from_numpy(counts.astype(np.int64)).flatten()
+        self.size: int = int(per_choice.sum())
+        self.first = nn.Buffer(per_choice.cumsum(0) - per_choice, persistent=False)
+        """[choices] where the vector of each begins."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        ones = flat(obs, self.shape) + self.first
+        # One-hot vectors [..., choices, F] have their ones in parts that do not meet.
+        return nn.functional.one_hot(ones, self.size).sum(-2).to(torch.float32)
+
+
+class Raw(Features):
+    """A picture or a row of tokens as it is: an encoder looks at it."""
+
+    def __init__(self, kind: Picture | Tokens) -> None:
+        super().__init__()
+        self.raw = kind
+        self.size: Mixed = Mixed(0, (kind,), ("",))
+
+    def forward(self, obs: Tensor) -> tuple[Tensor]:
+        return (obs,)
+
+
+class Entries(Features):
+    """The entries of a dictionary: their numbers in one vector, in the order of the keys, then the
+    pictures and tokens.
+    """
+
+    def __init__(self, space: spaces.Dict, normalise: bool, flatten: bool) -> None:
+        super().__init__()
+        for key, entry in space.spaces.items():
+            if isinstance(entry, spaces.Dict):
+                raise ValueError(
+                    f"observation space {space} cannot be served: "
+                    f"{key!r} is a Dict within a Dict; flatten it"
+                )
+        self.keys = tuple(space.spaces)
+        entries = [for_space(entry, normalise, flatten) for entry in space.spaces.values()]
+        self.parts = nn.ModuleList(entries)
+        by_key = dict(zip(self.keys, entries, strict=True))
+        others = {key: part.raw for key, part in by_key.items() if part.raw is not None}
+        self.others = tuple(others)
+        width = sum(part.size for part in entries if isinstance(part.size, int))
+        mixed = Mixed(width, tuple(others.values()), self.others)
+        self.size: int | Mixed = mixed if others else width
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Any:
+        numbers = [part(obs[key]) for key, part in self._entries() if part.raw is None]
+        others = tuple(obs[key] for key in self.others)
+        if not numbers:
+            return others
+        vector = torch.cat(numbers, -1)
+        return (vector, *others) if others else vector
+
+    def update(self, obs: Mapping[str, Tensor], valid: Tensor) -> None:
+        for key, part in self._entries():
+            part.update(obs[key], valid)
+
+    def compact(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {key: part.compact(obs[key]) for key, part in self._entries()}
+
+    def _entries(self) -> Iterator[tuple[str, Features]]:
+        """(key, its features) of every entry."""
+        # A ModuleList forgets what kind of modules it holds.
+        return cast("Iterator[tuple[str, Features]]", zip(self.keys, self.parts, strict=True))
+
+
+def flat(obs: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """obs [..., *shape] as [..., F]; of a scalar space, F = 1."""
+    return obs.flatten(obs.dim() - len(shape)) if shape else obs.unsqueeze(-1)
+
+
+def shape_of(space: gym.Space) -> tuple[int, ...]:
+    """The shape of a space; () for one that has none."""
+    return space.shape or ()
+
+
+def picture_of(space: gym.Space) -> Picture | None:
+    """The way to look at a space of pictures; None for another space.
 
     The channels are the axis that makes the others square, else the smaller of the first and the
     last.
     """
-    bits = isinstance(space, spaces.MultiBinary) or (
-        isinstance(space, spaces.Box) and space.dtype.kind == "b"
-    )
-    if (
-        not (bits or (isinstance(space, spaces.Box) and space.dtype == np.uint8))
-        or len(space.shape) != 3
-    ):
+    shape = shape_of(space)
+    if len(shape) != 3:
         return None
-    a, b, c = space.shape
-    last = (a == b) if (a == b) != (b == c) else c <= a
-    axes = (2, 0, 1) if last else (0, 1, 2)
-    high = 1.0 if bits else float(space.high.max())
-    return Picture(tuple(space.shape[axis] for axis in axes), axes, high)
+    box_of_bits = isinstance(space, spaces.Box) and space.dtype.kind == "b"
+    if box_of_bits or isinstance(space, spaces.MultiBinary):
+        high = 1.0
+    elif isinstance(space, spaces.Box) and space.dtype == np.uint8:
+        high = float(space.high.max())
+    else:
+        return None
+    first_square = shape[0] == shape[1]
+    last_square = shape[1] == shape[2]
+    channels_last = first_square if first_square != last_square else shape[2] <= shape[0]
+    axes = (2, 0, 1) if channels_last else (0, 1, 2)
+    return Picture(tuple(shape[axis] for axis in axes), axes, high)
 
 
-def _tokens(space: gym.Space) -> Tokens | None:
+def tokens_of(space: gym.Space) -> Tokens | None:
     """The vocabulary of a row of integers; None for another space."""
-    if len(space.shape or ()) != 1:
+    if len(shape_of(space)) != 1:
         return None
     if isinstance(space, spaces.MultiDiscrete):
-        n = space.nvec
-        return Tokens(len(n), int(n[0]), 0) if (n == n[0]).all() and n.sum() > ONE_HOT else None
+        counts = space.nvec
+        alike = bool((counts == counts[0]).all())
+        return Tokens(len(counts), int(counts[0]), 0) if alike and counts.sum() > ONE_HOT else None
     if not isinstance(space, spaces.Box) or space.dtype.kind not in "iu" or space.dtype == np.uint8:
         return None
-    low, high = int(space.low[0]), int(space.high[0])
-    common = (space.low == low).all() and (space.high == high).all()
-    return (
-        Tokens(space.shape[0], high - low + 1, low) if common and high - low < VOCABULARY else None
-    )
+    low = int(space.low[0])
+    high = int(space.high[0])
+    common = bool((space.low == low).all() and (space.high == high).all())
+    if not common or high - low >= VOCABULARY:
+        return None
+    return Tokens(shape_of(space)[0], high - low + 1, low)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from torch import Tensor
 
@@ -63,7 +63,9 @@ def factor(lived: Progress, final: float, shape: str, hold: float = 0.0) -> Prog
     if shape == "linear":
         left = _within_unit((1.0 - lived) / (1.0 - hold))
         return final + (1.0 - final) * left
-    return final ** _within_unit((lived - hold) / (1.0 - hold))
+    changed = _within_unit((lived - hold) / (1.0 - hold))
+    # A type checker expects a complex number of a power, as of one of a negative number.
+    return cast("Progress", final**changed)
 
 
 def _within_unit(x: Progress) -> Progress:

@@ -126,8 +126,8 @@ def claimed(agent: Any, run: Run) -> Any:
     """The agent, if the memory and the disk that it will take are there; else a ValueError, before
     anything is written.
     """
-    if hasattr(agent, "claim"):
-        agent.claim()
+    if hasattr(agent, "check_memory"):
+        agent.check_memory()
     claim_disk(agent, run.run_dir, run.steps, run.checkpoints, run.seeds)
     return agent
 

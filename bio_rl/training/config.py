@@ -319,14 +319,33 @@ def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[s
     `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is
     for one network only, and `*/mlp` for one network in any task.
     """
-    path = Path(str(agent.__file__)).with_suffix(".toml")
-    if not path.is_file():
-        return []
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    table = preset_table(agent)
     task = env.rpartition(":")[2].removeprefix("bio_rl/")
     return [
         (name, table[name]) for name in (f"*/{network}", task, f"{task}/{network}") if name in table
     ]
+
+
+def preset_table(agent: ModuleType) -> dict[str, dict[str, Any]]:
+    """Every preset of an agent by name, {name: {run, agent, network}}; none without a TOML file.
+
+    A file may begin with `inherits = "other.toml"`: its own settings then stand over those of that
+    file, setting by setting.
+    """
+    path = Path(str(agent.__file__)).with_suffix(".toml")
+    if not path.is_file():
+        return {}
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    inherited = table.pop("inherits", None)
+    if inherited is None:
+        return table
+    base = tomllib.loads(path.with_name(inherited).read_text(encoding="utf-8"))
+    return {name: merged(base.get(name, {}), table.get(name, {})) for name in {**base, **table}}
+
+
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of two presets part by part; where both have one, that of `own`."""
+    return {part: {**base.get(part, {}), **own.get(part, {})} for part in {**base, **own}}
 
 
 def network_names() -> list[str]:

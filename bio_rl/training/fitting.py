@@ -242,10 +242,10 @@ def _check_moments(name: str, optimiser: Optimizer) -> None:
 
 def _check_rows(replay: Replay, runner: Runner) -> None:
     """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
-    if replay.kept is None:
+    if replay.stored is None:
         return
-    percept, kept = runner.life.percept, replay.kept
-    seen = runner.agent.narrowed(percept.obs)
+    percept, kept = runner.life.percept, replay.stored
+    seen = runner.agent.compact(percept.obs)
     for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
         compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
     compare(kept.action[0], percept.action, "replay.action")

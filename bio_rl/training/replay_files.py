@@ -31,7 +31,8 @@ from torch import Tensor
 from bio_rl.machine.files import free_space, one_line, printable
 from bio_rl.machine.ram import size_text
 from bio_rl.rl.off_policy import Learner
-from bio_rl.rl.replay import Kept, Replay
+from bio_rl.rl.replay import Replay
+from bio_rl.rl.stored import Stored
 from bio_rl.state import index, leaves, tree_map
 from bio_rl.training import checkpoint
 from bio_rl.training.checkpoint import CheckpointError
@@ -187,7 +188,7 @@ class ReplayFiles:
         skipped = max(0, found["oldest"] - first)
         saved = checkpoint.load(path, mmap=True)
         try:
-            kept = Kept(*saved["kept"])
+            kept = Stored(*saved["kept"])
             states = saved["states"]
             lengths = {len(x) for x in leaves(kept)} | {len(x) * stride for x in leaves(states)}
         except (KeyError, TypeError, AttributeError) as cause:

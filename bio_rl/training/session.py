@@ -424,8 +424,8 @@ class Session:
             if torch.cuda.is_available() and device.type == "cpu"
             else ""
         )
-        if hasattr(agent, "claim"):
-            print(agent.claim())
+        if hasattr(agent, "check_memory"):
+            print(agent.check_memory())
         which = (
             f"seed {run.seed}"
             if seeds == 1

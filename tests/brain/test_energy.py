@@ -11,7 +11,7 @@ from bio_rl.energy import operations, summary
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.networks.spiking import Config as Spiking
 from bio_rl.rl import encoders
-from bio_rl.rl.observations import Features
+from bio_rl.rl.observations import for_space
 
 
 def percept(obs):
@@ -78,7 +78,7 @@ def test_a_convolution_unfolded_is_the_same_product():
 @pytest.mark.parametrize("shape", [(4, 6, 3), (3, 4, 6)])
 def test_pictures_come_with_channels_first_in_zero_to_one(shape):
     space = gym.spaces.Box(0, 255, shape, np.uint8)
-    features = Features(space, normalise=True)
+    features = for_space(space, normalise=True)
     (kind,) = features.size.others
     assert kind.shape == (3, 4, 6)
     picture = torch.from_numpy(space.sample())

@@ -17,7 +17,7 @@ from bio_rl.energy import operations
 from bio_rl.networks import Blueprint, cnn, mlp
 from bio_rl.rl import encoders
 from bio_rl.rl.clock import Horizon
-from bio_rl.rl.observations import Features, Mixed, Picture, Tokens
+from bio_rl.rl.observations import Mixed, Numbers, Picture, Tokens, for_space
 from bio_rl.state import leaves
 from bio_rl.training import checkpoint
 from bio_rl.training.evaluation import evaluate
@@ -65,7 +65,7 @@ def runner(
     ],
 )
 def test_numbers_by_hand(space, obs, expected):
-    features = Features(space, normalise=False)
+    features = for_space(space, normalise=False)
     seen = features(torch.tensor(obs).expand(5, 2, *np.shape(obs)))
     assert features.size == len(expected) and seen.dtype == torch.float32
     assert torch.equal(seen, torch.tensor(expected, dtype=torch.float32).expand(5, 2, -1))
@@ -77,7 +77,7 @@ def test_a_dictionary_of_numbers_is_one_vector_normalised_entry_by_entry():
         b=spaces.Discrete(2),
         c=spaces.Box(-9, 9, (1,), np.float32),
     )
-    features = Features(space, normalise=True)
+    features = for_space(space, normalise=True)
     obs = {
         "a": torch.tensor([[[0.0, 2.0]], [[4.0, 2.0]]]),
         "b": torch.tensor([[0], [1]]),
@@ -107,7 +107,7 @@ def test_a_dictionary_of_numbers_is_one_vector_normalised_entry_by_entry():
     ],
 )
 def test_pictures_and_tokens_are_known_by_their_spaces(space, size):
-    assert Features(space, normalise=True).size == Mixed(0, (size,), ("",))
+    assert for_space(space, normalise=True).size == Mixed(0, (size,), ("",))
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,9 @@ def test_pictures_and_tokens_are_known_by_their_spaces(space, size):
     ],
 )
 def test_other_boxes_are_numbers(space):
-    features = Features(space, normalise=True)
-    assert features.size == np.prod(space.shape) and features.norm is not None
+    features = for_space(space, normalise=True)
+    assert features.size == np.prod(space.shape)
+    assert isinstance(features, Numbers) and features.norm is not None
 
 
 @pytest.mark.parametrize(
@@ -137,12 +138,12 @@ def test_other_spaces_are_refused(space):
     with pytest.raises(
         ValueError, match="cannot be served; known: Box, Discrete, MultiDiscrete, MultiBinary"
     ):
-        Features(space, normalise=True)
+        for_space(space, normalise=True)
 
 
 def test_a_dictionary_in_a_dictionary_is_refused_by_its_key():
     with pytest.raises(ValueError, match="'inner' is a Dict within a Dict"):
-        Features(spaces.Dict(inner=spaces.Dict(a=spaces.Discrete(2))), normalise=True)
+        for_space(spaces.Dict(inner=spaces.Dict(a=spaces.Discrete(2))), normalise=True)
 
 
 # ---------------------------------- encoders

@@ -1,7 +1,8 @@
-"""DQN, SAC and TD3 against Stable-Baselines3: one update from the same weights, batch and noise."""
+"""DQN, SAC and TD3: seeds side by side, targets by hand, schedules, and the memory of critics."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -11,232 +12,17 @@ import torch
 
 from bio_rl import agents as every_agent
 from bio_rl import discovery, groups, vector
-from bio_rl.contracts import Percept, Transition
+from bio_rl.contracts import Percept
 from bio_rl.networks import Blueprint, mlp
-from bio_rl.rl import off_policy
 from bio_rl.rl.clock import Horizon
+from bio_rl.rl.group_features import GroupFeatures
 from bio_rl.rl.off_policy import OffPolicyState
-from bio_rl.rl.replay import Drawn
+from bio_rl.rl.replay import Sample
 from bio_rl.rl.targets import n_step_target
 from bio_rl.state import index, leaves, tree_map
 from bio_rl.training.config import fill
 from bio_rl.training.runner import Runner
-
-sb3 = pytest.importorskip("stable_baselines3")
-
-N_IN, N, HIDDEN = 3, 32, (16, 16)
-BOX = gym.spaces.Box(-1.0, 1.0, (N_IN,), np.float32)
-ACTIONS = {name: gym.spaces.Box(-1.0, 1.0, (2,), np.float32) for name in ("sac", "td3")}
-ACTIONS |= {name: gym.spaces.Discrete(3) for name in ("dqn", "sac of choices")}
-
-
-class World(gym.Env):
-    """Spaces without a world."""
-
-    def __init__(self, action_space: gym.Space) -> None:
-        self.observation_space, self.action_space = BOX, action_space
-
-    def reset(self, **_: Any) -> Any:
-        return np.zeros(N_IN, np.float32), {}
-
-
-def agent(name: str, seed: Any = 0, device: str = "cpu", **settings: Any) -> Any:
-    module = discovery.load(every_agent, name.split()[0])
-    critic = {} if name == "dqn" else {"critic_hidden": HIDDEN}
-    config = module.Config(**{"batch": N, "replay": 1000, **critic, **settings})
-    blueprint = Blueprint("mlp", mlp.Config(hidden=HIDDEN, activation="relu"))
-    return module.Agent(
-        config, blueprint, BOX, ACTIONS[name], horizon=Horizon(1000), seed=seed, device=device
-    )
-
-
-def batch(seed: int, action_space: gym.Space, groups: int = 1) -> Drawn:
-    """Steps of which some end an episode, for `groups` seeds."""
-    g = torch.Generator().manual_seed(seed)
-    n = groups * N
-    obs, final = (torch.randn(1, n, N_IN, generator=g) for _ in range(2))
-    action = torch.rand(1, n, 2, generator=g) * 2 - 1
-    if isinstance(action_space, gym.spaces.Discrete):
-        action = torch.randint(action_space.n, (1, n), generator=g)
-    reward, ends = torch.randn(1, n, generator=g), torch.rand(2, 1, n, generator=g) < 0.2
-    terminated, truncated = ends[0], ends[1] & ~ends[0]
-    no = torch.zeros_like(terminated)
-    percept = Percept(obs, torch.zeros_like(action), torch.zeros_like(reward), no, no)
-    steps = Transition(percept, action, reward, terminated, truncated, final, ~no, {})
-    return Drawn(steps, OffPolicyState((), ()), torch.ones(n), torch.arange(n))
-
-
-def their_batch(drawn: Drawn) -> Any:
-    from stable_baselines3.common.type_aliases import ReplayBufferSamples
-
-    s = drawn.steps
-    done = s.terminated.float()[0].unsqueeze(1)
-    action = s.action[0] if s.action.dim() == 3 else s.action[0].unsqueeze(1)
-    return ReplayBufferSamples(
-        s.percept.obs[0], action, s.final_obs[0], done, s.reward[0].unsqueeze(1), None
-    )
-
-
-def copy_weights(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        assert a.shape == b.shape
-        b.data.copy_(a.detach())
-
-
-def of_actor(a: Any) -> list[torch.Tensor]:
-    """Our actor's weights in their order: the mean's and the deviation's layers are one layer of
-    ours.
-    """
-    *hidden, weight, bias = a.actor.parameters()
-    half = len(bias) // 2
-    return [*hidden, weight[:half], bias[:half], weight[half:], bias[half:]]
-
-
-def of_critic(critic: Any) -> list[torch.Tensor]:
-    return [p[k] for k in range(2) for p in critic.parameters()]
-
-
-def compare(
-    ours: list[torch.Tensor], theirs: list[torch.Tensor], before: list[torch.Tensor]
-) -> None:
-    """The weights agree, and so do their changes, which are small beside them."""
-    for a, b, start in zip(ours, theirs, before, strict=True):
-        assert not torch.equal(b, start)
-        torch.testing.assert_close(a.detach(), b.detach(), rtol=1e-5, atol=1e-7)
-
-
-def clones(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [t.detach().clone() for t in tensors]
-
-
-def test_one_update_of_sac_equals_stable_baselines(monkeypatch):
-    ours, drawn = (
-        agent("sac", learning_rate=1e-3, critic_learning_rate=1e-3),
-        batch(1, ACTIONS["sac"]),
-    )
-    policy = {"net_arch": list(HIDDEN)}
-    theirs = sb3.SAC(
-        "MlpPolicy",
-        World(ACTIONS["sac"]),
-        learning_rate=1e-3,
-        policy_kwargs=policy,
-        device="cpu",
-        batch_size=N,
-    )
-    theirs.set_logger(sb3.common.logger.configure(None, []))
-    copy_weights(of_actor(ours), list(theirs.actor.parameters()))
-    copy_weights(of_critic(ours.critic), list(theirs.critic.parameters()))
-    copy_weights(of_critic(ours.target), list(theirs.critic_target.parameters()))
-    start = clones(list(theirs.actor.parameters())), clones(list(theirs.critic.parameters()))
-    noises: list[torch.Tensor] = []
-    drawing = ours._noise
-    monkeypatch.setattr(ours, "_noise", lambda out: noises.append(drawing(out)) or noises[-1])
-    reported = ours.learn(drawn)
-    kept = noises[::-1]  # it draws for what was seen first
-    monkeypatch.setattr(
-        torch.distributions.Normal,
-        "rsample",
-        lambda self, shape=(): self.loc + self.scale * kept.pop(0)[0],
-    )
-    monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(drawn))
-    theirs.train(1, N)
-    said = theirs.logger.name_to_value
-    for name in ("critic_loss", "actor_loss", "ent_coef"):
-        assert reported[f"train/{name}"].item() == pytest.approx(said[f"train/{name}"], rel=1e-5), (
-            name
-        )
-    compare(of_actor(ours), list(theirs.actor.parameters()), start[0])
-    compare(of_critic(ours.critic), list(theirs.critic.parameters()), start[1])
-    compare(of_critic(ours.target), list(theirs.critic_target.parameters()), start[1])
-    assert ours.log_alpha.value.item() == pytest.approx(theirs.log_ent_coef.item(), rel=1e-5)
-
-
-def test_updates_of_td3_equal_stable_baselines(monkeypatch):
-    """Two: the second moves the actor and the targets."""
-    ours = agent("td3", learning_rate=1e-3, critic_learning_rate=1e-3)
-    policy = {"net_arch": list(HIDDEN)}
-    theirs = sb3.TD3(
-        "MlpPolicy",
-        World(ACTIONS["td3"]),
-        learning_rate=1e-3,
-        policy_kwargs=policy,
-        device="cpu",
-        batch_size=N,
-    )
-    theirs.set_logger(sb3.common.logger.configure(None, []))
-    pairs = [
-        (list(ours.actor.parameters()), list(theirs.actor.parameters())),
-        (list(ours.target_actor.parameters()), list(theirs.actor_target.parameters())),
-        (of_critic(ours.critic), list(theirs.critic.parameters())),
-        (of_critic(ours.target), list(theirs.critic_target.parameters())),
-    ]
-    for mine, their in pairs:
-        copy_weights(mine, their)
-    start = [clones(their) for _, their in pairs]
-    noise = torch.randn(1, N, 2)
-    monkeypatch.setattr(ours, "_noise", lambda out: noise)
-    for seed in (1, 2):
-        drawn = batch(seed, ACTIONS["td3"])
-        reported = ours.learn(drawn)
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                torch.Tensor, "normal_", lambda self, mean, std: self.copy_(mean + std * noise[0])
-            )
-            patch.setattr(
-                theirs.replay_buffer, "sample", lambda *_, drawn=drawn, **__: their_batch(drawn)
-            )
-            theirs.train(1, N)
-    said = theirs.logger.name_to_value
-    for name in ("critic_loss", "actor_loss"):
-        assert reported[f"train/{name}"].item() == pytest.approx(said[f"train/{name}"], rel=1e-5), (
-            name
-        )
-    now = [
-        list(ours.actor.parameters()),
-        list(ours.target_actor.parameters()),
-        of_critic(ours.critic),
-        of_critic(ours.target),
-    ]
-    for mine, (_, their), before in zip(now, pairs, start, strict=True):
-        compare(mine, their, before)
-
-
-@pytest.mark.parametrize("double", [False, True])
-def test_one_update_of_dqn_equals_stable_baselines(monkeypatch, double):
-    ours, drawn = (
-        agent("dqn", learning_rate=1e-3, double=double, max_grad_norm=0.1),
-        batch(1, ACTIONS["dqn"]),
-    )
-    policy = {"net_arch": list(HIDDEN)}
-    theirs = sb3.DQN(
-        "MlpPolicy",
-        World(ACTIONS["dqn"]),
-        learning_rate=1e-3,
-        policy_kwargs=policy,
-        device="cpu",
-        max_grad_norm=0.1,
-    )
-    theirs.set_logger(sb3.common.logger.configure(None, []))
-    copy_weights(list(ours.actor.parameters()), list(theirs.q_net.parameters()))
-    with torch.no_grad():
-        for p in ours.target.parameters():
-            p.mul_(-1.0)  # so that it would choose otherwise
-    copy_weights(list(ours.target.parameters()), list(theirs.q_net_target.parameters()))
-    start = clones(list(theirs.q_net.parameters()))
-    # which SB3 has not: its target network is asked for the maximum, so give it the choice of the
-    # other
-    if double:
-        obs = drawn.steps.final_obs[0]
-        choice = theirs.q_net(obs).argmax(1, keepdim=True)
-        chosen = theirs.q_net_target(obs).gather(1, choice).detach()
-        monkeypatch.setattr(theirs.q_net_target, "forward", lambda _: chosen.expand(-1, 3))
-    reported = ours.learn(drawn)
-    monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(drawn))
-    theirs.train(1, N)
-    assert reported["train/loss"].item() == pytest.approx(
-        theirs.logger.name_to_value["train/loss"], rel=1e-5
-    )
-    compare(list(ours.actor.parameters()), list(theirs.q_net.parameters()), start)
+from tests.rl.learners import ACTIONS, BOX, HIDDEN, N_IN, N, agent, batch, copy_weights
 
 
 @pytest.mark.parametrize("name", list(ACTIONS))
@@ -247,14 +33,14 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
     alone = [agent(name, seed=s, **settings) for s in (3, 4)]
     n = N
     for step in range(100):
-        drawn = batch(step, ACTIONS[name], groups=2)
-        together.learn(drawn)
+        sample = batch(step, ACTIONS[name], groups=2)
+        together.learn(sample)
         for i, one in enumerate(alone):
-            own = index(drawn.steps._replace(extras={}), (slice(None), slice(i * n, i * n + n)))
-            one.learn(Drawn(own, drawn.states, drawn.weight[:n], drawn.places[:n]))
+            own = index(sample.steps._replace(extras={}), (slice(None), slice(i * n, i * n + n)))
+            one.learn(Sample(own, sample.states, sample.weight[:n], sample.places[:n]))
         other = batch(1000 + step, ACTIONS[name], groups=2)
-        mixed = tree_map(lambda a, b: torch.cat((a[:, :n], b[:, n:]), 1), drawn.steps, other.steps)
-        shuffled.learn(drawn._replace(steps=mixed))
+        mixed = tree_map(lambda a, b: torch.cat((a[:, :n], b[:, n:]), 1), sample.steps, other.steps)
+        shuffled.learn(sample._replace(steps=mixed))
     for network in ("actor", "target"):
         twins = 2 if name != "dqn" and network == "target" else 1
         parts = groups.members(getattr(together, network), 2 * twins)
@@ -271,17 +57,15 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
 
 def test_sac_of_choices_ends_at_the_softmax_of_values_over_temperature():
     """In a world of one step, where Q is the reward: Haarnoja et al. 2018, eq. 4."""
-    learner = agent(
-        "sac of choices", learning_rate=0.01, critic_learning_rate=0.01, temperature=0.5
-    )
-    drawn = batch(0, ACTIONS["dqn"])
-    action = drawn.steps.action
-    ended = torch.ones_like(drawn.steps.terminated)
+    learner = agent("sac of choices", lr=0.01, critic_lr=0.01, temperature=0.5)
+    sample = batch(0, ACTIONS["dqn"])
+    action = sample.steps.action
+    ended = torch.ones_like(sample.steps.terminated)
     reward = torch.tensor([0.0, 0.5, 1.0])[action]
-    seen = drawn.steps.percept._replace(obs=torch.zeros_like(drawn.steps.percept.obs))
-    steps = drawn.steps._replace(percept=seen, reward=reward, terminated=ended, truncated=~ended)
+    seen = sample.steps.percept._replace(obs=torch.zeros_like(sample.steps.percept.obs))
+    steps = sample.steps._replace(percept=seen, reward=reward, terminated=ended, truncated=~ended)
     for _ in range(400):
-        said = learner.learn(drawn._replace(steps=steps))
+        said = learner.learn(sample._replace(steps=steps))
     policy = learner.actor(index(seen, 0), ())[0].softmax(-1)[0]
     wanted = torch.tensor([0.0, 1.0, 2.0]).softmax(-1)
     torch.testing.assert_close(policy, wanted, atol=0.02, rtol=0.0)
@@ -298,34 +82,34 @@ def test_every_seed_has_a_whole_replay(name):
     two.replay.add(index(rows._replace(extras={}), (slice(None), slice(0, 2))))
     assert one.replay.room == two.replay.room == 1000
     assert (
-        one.claim().startswith("replay of 1,000 steps: ")
-        and "1,000 steps for each of 2 seeds: " in two.claim()
+        one.check_memory().startswith("replay of 1,000 steps: ")
+        and "1,000 steps for each of 2 seeds: " in two.check_memory()
     )
 
 
 def test_a_step_that_is_no_experience_has_no_priority_in_dqn():
     learner = agent("dqn", priority=0.6)
-    drawn = batch(1, ACTIONS["dqn"])
-    valid = drawn.steps.valid.clone()
+    sample = batch(1, ACTIONS["dqn"])
+    valid = sample.steps.valid.clone()
     valid[0, 3] = False
     learner.replay.add(
-        index(drawn.steps._replace(valid=valid, extras={}), (slice(None), slice(0, 1)))
+        index(sample.steps._replace(valid=valid, extras={}), (slice(None), slice(0, 1)))
     )
-    reward = torch.where(valid, drawn.steps.reward, 1000.0)
+    reward = torch.where(valid, sample.steps.reward, 1000.0)
     told = {}
     learner.replay.prioritise = lambda places, priority: told.update(
         zip(places.tolist(), priority.tolist(), strict=True)
     )
     weight = torch.linspace(0.1, 1.0, N)
     said = learner.learn(
-        drawn._replace(steps=drawn.steps._replace(valid=valid, reward=reward), weight=weight)
+        sample._replace(steps=sample.steps._replace(valid=valid, reward=reward), weight=weight)
     )
     assert told[3] == 0 and max(told.values()) < 100
     assert said["train/loss"].item() < 10
-    share = learner.share(drawn._replace(steps=drawn.steps._replace(valid=valid), weight=weight))
-    torch.testing.assert_close(
-        share[0], weight * valid[0] / (N - 1)
-    )  # Schaul et al. 2016: a mean of weighted errors
+    steps = sample.steps._replace(valid=valid)
+    weights = learner.loss_weights(sample._replace(steps=steps, weight=weight))
+    # Schaul et al. 2016: a mean of weighted errors
+    torch.testing.assert_close(weights[0], weight * valid[0] / (N - 1))
 
 
 def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
@@ -353,11 +137,9 @@ def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
 
 
 def test_one_update_of_sac_of_choices_by_hand():
-    learner = agent(
-        "sac of choices", learning_rate=1e-3, critic_learning_rate=1e-3, target_entropy_share=0.5
-    )
-    drawn = batch(1, ACTIONS["dqn"])
-    steps, alpha = drawn.steps, 1.0
+    learner = agent("sac of choices", lr=1e-3, critic_lr=1e-3, target_entropy_share=0.5)
+    sample = batch(1, ACTIONS["dqn"])
+    steps, alpha = sample.steps, 1.0
     with torch.no_grad():
         for p in learner.target.parameters():
             p.mul_(1.5)
@@ -374,7 +156,7 @@ def test_one_update_of_sac_of_choices_by_hand():
         chosen = values.gather(-1, steps.action[0].expand(2, -1).unsqueeze(-1)).squeeze(-1)
         logp = learner.actor(_rows(steps.percept.obs[0]), ())[0].log_softmax(-1)
         entropy = -(logp.exp() * logp).sum(-1).mean()
-    said = learner.learn(drawn)
+    said = learner.learn(sample)
     assert said["train/critic_loss"].item() == pytest.approx(
         0.5 * (chosen - y).square().mean(1).sum().item(), rel=1e-4
     )
@@ -401,7 +183,7 @@ def heads_of(critic: Any) -> list[Any]:
 def test_the_critics_memory_is_kept_at_every_start_of_a_sequence(every):
     module = discovery.load(every_agent, "sac")
     config = module.Config(
-        batch=8, replay=200, critic_hidden=(8,), sequence=4, every=every, start=1000
+        batch=8, replay=200, critic_hidden=(8,), sequence=4, update_every=every, start=1000
     )
     make = Blueprint("lstm", fill(Blueprint.default("lstm").config, {"hidden": 4}, "lstm"))
     env = vector.make("Pendulum-v1", 2)
@@ -412,7 +194,7 @@ def test_the_critics_memory_is_kept_at_every_start_of_a_sequence(every):
     runner.start(0)
     for _ in range(16 // every):
         runner.step()
-    kept, states = learner.replay.kept, OffPolicyState(*learner.replay.states)
+    kept, states = learner.replay.stored, OffPolicyState(*learner.replay.states)
     percept = Percept(
         kept.obs[:16],
         later(kept.action[:16]),
@@ -448,7 +230,7 @@ def test_spiking_critics_follow_the_slope_s_schedule():
         module.Config(), make, BOX, ACTIONS["td3"], horizon=Horizon(1000), seed=(0, 1)
     )
     learner.clock.count(500, 0)
-    learner._anneal()
+    learner.anneal()
     actor, critic = (
         {m.p.slope for m in part.modules() if hasattr(m, "p")}
         for part in (learner.actor, learner.critic)
@@ -461,18 +243,23 @@ def test_spiking_critics_follow_the_slope_s_schedule():
 
 
 @pytest.mark.parametrize(
-    ("share", "rates"), [(0.0, (1.0, 1.0, 1.0)), (1.0, (1.0, 0.5, 0.1)), (0.4, (1.0, 1.0, 0.25))]
+    ("settings", "rates"),
+    [
+        ({}, (1.0, 1.0, 1.0)),
+        ({"lr_final": 0.0}, (1.0, 0.5, 0.1)),
+        ({"lr_final": 0.0, "lr_hold": 0.6}, (1.0, 1.0, 0.25)),
+    ],
 )
-def test_rates_fall_over_the_share_of_the_run_that_is_asked(share: float, rates: tuple[float, ...]):
+def test_learning_rates_follow_their_schedule(settings: dict, rates: tuple[float, ...]):
     module = discovery.load(every_agent, "td3")
-    config = module.Config(learning_rate=1.0, anneal=share)
+    config = module.Config(lr=1.0, **settings)
     learner = module.Agent(
         config, Blueprint.default("mlp"), BOX, ACTIONS["td3"], horizon=Horizon(1000)
     )
     found = []
     for steps in (0, 500, 400):
         learner.clock.count(steps, 0)
-        learner._anneal()
+        learner.anneal()
         found.append(learner.optimisers["actor"].param_groups[0]["lr"])
     assert found == pytest.approx(rates)
 
@@ -480,8 +267,8 @@ def test_rates_fall_over_the_share_of_the_run_that_is_asked(share: float, rates:
 def test_seeds_side_by_side_have_statistics_of_their_own():
     space = gym.spaces.Box(-9.0, 9.0, (3,))
     together, alone = (
-        off_policy.Views(space, True, 2),
-        [off_policy.Views(space, True, 1) for _ in range(2)],
+        GroupFeatures(space, True, 2),
+        [GroupFeatures(space, True, 1) for _ in range(2)],
     )
     obs, valid = (
         torch.randn(5, 4, 3) * torch.tensor([1.0, 1.0, 3.0, 3.0]).unsqueeze(-1),
@@ -501,10 +288,10 @@ def test_a_member_goes_on_as_it_would_have_in_the_group(name):
         together.learn(batch(step, ACTIONS[name], groups=2))
     one = together.member(1)
     for step in range(5, 10):
-        drawn = batch(step, ACTIONS[name], groups=2)
-        own = index(drawn.steps._replace(extras={}), (slice(None), slice(N, 2 * N)))
-        together.learn(drawn)
-        one.learn(Drawn(own, drawn.states, drawn.weight[N:], drawn.places[N:]))
+        sample = batch(step, ACTIONS[name], groups=2)
+        own = index(sample.steps._replace(extras={}), (slice(None), slice(N, 2 * N)))
+        together.learn(sample)
+        one.learn(Sample(own, sample.states, sample.weight[N:], sample.places[N:]))
     after = together.member(1)
     for (key, a), (other, b) in zip(
         after.state_dict()["modules"].items(), one.state_dict()["modules"].items(), strict=True
@@ -514,3 +301,17 @@ def test_a_member_goes_on_as_it_would_have_in_the_group(name):
     for key, optimiser in after.optimisers.items():
         for a, b in zip(optimiser.state.values(), one.optimisers[key].state.values(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_copy_of_seeds_side_by_side_goes_on_as_they_do():
+    together = agent("sac", seed=(3, 4))
+    together.learn(batch(0, ACTIONS["sac"], groups=2))
+    other = copy.deepcopy(together)
+    for step in range(1, 4):
+        sample = batch(step, ACTIONS["sac"], groups=2)
+        for learner in (together, other):
+            learner.learn(sample)
+    for a, b in zip(together.trained_tensors(), other.trained_tensors(), strict=True):
+        assert torch.equal(a, b) and a.data_ptr() != b.data_ptr()
+    for a, b in zip(together.generators, other.generators, strict=True):
+        assert torch.equal(a.get_state(), b.get_state())

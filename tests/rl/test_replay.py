@@ -1,4 +1,4 @@
-"""Replay: what is drawn is what was lived, in order; time limits, the ring, states, priorities,
+"""Replay: what is sample is what was lived, in order; time limits, the ring, states, priorities,
 saving.
 """
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bio_rl.contracts import Percept, Transition
-from bio_rl.rl import replay
+from bio_rl.rl import replay_size
 from bio_rl.rl.replay import Replay
 from bio_rl.rl.sum_tree import SumTree
 from bio_rl.rl.targets import n_step_target
@@ -46,8 +46,8 @@ def test_sequences_are_those_that_were_lived(length, stride):
     for first in range(0, 120, 6):
         steps = lived(first, 6)
         memory.add(steps, (steps.percept.obs[::stride] * 10,))
-    drawn = memory.draw(400, generators())
-    number, row = drawn.steps.percept.obs.unbind(-1)
+    sample = memory.sample(400, generators())
+    number, row = sample.steps.percept.obs.unbind(-1)
     room = 40 // stride * stride
     assert (
         number.min() == 120 - room
@@ -58,20 +58,20 @@ def test_sequences_are_those_that_were_lived(length, stride):
         and (number[0] % stride == 0).all()
     )
     assert set(row.unique().tolist()) == {0, 1, 2} and (row == row[0]).all()
-    assert torch.equal(drawn.steps.reward, number) and torch.equal(
-        drawn.steps.action.float(), number
+    assert torch.equal(sample.steps.reward, number) and torch.equal(
+        sample.steps.action.float(), number
     )
-    assert torch.equal(drawn.steps.final_obs[..., 0], number + 0.5)
+    assert torch.equal(sample.steps.final_obs[..., 0], number + 0.5)
     last = (number + 1) % 5 == 0
-    assert torch.equal(drawn.steps.terminated, last & (row < 2)) and torch.equal(
-        drawn.steps.truncated, last & (row == 2)
+    assert torch.equal(sample.steps.terminated, last & (row < 2)) and torch.equal(
+        sample.steps.truncated, last & (row == 2)
     )
-    assert torch.equal(drawn.steps.percept.reset, number % 5 == 0) and drawn.steps.valid.all()
+    assert torch.equal(sample.steps.percept.reset, number % 5 == 0) and sample.steps.valid.all()
     assert (
-        torch.equal(drawn.steps.percept.reward[1:], number[1:] - 1)
-        and (drawn.steps.percept.reward[0] == 0).all()
+        torch.equal(sample.steps.percept.reward[1:], number[1:] - 1)
+        and (sample.steps.percept.reward[0] == 0).all()
     )
-    assert torch.equal(drawn.states[0], drawn.steps.percept.obs[0] * 10)
+    assert torch.equal(sample.states[0], sample.steps.percept.obs[0] * 10)
     share = torch.bincount(number[0].long() - int(number[0].min())).float()[::stride]
     assert share.min() > 0 and share.std() / share.mean() < 0.5  # evenly
 
@@ -80,12 +80,12 @@ def test_a_group_draws_from_its_own_environments_what_it_would_draw_alone():
     steps = lived(0, 30, batch=4)
     memory = Replay(30 * 4, groups=2)
     memory.add(steps)
-    both = memory.draw(50, generators(2)).steps.percept.obs
+    both = memory.sample(50, generators(2)).steps.percept.obs
     for g in range(2):
         alone = Replay(30 * 2)
         alone.add(index(steps._replace(extras={}), (slice(None), slice(2 * g, 2 * g + 2))))
         assert torch.equal(
-            both[:, 50 * g : 50 * g + 50], alone.draw(50, [generators(2)[g]]).steps.percept.obs
+            both[:, 50 * g : 50 * g + 50], alone.sample(50, [generators(2)[g]]).steps.percept.obs
         )
 
 
@@ -99,7 +99,7 @@ def test_a_restored_replay_draws_the_same_and_goes_on(alpha, steps):
         first.add(new, (new.percept.obs[::2],))
     if alpha:
         first.prioritise(
-            first.draw(20, generators()).places, torch.rand(20, generator=generators()[0])
+            first.sample(20, generators()).places, torch.rand(20, generator=generators()[0])
         )
     saved = first.state_dict()
     for other in (second, longer):
@@ -108,33 +108,33 @@ def test_a_restored_replay_draws_the_same_and_goes_on(alpha, steps):
         new = lived(steps + 6 * more, 6)
         for memory in (first, second, longer):
             memory.add(new, (new.percept.obs[::2],))
-        a, b = (memory.draw(64, generators()) for memory in (first, second))
+        a, b = (memory.sample(64, generators()) for memory in (first, second))
         assert all(
             torch.equal(x, y) for x, y in zip(leaves(tuple(a)), leaves(tuple(b)), strict=True)
         )
     assert longer.size == min(steps, 30) + 12 and first.size == min(steps + 12, 30)
-    number = longer.draw(200, generators()).steps.percept.obs[..., 0]
+    number = longer.sample(200, generators()).steps.percept.obs[..., 0]
     assert torch.equal(number[1], number[0] + 1)
 
 
-def test_priorities_decide_how_often_a_sequence_is_drawn():
+def test_priorities_decide_how_often_a_sequence_is_sample():
     memory = Replay(10, alpha=0.5)
     memory.add(lived(0, 10, batch=1))
     priority = torch.arange(1.0, 11.0)
     memory.prioritise(torch.arange(10), priority**2)
-    drawn = memory.draw(20_000, generators(), beta=0.5)
-    share = torch.bincount(drawn.places, minlength=10) / 20_000
+    sample = memory.sample(20_000, generators(), beta=0.5)
+    share = torch.bincount(sample.places, minlength=10) / 20_000
     torch.testing.assert_close(share, priority / 55, atol=2e-3, rtol=0)  # p^0.5 over their sum
     torch.testing.assert_close(
-        drawn.weight, ((drawn.places + 1.0) / 1.0) ** -0.5, atol=1e-4, rtol=0
+        sample.weight, ((sample.places + 1.0) / 1.0) ** -0.5, atol=1e-4, rtol=0
     )
     # what is new gets the highest priority so far; what it took the place of is gone; a sequence
     # must be whole
     memory.add(lived(10, 1, batch=1))
-    assert memory.trees[0][torch.tensor(0)].item() == pytest.approx(10.0, rel=1e-5)
+    assert memory.priorities.trees[0][torch.tensor(0)].item() == pytest.approx(10.0, rel=1e-5)
     longer = Replay(10, alpha=0.5, length=4)
     longer.add(lived(0, 13, batch=1))
-    assert set(longer.draw(500, generators()).steps.percept.obs[0, :, 0].tolist()) == {
+    assert set(longer.sample(500, generators()).steps.percept.obs[0, :, 0].tolist()) == {
         3,
         4,
         5,
@@ -150,14 +150,14 @@ def test_the_largest_priority_of_a_group_is_its_own():
     memory.add(lived(0, 4, batch=2))
     memory.prioritise(torch.zeros(2, dtype=torch.int64), torch.tensor([100.0, 0.01]))
     memory.add(lived(4, 1, batch=2))
-    assert [tree[torch.tensor(4)].item() for tree in memory.trees] == pytest.approx(
+    assert [tree[torch.tensor(4)].item() for tree in memory.priorities.trees] == pytest.approx(
         [10.0, 1.0], rel=1e-4
     )
     one = Replay(10, alpha=0.5)
     one.load_state_dict(memory.member(1))
-    assert one.highest.tolist() == [1.0] and memory.member(0)["highest"].item() == pytest.approx(
-        10.0, rel=1e-4
-    )
+    assert one.priorities.highest.tolist() == [1.0] and memory.member(0)[
+        "highest"
+    ].item() == pytest.approx(10.0, rel=1e-4)
 
 
 def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
@@ -170,8 +170,8 @@ def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
     no = torch.zeros_like(reset)
     percept = steps.percept._replace(reset=reset)
     memory.add(steps._replace(percept=percept, terminated=no, truncated=no))
-    drawn = memory.draw(200, generators())
-    cut, first = drawn.steps.truncated, drawn.steps.percept.obs[0, :, 0]
+    sample = memory.sample(200, generators())
+    cut, first = sample.steps.truncated, sample.steps.percept.obs[0, :, 0]
     for start in (2, 3):
         (rows,) = (first == start).nonzero(as_tuple=True)
         assert len(rows) and (cut[:, rows].sum(1) > 0).tolist() == [
@@ -208,16 +208,16 @@ def test_n_step_targets_by_hand():
 
 def test_a_replay_that_does_not_fit_is_refused_with_its_size_and_the_flag():
     spaces = gym.spaces.Box(-1, 1, (17,), np.float64), gym.spaces.Box(-1, 1, (6,), np.float32)
-    each = replay.step_bytes(*spaces)
+    each = replay_size.step_bytes(*spaces)
     assert each == 2 * 17 * 4 + 6 * 4 + 5
     assert (
-        replay.describe(1_000_000, each, "--sac.replay", torch.device("cpu"))
+        replay_size.check_size(1_000_000, each, "--sac.replay", torch.device("cpu"))
         == "replay of 1,000,000 steps: 165 MB on cpu"
     )
-    assert "1,000 steps for each of 5 seeds: 825 kB" in replay.describe(
+    assert "1,000 steps for each of 5 seeds: 825 kB" in replay_size.check_size(
         1000, each, "--sac.replay", torch.device("cpu"), 5
     )
     with pytest.raises(
         ValueError, match=r"165,000 GB on cpu, where .* are free; --sac.replay \d+ would fit"
     ):
-        replay.describe(10**12, each, "--sac.replay", torch.device("cpu"))
+        replay_size.check_size(10**12, each, "--sac.replay", torch.device("cpu"))

@@ -22,11 +22,25 @@ from bio_rl.viz import curves, plot
 
 pytestmark = pytest.mark.thorough
 
-SMALL = {"critic_hidden": (8,), "start": 20, "ratio": 0.1, "batch": 8, "every": 4, "replay": 200}
+SMALL = {
+    "critic_hidden": (8,),
+    "start": 20,
+    "ratio": 0.1,
+    "batch": 8,
+    "update_every": 4,
+    "replay": 200,
+}
 AGENTS = {
     "ppo": {"update_every": 16, "minibatch": 8, "epochs": 1},
     "sac": SMALL,
-    "dqn": {"start": 20, "ratio": 0.1, "batch": 8, "every": 4, "replay": 200, "priority": 0.6},
+    "dqn": {
+        "start": 20,
+        "ratio": 0.1,
+        "batch": 8,
+        "update_every": 4,
+        "replay": 200,
+        "priority": 0.6,
+    },
     "three_factor": {},
     "eprop": {},
     "hebbian": {},

@@ -28,7 +28,7 @@ from tests.rl.test_replay import B, generators, lived
 
 pytestmark = pytest.mark.thorough
 
-SMALL = {"critic_hidden": (8,), "start": 50, "ratio": 0.05, "batch": 8, "every": 4}
+SMALL = {"critic_hidden": (8,), "start": 50, "ratio": 0.05, "batch": 8, "update_every": 4}
 RUN = {"steps": 400, "num_envs": 2, "checkpoints": 5, "eval_episodes": 1}
 
 
@@ -57,7 +57,7 @@ def added(memory: Replay, n: int, alpha: float = 0.0) -> None:
         memory.add(new, (new.percept.obs[:: memory.stride],))
     if alpha and memory.starts:
         memory.prioritise(
-            memory.draw(20, generators()).places, torch.rand(20, generator=generators()[0])
+            memory.sample(20, generators()).places, torch.rand(20, generator=generators()[0])
         )
 
 
@@ -277,7 +277,7 @@ def test_kill_9_at_any_moment_leaves_a_checkpoint_with_its_rows(tmp_path):
         "--sac.start",
         "10000000",
     ]
-    flags += ["--sac.replay", "3000", "--sac.every", "4", "--num-envs", "4"]
+    flags += ["--sac.replay", "3000", "--sac.update-every", "4", "--num-envs", "4"]
     rng, before = random.Random(0), -1
     for i in range(6):
         arguments = flags if i == 0 else ["resume", "latest", "--run-dir", str(tmp_path)]

@@ -21,7 +21,7 @@ import tests.worlds  # noqa: F401  (registers the ids, as a user does by naming 
 from bio_rl import seeding, vector
 from bio_rl.faults import DivergedError, EnvironmentCrashedError, FaultyEnvironmentError
 from bio_rl.machine import trust
-from bio_rl.rl.observations import Features
+from bio_rl.rl.observations import for_space
 from bio_rl.training import api, config
 from bio_rl.training.runner import Runner
 from bio_rl.vector import coding
@@ -379,7 +379,7 @@ def test_an_argument_that_a_world_does_not_take_is_named():
 @pytest.mark.parametrize("offset", [0, 10**6, 10**8, 1_700_000_000])
 def test_a_bit_on_top_of_a_large_offset_survives_until_the_normaliser(dtype, offset):
     space = gym.spaces.Box(-(2**40), 2**40, (1, 1), dtype)
-    features = Features(space, normalise=True)
+    features = for_space(space, normalise=True)
     seen = (offset + np.array([0, 1] * 50)).astype(dtype).reshape(100, 1, 1)
     (kept,) = coding.encoder(space)(seen)
     obs = torch.from_numpy(kept).view(1, 100, 1, 1)
@@ -394,9 +394,9 @@ def test_a_bit_on_top_of_a_large_offset_survives_until_the_normaliser(dtype, off
     "space", [gym.spaces.Box(-1, 1, (), np.float32), gym.spaces.Box(-1, 1, (), np.float64)], ids=str
 )
 def test_a_box_of_no_dimensions_is_a_number(space):
-    assert Features(space, normalise=True).size == 1
+    assert for_space(space, normalise=True).size == 1
     both = gym.spaces.Dict(speed=space, place=gym.spaces.Box(-1, 1, (2,), np.float32))
-    features = Features(both, normalise=True)
+    features = for_space(both, normalise=True)
     assert features.size == 3
     obs = {"speed": torch.zeros(4), "place": torch.zeros(4, 2)}
     assert features(obs).shape == (4, 3)
@@ -631,14 +631,14 @@ def test_a_copied_actor_critic_has_its_weights(name, network):
         ("ppo", "mlp", "CartPole-v1", {**SMALL["ppo"], "lr": 1e30, "lr_final": 1.0}),
         ("ppo", "mlp", "Pendulum-v1", {**SMALL["ppo"], "lr": 1e30, "lr_final": 1.0}),
         ("ppo", "spiking", "CartPole-v1", {**SMALL["ppo"], "lr": 1e38, "lr_final": 1.0}),
-        ("dqn", "mlp", "CartPole-v1", {**SMALL["dqn"], "learning_rate": 1e30}),
+        ("dqn", "mlp", "CartPole-v1", {**SMALL["dqn"], "lr": 1e30}),
         (
             "sac",
             "mlp",
             "Pendulum-v1",
-            {"start": 10, "batch": 8, "learning_rate": 1e30, "critic_learning_rate": 1e30},
+            {"start": 10, "batch": 8, "lr": 1e30, "critic_lr": 1e30},
         ),
-        ("td3", "mlp", "Pendulum-v1", {"start": 10, "batch": 8, "learning_rate": 1e30}),
+        ("td3", "mlp", "Pendulum-v1", {"start": 10, "batch": 8, "lr": 1e30}),
         ("three_factor", "cells", "CartPole-v1", {"critic_lr": 1e20, "actor_lr": 1e20}),
         ("hebbian", "mlp", "CartPole-v1", {"critic_lr": 1e20, "hidden_lr": 1e20}),
         ("eprop", "lsnn", "CartPole-v1", {"lr": 1e38, "readout_lr": 1e38}),
