@@ -262,7 +262,7 @@ class SpikingNetwork(Network):
     @property
     def weight(self) -> Tensor:
         """The first layer's weights, whose device and precision the states have."""
-        return self.layers[0].connection.weight
+        return next(self.layers[0].connection.parameters())
 
     @property
     def width(self) -> int:
