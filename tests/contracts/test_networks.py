@@ -11,11 +11,13 @@ import torch
 
 from bio_rl import discovery, networks, neurons
 from bio_rl.contracts import Network, Percept, Probe
-from bio_rl.networks import Blueprint
+from bio_rl.networks import Blueprint, _layers
 from bio_rl.state import leaves, tree_map
 
 T, B, N_IN, N_OUT = 7, 5, 3, 4
 SMALL = {"spiking_conv": {"channels": (3, 4), "kernel": (3, 3), "stride": (2, 1), "hidden": (12,)}}
+LIVELY = {"alif": {"gain": 60.0}}
+"""Settings with which a neuron fires within a decision: a membrane of 20 ms hardly moves in 4 ms."""
 VARIANTS = {
     "spiking": [
         {"memory": True},
@@ -31,7 +33,7 @@ VARIANTS = {
         {"out_population": 20, "lateral": True, "memory": True},
         {"hidden": (20, 10), "tau_mem": (2.0, 5.0)},
         {"out_population": 5, "tau_mem": (2.0, 3.0)},
-        *({"neuron": name} for name in discovery.names(neurons)),
+        *({"neuron": name, **LIVELY.get(name, {})} for name in neurons.spiking()),
         {"neuron": "escape_noise", "memory": True},
         {"neuron": "alif", "memory": True, "constants": ("tau_adapt=20",)},
     ],
@@ -250,7 +252,85 @@ def test_unknown_neurons_and_constants_are_refused_with_the_nearest_name():
         build("spiking", {"neuron": "alif", "constants": ("tau_adap=3",)})
     with pytest.raises(ValueError, match="NAME=NUMBER"):
         build("spiking", {"neuron": "alif", "constants": ("beta",)})
-    with pytest.raises(ValueError, match="soft-reset"):
-        build("spiking", {"neuron": "izhikevich", "soft_reset": True})
     with pytest.raises(ValueError, match="expected"):
         build("spiking_conv", {"kernel": (10, 3)})
+
+
+OWN = {  # the constants that settings of a network name, at a neuron's documented defaults
+    "adex": {"surrogate": "atan", "slope": 0.1},
+    "alif": {"tau_mem": 20.0, "v_reset": None, "surrogate": "triangle", "slope": 1.0},
+    "cuba_lif": {"v_reset": 0.0, "surrogate": "rectangle", "slope": 1.0},
+    "escape_noise": {"tau_mem": 20.0, "v_reset": 0.0},
+    "izhikevich": {"surrogate": "atan", "slope": 0.1},
+    "lif": {"tau_mem": 2.0, "v_reset": 0.0, "surrogate": "atan", "slope": 2.0},
+    "plif": {"v_reset": 0.0, "surrogate": "atan", "slope": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", neurons.spiking())
+def test_a_neuron_in_a_network_has_its_own_defaults(name):
+    layer = build("spiking", {"neuron": name}).layers[0]
+    defaults = neurons.load(name)()._asdict()
+    for constant, value in layer.constants()._asdict().items():
+        if constant in layer.learned:
+            value = value.unique().item()
+        assert value == pytest.approx(defaults[constant])
+    assert OWN[name].items() <= defaults.items()
+
+
+def test_settings_override_a_neurons_own_defaults():
+    settings = {"tau_mem": (3.0,), "surrogate": "sigmoid", "slope": (4.0,), "soft_reset": True}
+    p = build("spiking", {"neuron": "cuba_lif", **settings}).layers[0].p
+    assert (p.tau_mem, p.surrogate, p.slope, p.v_reset) == (3.0, "sigmoid", 4.0, None)
+    per_mv = build("spiking", {"neuron": "adex", "slope": (4.0,)}).layers[0].p
+    assert per_mv.slope == 4.0 / 90.0  # 90 mV are what a threshold is elsewhere
+    plif = build("spiking", {"neuron": "plif", "tau_mem": (7.0,)}).layers[0].constants()
+    torch.testing.assert_close(plif.tau_mem(), torch.full((128,), 7.0))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "settings", "says"),
+    [
+        (
+            "adex",
+            {"tau_mem": (3.0,)},
+            "tau_mem .* adex .*: alif, cuba_lif, escape_noise, lif, plif",
+        ),
+        ("izhikevich", {"soft_reset": True}, "soft-reset .* izhikevich .* have it: alif, cuba_lif"),
+        ("adex", {"soft_reset": True}, "soft-reset .* adex .* have it: alif, cuba_lif"),
+        ("escape_noise", {"surrogate": "atan"}, "surrogate .* have it: adex, alif, cuba_lif"),
+        ("escape_noise", {"slope": (1.0,)}, "slope .* have it: adex, alif, cuba_lif"),
+        ("izhikevich", {"detach_reset": False}, "no-detach-reset .* have it: alif, cuba_lif"),
+        (
+            "leaky_integrator",
+            {},
+            "leaky_integrator.* never spikes: it is for readouts; known: adex",
+        ),
+    ],
+)
+def test_a_setting_that_the_neuron_lacks_is_refused(neuron, settings, says):
+    with pytest.raises(ValueError, match=says):
+        build("spiking", {"neuron": neuron, **settings})
+
+
+def test_a_constant_that_is_a_setting_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="detach_reset of lif is no number; it is a setting"):
+        build("spiking", {"constants": ("detach_reset=0",)})
+
+
+def test_a_reset_that_carries_gradient_runs_in_torch_and_says_so_once(capfd):
+    _layers.say_unfused.cache_clear()
+    detached = build("spiking", {"hidden": (20,)})
+    attached = build("spiking", {"hidden": (20,), "detach_reset": False})
+    build("spiking", {"detach_reset": False})
+    assert capfd.readouterr().err.count("the reset carries gradient") == 1
+    xs = percepts("spiking")
+    outputs = []
+    gradients = []
+    for net in (detached, attached):
+        out, _ = net.unroll(xs, net.initial_state(B))
+        out.square().sum().backward()
+        outputs.append(out)
+        gradients.append(net.layers[0].connection.weight.grad)
+    torch.testing.assert_close(*outputs)
+    assert not torch.allclose(*gradients)
