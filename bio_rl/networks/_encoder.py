@@ -27,6 +27,8 @@ class Encoder(nn.Module, ABC):
     """Numbers F that it gives to the first layer."""
     draws: bool = False
     """Whether it needs a noise key for each decision."""
+    gives_spikes: bool = False
+    """Whether its output is spikes, 0 or 1; else it is a current."""
 
     def initial_state(self, batch: int, device: torch.device) -> tuple[State, ...]:
         """The state of `batch` fresh encoders, empty for one that remembers nothing."""
@@ -88,6 +90,7 @@ class PopulationEncoder(Encoder):
         self.n_in = n_in
         self.ticks = ticks
         self.draws = config.code == "poisson"
+        self.gives_spikes = config.code != "current"
         self.size = n_in * (config.population + (2 if config.events else 0))
         self.population = Population(config.population, config.reach)
 
