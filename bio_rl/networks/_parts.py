@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Part
+from bio_rl.contracts import Network, Part
 from bio_rl.neurons import Neuron
 from bio_rl.neurons._checks import file_of
 
@@ -41,6 +41,15 @@ def units(name: str, kind: str, n: int, *sources: str) -> Part:
     return Part(name, "neurons", kind, n, sources)
 
 
+def readout(network: Network, source: str) -> tuple[Part, ...]:
+    """The connection of a network onto its outputs; nothing where it has been dropped."""
+    module = network._modules.get("readout")
+    if module is None:
+        return ()
+    n_out = len(cast(nn.Linear, module).bias)  # every readout has a bias for each output
+    return (connection("readout", module, n_out, source),)
+
+
 class Columns(nn.Module):
     """A connection whose weights are some columns of a larger matrix [post, pre]: `weight` is a
     view of them, so that a change of one is a change of the other.
@@ -48,10 +57,18 @@ class Columns(nn.Module):
     mask: 1 where the larger matrix has a synapse.
     """
 
-    def __init__(self, whole: nn.Parameter, columns: slice, mask: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        whole: Tensor,
+        columns: slice = slice(None),
+        *,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.whole = whole
         self.columns = columns
+        self.bias = bias
         self.whole_mask = nn.Buffer(torch.ones_like(whole) if mask is None else mask)
 
     @property

@@ -122,9 +122,7 @@ class SpikingNetwork(Network):
             parts += layer.parts(parts[-1].name)
         n = self.layers[-1].n
         parts.append(_parts.code("average", "leaky_average", n, parts[-1].name))
-        n_out = len(self.readout.bias)
-        parts.append(_parts.connection("readout", self.readout, n_out, "average"))
-        return tuple(parts)
+        return (*parts, *_parts.readout(self, "average"))
 
     def _run(
         self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None

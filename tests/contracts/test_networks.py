@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from bio_rl import discovery, networks, neurons
-from bio_rl.contracts import Network, Percept, Probe
+from bio_rl.contracts import INPUT, Network, Percept, Probe
 from bio_rl.networks import Blueprint, _layers
 from bio_rl.state import leaves, tree_map
 
 T, B, N_IN, N_OUT = 7, 5, 3, 4
 SMALL = {"spiking_conv": {"channels": (3, 4), "kernel": (3, 3), "stride": (2, 1), "hidden": (12,)}}
 LIVELY = {"alif": {"gain": 60.0}}
-"""Settings with which a neuron fires within a decision: a membrane of 20 ms hardly moves in 4 ms."""
+"""Settings with which a neuron fires within 4 ms, in which a membrane of 20 ms hardly moves."""
 VARIANTS = {
     "spiking": [
         {"memory": True},
@@ -334,3 +334,106 @@ def test_a_reset_that_carries_gradient_runs_in_torch_and_says_so_once(capfd):
         gradients.append(net.layers[0].connection.weight.grad)
     torch.testing.assert_close(*outputs)
     assert not torch.allclose(*gradients)
+
+
+# The graph of a network
+
+
+def connections(net):
+    return {part.name: part for part in net.parts() if part.role == "connection"}
+
+
+@every_network
+def test_parts_are_in_order_and_read_parts_that_exist(name, settings):
+    parts = build(name, settings).parts()
+    names = [part.name for part in parts]
+    assert len(set(names)) == len(names)
+    assert {part.role for part in parts} <= {"code", "connection", "neurons"}
+    before = {INPUT}
+    for part in parts:
+        assert part.sources and part.n > 0 and part.kind
+        loops = {source for source in part.sources if source not in before}
+        assert loops <= set(names)
+        # what a part reads comes before it, but for what closes a loop: from the neurons of a layer
+        # to themselves
+        assert not loops or (
+            part.role == "connection" and names.index(*loops) <= names.index(part.name) + 1
+        )
+        before.add(part.name)
+    assert parts[-1].n == N_OUT
+
+
+@every_network
+def test_connections_are_the_products_that_a_probe_sees(name, settings):
+    net = build(name, settings)
+    sizes = {part.name: part.n for part in net.parts()}
+    probe = Probe()
+    net(at(percepts(name), 0), net.initial_state(B), probe)
+    found = connections(net)
+    assert set(found) == {product for product, _, _ in probe.products}
+    for product, weight, pre in probe.products:
+        part = found[product]
+        (source,) = part.sources
+        assert part.module.weight.numel() == weight.numel()
+        if part.kind in ("dense", "recurrent"):
+            n_pre = pre.shape[-1] if source == INPUT else sizes[source]
+            assert part.module.weight.shape == (part.n, n_pre) == weight.shape
+
+
+@every_network
+def test_parts_hold_every_parameter(name, settings):
+    net = build(name, settings)
+    held = set()
+    for part in net.parts():
+        if part.module is not None:
+            held |= {id(x) for x in part.module.parameters()}
+        if part.constants is not None:
+            held |= {id(x) for x in part.constants if isinstance(x, torch.Tensor)}
+    assert {id(x) for x in net.parameters()} <= held
+
+
+@every_network
+def test_spiking_neurons_say_their_constants_and_kind(name, settings):
+    net = build(name, settings)
+    known = neurons.spiking()
+    for part in net.parts():
+        assert (part.constants is not None) == (part.role == "neurons" and part.kind in known)
+    probe = Probe()
+    net(at(percepts(name), 0), net.initial_state(B), probe)
+    spiking = [part for part in net.parts() if part.constants is not None]
+    trains = [records[0] for name, records in probe.records.items() if name.startswith("spikes/")]
+    assert [part.n for part in spiking] == [train.shape[-1] for train in trains]
+
+
+def test_the_parts_are_enough_to_compute_a_spiking_decision():
+    # by the graph alone: drive, ticks of the neurons, average of the spikes, readout
+    net = build("spiking", {"hidden": (20, 10), "neuron": "alif", "gain": 60.0, "tau_out": 0.0})
+    x = at(percepts("spiking"), 0)
+    fields, one, first, two, second, average, readout = net.parts()
+    assert [part.sources for part in (one, two, readout)] == [
+        ("fields",),
+        ("neurons 1",),
+        ("average",),
+    ]
+    current = one.module(fields.module(x.obs), ())[0]
+    states = [part.constants.init(B, part.n) for part in (first, second)]
+    rates = torch.zeros(B, average.n)
+    for _ in range(net.config.ticks):
+        z, states[0] = first.constants.step(states[0], current)
+        z, states[1] = second.constants.step(states[1], two.module(z, ())[0])
+        rates += z / net.config.ticks
+    out, _ = net(x, ())
+    assert rates.any()
+    torch.testing.assert_close(readout.module(rates), out)
+
+
+def test_the_two_halves_of_a_fused_matrix_are_views_of_it():
+    net = build("lsnn", {})
+    found = connections(net)
+    incoming = found["input"].module
+    recurrent = found["recurrent"].module
+    assert torch.equal(torch.cat((incoming.weight, recurrent.weight), 1), net.weight)
+    assert torch.equal(recurrent.mask, 1.0 - torch.eye(100))
+    with torch.no_grad():
+        recurrent.weight[3, 5] = 7.0
+    assert net.weight[3, N_IN + 5] == 7.0
