@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from bio_rl import neurons, seeding
+from bio_rl import discovery, neurons, seeding
 from bio_rl.kernels.unroll import unroll
 from bio_rl.neurons import reset_rows
 from bio_rl.neurons.adex import AdEx, AdExState
@@ -101,7 +103,7 @@ def test_a_reset_that_carries_gradient_changes_the_gradient_alone(name, v_reset)
 @pytest.mark.parametrize("name", [name for name in ATTACHABLE if name != "escape_noise"])
 def test_a_reset_that_carries_gradient_has_no_fused_loop(name):
     p = neurons.load(name)()._replace(detach_reset=False)
-    with pytest.raises(ValueError, match=f"{name}.detach_reset is False, but the fused loops"):
+    with pytest.raises(ValueError, match=rf"{name}\.detach_reset is False, but the fused loops"):
         p.core(1.0)
     drive = torch.rand(4, 2, 3, requires_grad=True)
     reset = torch.zeros(1, 2, dtype=torch.bool)
@@ -114,7 +116,7 @@ def test_a_reset_that_carries_gradient_has_no_fused_loop(name):
 
 @pytest.mark.parametrize("value", [0, 1, None, "no"])
 def test_detach_reset_is_true_or_false(value):
-    with pytest.raises(ValueError, match="lif.detach_reset is .*, expected True or False"):
+    with pytest.raises(ValueError, match=r"lif\.detach_reset is .*, expected True or False"):
         LIF(detach_reset=value)
 
 
@@ -660,3 +662,48 @@ def test_a_spike_is_a_step_forward_and_a_surrogate_backward(name):
     torch.testing.assert_close(
         x.grad, torch.tensor([1.0, 2.0, 3.0, 4.0]) * SURROGATES[name](x.detach(), 1.5)
     )
+
+
+# docs/neurons.md
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "neurons.md").read_text()
+
+
+def rows(header: str) -> dict[str, list[str]]:
+    """The other cells of each row of the table with this header, by the first, a name in `code`."""
+    table = PAGE.partition(header)[2].partition("\n\n")[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
+    return {first.strip(" `"): [x.strip() for x in rest] for first, *rest in cells}
+
+
+def test_the_page_names_every_neuron():
+    assert set(rows("| name | one tick |")) == set(discovery.names(neurons))
+
+
+@pytest.mark.parametrize("name", discovery.names(neurons))
+def test_the_page_tells_the_default_constants(name):
+    (told,) = rows("| name | defaults |")[name]
+    pairs = dict(text.split() for text in told.split(", "))
+    defaults = neurons.load(name)()._asdict()
+    assert list(pairs) == list(defaults)
+    for constant, value in defaults.items():
+        if isinstance(value, float):
+            assert float(pairs[constant]) == pytest.approx(value, abs=5e-5)
+        else:
+            assert pairs[constant] == str(value)
+
+
+@pytest.mark.parametrize("name", discovery.names(neurons))
+def test_the_page_tells_which_time_loops_are_fused(name):
+    _, fused, _ = rows("| name | one tick |")[name]
+    assert (fused == "yes") == (neurons.load(name)().core(1.0) is not None)
+
+
+def test_the_page_tells_every_surrogate_and_whose_default_it_is():
+    table = rows("| name | dz/dx |")
+    assert set(table) == set(SURROGATES)
+    for name, kind in ((n, neurons.load(n)) for n in discovery.names(neurons)):
+        for surrogate, (_, _, owners) in table.items():
+            own = kind._field_defaults.get("surrogate") == surrogate
+            assert (f"`{name}`" in owners) == own
