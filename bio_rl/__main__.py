@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import tyro
 
@@ -250,6 +250,26 @@ def parse(kind: Any, arguments: Sequence[str], command: str, **settings: Any) ->
     )
 
 
+def with_flags(config: Any) -> Any:
+    """A configuration whose fields with a `flag` in their metadata have that flag, without the name
+    of the configuration's owner before it.
+    """
+    kind = type(config)
+    short = [
+        (f.name, Annotated[f.type, tyro.conf.arg(name=f.metadata["flag"], prefix_name=False)], f)
+        for f in dataclasses.fields(kind)
+        if "flag" in f.metadata
+    ]
+    if not short:
+        return config
+    # named and placed as the original, in whose source the help text of a flag is found
+    place = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    flagged = dataclasses.make_dataclass(
+        kind.__name__, short, bases=(kind,), namespace=place, frozen=True, kw_only=True
+    )
+    return flagged(**{f.name: vars(config)[f.name] for f in dataclasses.fields(kind)})
+
+
 def train(arguments: Sequence[str]) -> None:
     """The flags of the chosen agent and network are those of their configs, with the preset's
     values as defaults.
@@ -263,14 +283,15 @@ def train(arguments: Sequence[str]) -> None:
     vector.find_id(chosen.env)
     base = config.experiment(chosen.env, chosen.agent, chosen.network)
     chosen.network = base.run.network
+    network_config = with_flags(base.network.config)
     kind = dataclasses.make_dataclass(
         "Train",
         [
             (chosen.agent, type(base.agent), dataclasses.field(default=base.agent)),
             (
                 chosen.network,
-                type(base.network.config),
-                dataclasses.field(default=base.network.config),
+                type(network_config),
+                dataclasses.field(default=network_config),
             ),
         ],
         bases=(Run,),
@@ -278,7 +299,7 @@ def train(arguments: Sequence[str]) -> None:
         kw_only=True,
     )
     run_values = {f.name: getattr(base.run, f.name) for f in dataclasses.fields(Run)}
-    own = {chosen.agent: base.agent, chosen.network: base.network.config}
+    own = {chosen.agent: base.agent, chosen.network: network_config}
     given = parse(
         kind,
         arguments,
@@ -287,7 +308,8 @@ def train(arguments: Sequence[str]) -> None:
         description=f"{Run.__doc__}\n\n{EXAMPLES}",
     )
     run = Run(**{name: getattr(given, name) for name in run_values})
-    network = networks.Blueprint(chosen.network, getattr(given, chosen.network))
+    values = vars(getattr(given, chosen.network))
+    network = networks.Blueprint(chosen.network, dataclasses.replace(base.network.config, **values))
     ended(
         api.run_experiment(
             config.Experiment(run, getattr(given, chosen.agent), network, base.preset)

@@ -37,35 +37,60 @@ def operations(probe: Probe, batch: int) -> Operations:
     that `probe` saw.
     """
     zero = torch.zeros((), dtype=torch.float64)
-    acs, macs, dense_acs, dense_macs = zero, zero, zero, zero
+    counts = Operations(zero, zero, zero, zero, spikes(probe))
     for _, weight, pre in probe.products:
-        spiking = ((pre == 0) | (pre.abs() == 1)).all().double()
-        effective = (pre != 0).flatten(0, -2).sum(0).double() @ (weight != 0).sum(0).double()
-        dense = float(pre.numel() * weight.shape[0])
-        acs, macs = acs + spiking * effective, macs + (1.0 - spiking) * effective
-        dense_acs, dense_macs = dense_acs + spiking * dense, dense_macs + (1.0 - spiking) * dense
-    trains = [
-        train
-        for name, records in probe.records.items()
-        if name.startswith("spikes/")
-        for train in records
-    ]
-    spikes = sum((train.double().sum() for train in trains), zero)
+        of_one = of_product(weight, pre)
+        counts = Operations(*(a + b for a, b in zip(counts, of_one, strict=True)))
+    rows = batch * decisions(probe)
+    return Operations(*(count / rows for count in counts))
+
+
+def of_product(weight: Tensor, pre: Tensor) -> Operations:
+    """The operations of one product of weights [post, pre] with inputs [..., pre]."""
+    is_spike = (pre == 0) | (pre.abs() == 1)
+    spiking = is_spike.all().double()
+    graded = 1.0 - spiking
+    # an input that is not zero meets as many operations as its neuron has synapses
+    events = (pre != 0).flatten(0, -2).sum(0).double()
+    synapses = (weight != 0).sum(0).double()
+    effective = events @ synapses
+    dense = float(pre.numel() * weight.shape[0])
+    return Operations(
+        acs=spiking * effective,
+        macs=graded * effective,
+        dense_acs=spiking * dense,
+        dense_macs=graded * dense,
+        spikes=torch.zeros_like(spiking),
+    )
+
+
+def spikes(probe: Probe) -> Tensor:
+    """The number of all spikes that `probe` recorded."""
+    total = torch.zeros((), dtype=torch.float64)
+    for name, records in probe.records.items():
+        if name.startswith("spikes/"):
+            for train in records:
+                total = total + train.double().sum()
+    return total
+
+
+def decisions(probe: Probe) -> int:
+    """The number of decisions that `probe` saw, at least one: each has every product once."""
     names = [name for name, _, _ in probe.products]
-    rows = batch * max(1, names.count(names[0]) if names else 1)
-    return Operations(acs / rows, macs / rows, dense_acs / rows, dense_macs / rows, spikes / rows)
+    return names.count(names[0]) if names else 1
 
 
 def summary(counts: Operations) -> str:
     """The effective and, in brackets, the dense operations of a decision in words."""
+    kinds = (
+        ("ACs", counts.acs, counts.dense_acs),
+        ("MACs", counts.macs, counts.dense_macs),
+    )
     parts = [
         f"{float(effective):,.0f} {name} ({float(dense):,.0f} dense)"
-        for name, effective, dense in (
-            ("ACs", counts.acs, counts.dense_acs),
-            ("MACs", counts.macs, counts.dense_macs),
-        )
+        for name, effective, dense in kinds
         if float(dense)
     ]
-    return " and ".join(parts) + (
-        f", {float(counts.spikes):,.1f} spikes" if float(counts.spikes) else ""
-    )
+    text = " and ".join(parts)
+    fired = float(counts.spikes)
+    return f"{text}, {fired:,.1f} spikes" if fired else text

@@ -26,17 +26,20 @@ from bio_rl.modes import transformed
 
 def atan(x: Tensor, slope: float) -> Tensor:
     """(α/2) / (1 + (π α x / 2)²), elementwise."""
-    return 0.5 * slope / (1.0 + (0.5 * math.pi * slope * x).square())
+    scaled = 0.5 * math.pi * slope * x
+    return 0.5 * slope / (1.0 + scaled.square())
 
 
 def fast_sigmoid(x: Tensor, slope: float) -> Tensor:
     """1 / (1 + α |x|)², elementwise."""
-    return (1.0 + slope * x.abs()).square().reciprocal()
+    distance = 1.0 + slope * x.abs()
+    return distance.square().reciprocal()
 
 
 def triangle(x: Tensor, slope: float) -> Tensor:
     """α · max(0, 1 - α |x|), elementwise."""
-    return slope * (1.0 - slope * x.abs()).clamp(min=0.0)
+    height = 1.0 - slope * x.abs()
+    return slope * height.clamp(min=0.0)
 
 
 def damped_triangle(x: Tensor, slope: float) -> Tensor:
@@ -46,12 +49,16 @@ def damped_triangle(x: Tensor, slope: float) -> Tensor:
 
 def rectangle(x: Tensor, slope: float) -> Tensor:
     """α where |x| < 1 / (2α), else 0."""
-    return slope * (x.abs() < 0.5 / slope).to(x.dtype)
+    near = x.abs() < 0.5 / slope
+    return slope * near.to(x.dtype)
 
 
 def sigmoid(x: Tensor, slope: float) -> Tensor:
-    """α σ(αx) (1 - σ(αx)), elementwise; as σ(-αx), since 1 - σ cancels where σ is near one."""
-    return slope * (torch.sigmoid(slope * x) * torch.sigmoid(-slope * x))
+    """α σ(αx) (1 - σ(αx)), elementwise."""
+    above = torch.sigmoid(slope * x)
+    # not 1 - σ(αx), of which nothing is left where σ is near one
+    below = torch.sigmoid(-slope * x)
+    return slope * (above * below)
 
 
 SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {

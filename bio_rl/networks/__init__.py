@@ -22,7 +22,7 @@ class Blueprint:
 
     @staticmethod
     def default(name: str) -> Blueprint:
-        """The network of that name as its `Config` has it. Raises ValueError for an unknown name."""
+        """The network of that name by default. Raises ValueError for an unknown name."""
         return Blueprint(name, discovery.load(sys.modules[__name__], name).Config())
 
     @property
@@ -35,10 +35,10 @@ class Blueprint:
 
         Raises ValueError for sizes that no network has.
         """
-        if isinstance(n_in, int) is self.image or min(n_in if self.image else (n_in,)) < 1:
-            kind = (
-                "the shape (C, H, W) of pictures" if self.image else "a positive number of features"
-            )
+        sizes = (n_in,) if isinstance(n_in, int) else n_in
+        if isinstance(n_in, int) is self.image or min(sizes) < 1:
+            features = "a positive number of features"
+            kind = "the shape (C, H, W) of pictures" if self.image else features
             raise ValueError(f"{self.name}: n_in is {n_in!r}, expected {kind}")
         if not isinstance(n_out, int) or n_out < 1:
             raise ValueError(

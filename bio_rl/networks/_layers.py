@@ -4,112 +4,97 @@ other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import functools
+import sys
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from bio_rl import discovery, neurons
 from bio_rl.connections import recurrent
 from bio_rl.connections.plastic import Trail
-from bio_rl.contracts import Probe, State, Synapses
+from bio_rl.contracts import Part, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
+from bio_rl.networks import _parts
 from bio_rl.neurons import Neuron, reset_rows
 from bio_rl.plasticity import Post
 from bio_rl.state import Tree, tree_map
 
-if TYPE_CHECKING:
-    from bio_rl.networks._spikes import Spikes
+
+class Projection(Protocol):
+    """A connection without a state, `bio_rl.connections`, as a layer needs it."""
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    @property
+    def bias(self) -> Tensor: ...
+
+    def __call__(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]: ...
 
 
-def neuron(config: Spikes, depth: int, n: int) -> Any:
-    """The constants of the `n` neurons of layer `depth`. Raises ValueError for an unknown neuron or
-    constant.
+P = TypeVar("P", bound=Projection)
+
+
+class Times(NamedTuple):
+    """How long a layer runs."""
+
+    ticks: int
+    """K, of a decision."""
+    hold: int
+    """Ticks for which a row of the drive is held: K for a static input, else 1."""
+    readout: float | None
+    """κ of a leaky average over each decision, which takes the place of the spikes; None for the
+    spikes.
     """
-    kind = neurons.load(config.neuron)
-    fields, unit = kind._fields, kind.span
-    tau_mem = config.tau_mem[0] if len(config.tau_mem) == 1 else config.tau_mem[depth]
-    values: dict[str, Any] = {
-        "tau_mem": tau_mem,
-        "surrogate": config.surrogate,
-        "slope": config.slope[0] / unit,
-    }
-    if config.soft_reset:
-        if "v_reset" not in fields or unit != 1.0:
-            raise ValueError(
-                f"soft-reset is set, but the neuron {config.neuron} always resets to a potential of its own"
-            )
-        values["v_reset"] = None
-    values = {name: value for name, value in values.items() if name in fields}
-    for text in config.constants:
-        name, _, number = text.partition("=")
-        if name not in fields:
-            raise ValueError(
-                f"constants: {config.neuron} has no constant called {name!r}; {discovery.suggestion(name, fields)}"
-            )
-        values[name] = _constant(config.neuron, kind, name, text, number)
-    try:
-        p = kind(**values)
-    except ValueError as error:
-        raise ValueError(f"constants: {error}" if config.constants else str(error)) from error
-    return p.learning(tau_mem, n)
-
-
-def _constant(neuron: str, kind: Any, name: str, text: str, number: str) -> float:
-    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or
-    that a network sets.
-    """
-    default = kind._field_defaults[name]
-    if isinstance(default, str):
-        raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
-    if name in kind.learned:
-        raise ValueError(
-            f"constants: w of {neuron} is learned, and starts from tau_mem: set that instead"
-        )
-    try:
-        return int(number) if isinstance(default, int) else float(number)
-    except ValueError:
-        example = f"{name}=2, a whole number" if isinstance(default, int) else f"{name}=2.5"
-        raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {example}") from None
 
 
 def like_weights(state: Tree, weight: Tensor) -> Tree:
-    """A state whose floats have the precision of the weights, as in a network in double precision."""
+    """A state whose floats have the precision of the weights, as in a network of doubles."""
     if weight.dtype is torch.float32:
         return state
     return tree_map(lambda x: x.to(weight.dtype) if x.is_floating_point() else x, state)
 
 
-class Layer(nn.Module):
-    """A connection and the neurons that it drives. Constants that are tensors become parameters."""
+@functools.cache
+def say_unfused() -> None:
+    """Say once on stderr that the time loops are the reference's."""
+    reason = "the reset carries gradient, which it does in no fused kernel"
+    print(f"neuron kernels: torch, the slower reference: {reason}", file=sys.stderr)
 
-    def __init__(self, config: Spikes, depth: int, connection: nn.Module, n: int) -> None:
+
+class Layer(nn.Module, Generic[P]):
+    """A connection and the neurons that it drives. Constants that are tensors become parameters.
+
+    depth: from 1, the layer's place in the network. p: constants of the `n` neurons.
+    """
+
+    def __init__(self, p: Neuron, depth: int, connection: P, n: int) -> None:
         super().__init__()
-        p = neuron(config, depth, n)
-        self.connection, self.n, self.p = connection, n, p
-        self.learned = nn.ParameterDict(
-            {name: nn.Parameter(x) for name, x in p._asdict().items() if isinstance(x, Tensor)}
-        )
-        self.unit = p.unit_drive
+        self.connection = connection
+        self.depth = depth
+        self.n = n
+        self.p = p
+        constants = p._asdict()
+        tensors = {name: x for name, x in constants.items() if isinstance(x, Tensor)}
+        self.learned = nn.ParameterDict({name: nn.Parameter(x) for name, x in tensors.items()})
+        if not constants.get("detach_reset", True):
+            say_unfused()
 
-    def constants(self) -> Any:
+    def constants(self) -> Neuron:
         """The neurons' constants with what they have learned."""
         return self.p._replace(**self.learned) if self.learned else self.p
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the neurons draw, so that their state holds a key."""
-        return self.p.noisy
 
     def rest(self, key: Tensor) -> State:
         """The neurons at rest, one row for each key [B]."""
         state = self.p.init(len(key), self.n, key.device)
-        return state._replace(key=key) if self.noisy else state
+        return state._replace(key=key) if self.p.noisy else state
 
     def drive(self, spikes: Tensor) -> Tensor:
         """[S, B, N] of what came in, [S, B, pre]."""
         drive, _ = self.connection(spikes, ())
-        return drive * self.unit if self.unit != 1.0 else drive
+        unit = self.p.unit_drive
+        return drive * unit if unit != 1.0 else drive
 
     def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
         """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
@@ -133,28 +118,39 @@ class Layer(nn.Module):
     def _driven(self, x: Tensor, noise: Tensor | None) -> Tensor:
         """The drive [B, N] by one tick's input [B, pre]."""
         drive = self.drive(x)
-        return drive if noise is None else drive + self.unit * noise
+        return drive if noise is None else drive + self.p.unit_drive * noise
 
     def run(
-        self,
-        drive: Tensor,
-        state: State,
-        reset: Tensor,
-        *,
-        ticks: int,
-        hold: int,
-        readout: float | None,
-        probe: Probe | None,
-    ) -> tuple[Tensor, State, Tensor | None]:
-        """(spikes [S, B, N] or their leaky average [T, B, N], state, membranes for a probe)."""
+        self, drive: Tensor, state: State, reset: Tensor, times: Times, probe: Probe | None
+    ) -> tuple[Tensor, State]:
+        """(spikes [S, B, N], or their leaky average [T, B, N] with `times.readout`; state)."""
+        p = self.constants()
+        ticks, hold, readout = times
         if probe is None:
-            return *unroll(
-                self.constants(), state, drive, reset, ticks=ticks, hold=hold, readout=readout
-            ), None
-        spikes, membranes, state = trace(
-            self.constants(), state, drive, reset, ticks=ticks, hold=hold
-        )
-        return spikes, state, membranes
+            return unroll(p, state, drive, reset, ticks=ticks, hold=hold, readout=readout)
+        spikes, membranes, state = trace(p, state, drive, reset, ticks=ticks, hold=hold)
+        self.record(probe, spikes, membranes)
+        return spikes, state
+
+    def record(self, probe: Probe, spikes: Tensor, membranes: Tensor) -> None:
+        """Tell `probe` the spikes and membranes [K, B, N] of a decision."""
+        probe.record(f"spikes/{self.depth}", spikes)
+        probe.record(f"membrane/{self.depth}", membranes)
+
+    @property
+    def name(self) -> str:
+        """The name of its connection."""
+        return f"layer {self.depth}"
+
+    def parts(self, source: str) -> tuple[Part, ...]:
+        """Its connection, which reads the part `source`, and its neurons, which come last."""
+        incoming = _parts.connection(self.name, self.incoming(), self.n, source)
+        name = f"neurons {self.depth}"
+        return incoming, _parts.neurons(name, self.constants(), self.n, self.name)
+
+    def incoming(self) -> Any:
+        """The module of `bio_rl.connections` that is its connection."""
+        return self.connection
 
 
 class Ran(NamedTuple):
@@ -211,20 +207,20 @@ class RecurrentState(NamedTuple):
     """[B, N] of the last tick."""
 
 
-class RecurrentLayer(Layer):
+class RecurrentLayer(Layer[P]):
     """A layer whose neurons also drive each other, through `recurrent`. Each tick needs a product,
     so the loop is torch's.
     """
 
     def __init__(
         self,
-        config: Spikes,
+        p: Neuron,
         depth: int,
-        connection: nn.Module,
+        connection: P,
         n: int,
         recurrent: recurrent.Connection,
     ) -> None:
-        super().__init__(config, depth, connection, n)
+        super().__init__(p, depth, connection, n)
         self.recurrent = recurrent
 
     def plastic(self, pre: str) -> tuple[Synapses, ...]:
@@ -238,7 +234,7 @@ class RecurrentLayer(Layer):
         self, inputs: Tensor, state: RecurrentState, reset: Tensor, noise: Tensor | None
     ) -> Ran:
         """As a layer's, with the spikes of the tick before as a second input."""
-        p, weight = self.constants(), self.recurrent.effective_weight() * self.unit
+        p, weight = self.constants(), self.recurrent.effective_weight() * self.p.unit_drive
         recorder, neurons = Recorder(p), reset_rows(p, reset, state.neurons)
         z = torch.where(reset[:, None], 0.0, state.spikes)
         heard = []
@@ -255,33 +251,35 @@ class RecurrentLayer(Layer):
         return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))
 
     def run(
-        self,
-        drive: Tensor,
-        state: RecurrentState,
-        reset: Tensor,
-        *,
-        ticks: int,
-        hold: int,
-        readout: float | None,
-        probe: Probe | None,
-    ) -> tuple[Tensor, RecurrentState, Tensor | None]:
-        p, weight = self.constants(), self.recurrent.effective_weight() * self.unit
+        self, drive: Tensor, state: RecurrentState, reset: Tensor, times: Times, probe: Probe | None
+    ) -> tuple[Tensor, RecurrentState]:
+        p = self.constants()
+        weight = self.recurrent.effective_weight() * self.p.unit_drive
         neurons, z = state
-        spikes, membranes = [], []
-        for s in range(drive.shape[0] * hold):
-            if s % ticks == 0:
-                mask = reset[s // ticks]
-                neurons, z = reset_rows(p, mask, neurons), torch.where(mask[:, None], 0.0, z)
-            z, neurons = p.step(neurons, torch.addmm(drive[s // hold], z, weight.t()))
+        spikes = []
+        membranes = []
+        for s in range(drive.shape[0] * times.hold):
+            if s % times.ticks == 0:  # a decision begins
+                mask = reset[s // times.ticks]
+                neurons = reset_rows(p, mask, neurons)
+                z = torch.where(mask[:, None], 0.0, z)
+            z, neurons = p.step(neurons, torch.addmm(drive[s // times.hold], z, weight.t()))
             spikes.append(z)
             membranes.append(neurons.v)
+        after = RecurrentState(neurons, z)
         train = torch.stack(spikes) if spikes else drive  # no time: what is empty stays as empty
         if probe is not None:
+            probe.record(f"spikes/{self.depth}", train)
+            probe.record(f"membrane/{self.depth}", torch.stack(membranes))
             before = torch.cat([state.spikes.unsqueeze(0), train[:-1]])
-            probe.synapses("recurrent", weight, before)
-            return train, RecurrentState(neurons, z), torch.stack(membranes)
-        return (
-            (train if readout is None else leaky_average(train, ticks, readout)),
-            RecurrentState(neurons, z),
-            None,
-        )
+            probe.synapses(f"recurrent {self.depth}", weight, before)
+            return train, after
+        if times.readout is None:
+            return train, after
+        return leaky_average(train, times.ticks, times.readout), after
+
+    def parts(self, source: str) -> tuple[Part, ...]:
+        incoming, outgoing = super().parts(source)
+        name = f"recurrent {self.depth}"
+        within = _parts.connection(name, self.recurrent, self.n, outgoing.name)
+        return incoming, within, outgoing._replace(sources=(*outgoing.sources, name))

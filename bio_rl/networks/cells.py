@@ -26,6 +26,7 @@ from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe
 from bio_rl.kernels.cells import power, respond
 from bio_rl.kernels.unroll import trace
+from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF
 from bio_rl.state import check_batch, index, rows
@@ -134,16 +135,24 @@ class Network(contracts.Network):
             return self.readout(xs.obs.new_zeros(0, xs.obs.shape[1], self.code.n)), state
         return torch.stack(out), state
 
+    def parts(self) -> tuple[contracts.Part, ...]:
+        n = self.code.n
+        kind = type(self.code).__name__.lower()
+        return (
+            _parts.code("code", kind, n, "input", module=self.code),
+            _parts.neurons("neurons", self.neuron, n, "code"),
+            _parts.code("activity", "normalised", n, "neurons"),
+            *_parts.readout(self, "activity"),
+        )
+
     def rates(self, obs: Tensor, probe: Probe | None) -> tuple[Tensor, Tensor]:
         """(spikes per tick [..., N], the sum of their squares [..., 1]) of features [..., n_in]."""
         gain, ticks = self.config.gain, self.config.ticks
         if probe is None:
             return respond(self.code, self.neuron, obs, gain=gain, ticks=ticks)
         drive = (gain * self.code(obs)).reshape(1, -1, self.code.n)
-        rest, reset = (
-            self.neuron.init(*drive.shape[1:], drive.device),
-            drive.new_ones(1, drive.shape[1], dtype=torch.bool),
-        )
+        rest = self.neuron.init(drive.shape[1], drive.shape[2], drive.device)
+        reset = drive.new_ones(1, drive.shape[1], dtype=torch.bool)
         spikes, membranes, _ = trace(self.neuron, rest, drive, reset, ticks=ticks, hold=ticks)
         probe.record("input", drive)
         probe.record("spikes/1", spikes)
@@ -164,13 +173,14 @@ class Given(nn.Module):
 
 
 def code(config: Config, n_in: int) -> Grid | Scattered | Given:
-    """The cells of `config` over `n_in` features. Raises ValueError where their numbers do not fit."""
+    """The cells of `config` over `n_in` features. Raises ValueError for numbers that do not fit."""
     if not config.cells:
         return Given(n_in)
     reach = config.reach * n_in if len(config.reach) == 1 else config.reach
     if len(reach) != n_in or len(config.cells) not in (1, n_in):
         raise ValueError(
-            f"cells.cells {config.cells} and cells.reach {config.reach} for {n_in} features: expected one number or {n_in}"
+            f"cells.cells {config.cells} and cells.reach {config.reach} for {n_in} features: "
+            f"expected one number or {n_in}"
         )
     if len(config.cells) == 1 and n_in > 1:
         draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))

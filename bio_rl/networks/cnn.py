@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bio_rl import contracts
 from bio_rl.connections import conv
 from bio_rl.contracts import NetworkConfig, Percept, Probe
+from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
@@ -72,11 +73,15 @@ class Trunk(nn.Module):
         than a kernel.
         """
         super().__init__()
-        self.layers = nn.ModuleList()
+        connections = []
+        self.sizes: list[int] = []
+        """Units of each layer."""
         for channels, kernel, stride in layers:
             layer = conv.Connection(shape[0], channels, kernel, stride, gain=math.sqrt(2))
-            self.layers.append(layer)
+            connections.append(layer)
             shape = layer.output_shape(shape)
+            self.sizes.append(math.prod(shape))
+        self.layers = _parts.module_list(connections)
         self.size = math.prod(shape)
 
     def forward(self, x: Tensor, probe: Probe | None = None, name: str = "conv") -> Tensor:
@@ -84,7 +89,8 @@ class Trunk(nn.Module):
         for depth, layer in enumerate(self.layers, 1):
             if probe is not None:
                 probe.synapses(f"{name} {depth}", *layer.unfolded(x))
-            x = torch.relu(layer(x, ())[0])
+            drive, _ = layer(x, ())
+            x = torch.relu(drive)
         return x.flatten(-3)
 
 
@@ -97,13 +103,14 @@ class Network(contracts.Network):
         self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0
     ) -> None:
         super().__init__()
-        given = tuple(zip(config.channels, config.kernel, config.stride, strict=True))
-        self.trunk = Trunk(n_in, given or fit(*n_in[1:]))
-        dense, size = [], self.trunk.size
+        layers = tuple(zip(config.channels, config.kernel, config.stride, strict=True))
+        self.trunk = Trunk(n_in, layers or fit(*n_in[1:]))
+        dense = []
+        size = self.trunk.size
         for hidden in config.hidden:
             dense.append(orthogonal(nn.Linear(size, hidden), math.sqrt(2)))
             size = hidden
-        self.dense = nn.ModuleList(dense)
+        self.dense = _parts.module_list(dense)
         self.readout = orthogonal(nn.Linear(size, n_out), out_gain)
 
     def initial_state(self, batch: int) -> tuple[()]:
@@ -112,14 +119,30 @@ class Network(contracts.Network):
     def forward(
         self, x: Percept, state: tuple[()], probe: Probe | None = None
     ) -> tuple[Tensor, tuple[()]]:
-        seen = self.trunk(x.obs, probe)
+        activity = self.trunk(x.obs, probe)
         for depth, layer in enumerate(self.dense, 1):
             if probe is not None:
-                probe.synapses(f"dense {depth}", layer.weight, seen)
-            seen = torch.relu(layer(seen))
+                probe.synapses(f"dense {depth}", layer.weight, activity)
+            activity = torch.relu(layer(activity))
         if probe is not None:
-            probe.synapses("readout", self.readout.weight, seen)
-        return self.readout(seen), ()
+            probe.synapses("readout", self.readout.weight, activity)
+        return self.readout(activity), ()
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         return self.forward(xs, state)
+
+    def parts(self) -> tuple[contracts.Part, ...]:
+        layers: list[tuple[str, nn.Module, int]] = []
+        for depth, (layer, size) in enumerate(
+            zip(self.trunk.layers, self.trunk.sizes, strict=True), 1
+        ):
+            layers.append((f"conv {depth}", layer, size))
+        for depth, layer in enumerate(self.dense, 1):
+            layers.append((f"dense {depth}", layer, layer.out_features))
+        parts: list[contracts.Part] = []
+        source = "input"
+        for name, layer, size in layers:
+            parts.append(_parts.connection(name, layer, size, source))
+            source = f"units of {name}"
+            parts.append(_parts.units(source, "relu", size, name))
+        return (*parts, *_parts.readout(self, source))

@@ -27,6 +27,7 @@ from bio_rl.connections import plastic
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.lsnn import decision
 from bio_rl.modes import transformed
+from bio_rl.networks import _parts
 from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
 from bio_rl.plasticity import Post
@@ -186,6 +187,19 @@ class Network(contracts.Network):
             counts.append(state.x)
         x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
         return self.readout(x), state
+
+    def parts(self) -> tuple[contracts.Part, ...]:
+        columns = {"input": slice(0, self.n_in)}
+        if self.config.recurrent:
+            columns["recurrent"] = slice(self.n_in, None)
+        parts = []
+        for name, part in columns.items():
+            synapses = _parts.Columns(self.weight, part, mask=self.mask)
+            source = "input" if name == "input" else "neurons"
+            parts.append(_parts.connection(name, synapses, self.n, source))
+        parts.append(_parts.neurons("neurons", self.neuron, self.n, *columns))
+        parts.append(_parts.code("trace", "leaky_sum", self.n, "neurons"))
+        return (*parts, *_parts.readout(self, "trace"))
 
     def run(
         self, obs: Tensor, reset: Tensor, state: LSNNState, probe: Probe | None = None

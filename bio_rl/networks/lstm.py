@@ -18,6 +18,7 @@ from bio_rl import contracts
 from bio_rl.checks import check_settings
 from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.modes import transformed
+from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.state import check_batch, where_reset
 
@@ -82,7 +83,7 @@ class Network(contracts.Network):
         features = self.encode(x.obs)
         after = self._step(features, x.reset, state)
         if probe is not None:
-            probe.synapses("encode", self.encode[0].weight, x.obs)
+            probe.synapses("encode", self.encode.get_parameter("0.weight"), x.obs)
             probe.synapses("cell, input", self.cell.weight_ih, features)
             probe.synapses("cell, recurrent", self.cell.weight_hh, state.h)
             probe.synapses("readout", self.readout.weight, after.h)
@@ -97,6 +98,20 @@ class Network(contracts.Network):
         return self.readout(
             torch.stack(outputs) if outputs else seen
         ), state  # no steps: as empty as the units before it
+
+    def parts(self) -> tuple[contracts.Part, ...]:
+        n = self.cell.hidden_size
+        # of both matrices of the cell, the rows are the gates i, f, g and o of each unit
+        incoming = _parts.Columns(self.cell.weight_ih, bias=self.cell.bias_ih)
+        recurrent = _parts.Columns(self.cell.weight_hh, bias=self.cell.bias_hh)
+        return (
+            _parts.connection("encode", self.encode[0], n, "input"),
+            _parts.units("units", "tanh", n, "encode"),
+            _parts.connection("cell, input", incoming, 4 * n, "units"),
+            _parts.connection("cell, recurrent", recurrent, 4 * n, "cells"),
+            _parts.units("cells", "lstm", n, "cell, input", "cell, recurrent"),
+            *_parts.readout(self, "cells"),
+        )
 
     def _step(self, features: Tensor, reset: Tensor, state: LSTMState) -> LSTMState:
         fresh = LSTMState(*(torch.zeros_like(x) for x in state))

@@ -12,6 +12,7 @@ from bio_rl import contracts
 from bio_rl.connections.plastic import Trail
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.perceptron import FUSED, perceptron
+from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.plasticity import Post
 
@@ -125,10 +126,24 @@ class Network(contracts.Network):
         """What the layers make of x."""
         if self.activation not in FUSED:
             return self.layers(x)
-        linear = list(self.layers)[::2]
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
         return perceptron(
             x, [layer.weight for layer in linear], [layer.bias for layer in linear], self.activation
         )
+
+    def parts(self) -> tuple[contracts.Part, ...]:
+        parts: list[contracts.Part] = []
+        source = "input"
+        for i, layer in enumerate(self.layers):
+            depth = i // 2 + 1  # connections and units take turns
+            if isinstance(layer, nn.Linear):
+                n = layer.out_features
+                parts.append(_parts.connection(f"layer {depth}", layer, n, source))
+            else:
+                n = parts[-1].n
+                source = f"units {depth}"
+                parts.append(_parts.units(source, self.activation, n, f"layer {depth}"))
+        return tuple(parts)
 
 
 def _count(layers: nn.Sequential, x: Tensor, probe: Probe) -> None:

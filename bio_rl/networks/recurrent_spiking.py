@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from bio_rl.connections import recurrent
-from bio_rl.networks import spiking
-from bio_rl.networks._layers import RecurrentLayer
+from bio_rl.networks._encoder import PopulationEncoder, Populations
+from bio_rl.networks._layers import Layer, RecurrentLayer
+from bio_rl.networks._settings import Spikes
+from bio_rl.networks._spikes import SpikingNetwork
+from bio_rl.networks.spiking import stack
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(spiking.Config):
+class Config(Spikes, Populations):
+    """Settings of the recurrent spiking network."""
+
     memory: bool = True
     """Carry state from one decision to the next; without it the recurrence lasts for a decision."""
     dale: bool = False
@@ -26,14 +29,22 @@ class Config(spiking.Config):
     critic: str = "lstm"
     """Network that values states while training."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_code()
 
-def layer(config: Config, depth: int, connection: nn.Module, n: int) -> RecurrentLayer:
-    """Neurons that all drive each other."""
-    within = recurrent.Connection(n, n, gain=config.recurrent_gain, dale=config.dale)
-    return RecurrentLayer(config, depth, connection, n, within)
+    def encoder(self, n_in: int) -> PopulationEncoder:
+        return PopulationEncoder(self, n_in, self.ticks)
+
+    def layers(self, n_in: int) -> list[Layer]:
+        """Neurons of a layer all drive each other."""
+        layers: list[Layer] = []
+        connections = stack(self, self.encoder(n_in).size, spikes_in=self.code != "current")
+        for connection, n in zip(connections, self.hidden, strict=True):
+            within = recurrent.Connection(n, n, gain=self.recurrent_gain, dale=self.dale)
+            p = self.neurons(len(layers), n)
+            layers.append(RecurrentLayer(p, len(layers) + 1, connection, n, within))
+        return layers
 
 
-class Network(spiking.Network):
-    """[B, n_in] features to [B, n_out]."""
-
-    LAYER = staticmethod(layer)
+Network = SpikingNetwork

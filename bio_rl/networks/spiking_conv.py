@@ -14,102 +14,111 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from bio_rl.connections import conv, dense
+from bio_rl.contracts import Part, State
+from bio_rl.networks import _parts
+from bio_rl.networks._encoder import Encoder
 from bio_rl.networks._layers import Layer
-from bio_rl.networks._spikes import Spikes, SpikingNetwork
+from bio_rl.networks._settings import Spikes
+from bio_rl.networks._spikes import SpikingNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(Spikes):
+    """Settings of the spiking network for pictures."""
+
     channels: tuple[int, ...] = (16, 32)
-    """Of the convolutional layers (Mnih et al. 2013's sizes)."""
+    """Channels of the convolutional layers (Mnih et al. 2013's sizes)."""
     kernel: tuple[int, ...] = (8, 4)
-    """Pixels, of each of them."""
+    """Width of each layer's kernels, in pixels."""
     stride: tuple[int, ...] = (4, 2)
-    """Pixels, of each of them."""
+    """Pixels from one place of a layer's kernels to the next."""
     hidden: tuple[int, ...] = (256,)
     """Neurons per dense layer."""
     critic: str = "spiking_conv"
     """Network that values states while training."""
     image: ClassVar[bool] = True
 
+    @property
+    def depth(self) -> int:
+        return len(self.channels) + super().depth
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse(
-            not self.hidden or min(self.hidden, default=0) < 1,
-            "hidden",
-            "positive layer sizes such as 256",
-        )
+        layers = len(self.channels)
         for name in ("channels", "kernel", "stride"):
-            wrong = (
-                len(getattr(self, name)) != len(self.channels)
-                or min(getattr(self, name), default=0) < 1
-            )
-            self._refuse(
-                wrong,
-                name,
-                f"{len(self.channels)} positive numbers, one for each convolutional layer",
-            )
-        depth = len(self.channels) + len(self.hidden) + (self.out_population > 0)
-        self._refuse(
-            len(self.tau_mem) not in (1, depth),
-            "tau_mem",
-            f"one time constant, or one for each layer ({depth})",
-        )
+            sizes = vars(self)[name]
+            fits = len(sizes) == layers and min(sizes, default=0) >= 1
+            self.require(fits, name, f"{layers} positive numbers, one for each convolutional layer")
+
+    def encoder(self, n_in: tuple[int, ...]) -> Pixels:
+        return Pixels(n_in)
+
+    def layers(self, n_in: tuple[int, ...]) -> list[Layer]:
+        layers: list[Layer] = []
+        shape = tuple(n_in)
+        for channels, kernel, stride in zip(self.channels, self.kernel, self.stride, strict=True):
+            picture = Picture(shape, channels, kernel, stride, self.gain)
+            shape = picture.shape
+            n = math.prod(shape)
+            p = self.neurons(len(layers), n)
+            layers.append(PictureLayer(p, len(layers) + 1, picture, n))
+        n = math.prod(shape)
+        for size in self.hidden:
+            connection = dense.Connection(n, size, gain=self.gain, graded=False)
+            p = self.neurons(len(layers), size)
+            layers.append(Layer(p, len(layers) + 1, connection, size))
+            n = size
+        return layers
+
+
+class Pixels(Encoder):
+    """Pictures [T, B, C, H, W] as currents [T, B, C·H·W]."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = math.prod(shape)
+
+    def forward(
+        self, obs: Tensor, reset: Tensor, keys: Tensor | None, state: tuple[State, ...]
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        return obs.flatten(-3), state
+
+    def parts(self) -> tuple[Part, ...]:
+        return (_parts.code("pixels", "current", self.size, "input"),)
 
 
 class Picture(nn.Module):
-    """A convolution between layers whose neurons stand in one row: [..., C·H·W] to [..., C'·H'·W']."""
+    """A convolution between layers whose neurons stand in one row: [..., C·H·W] to [...,
+    C'·H'·W'].
+    """
 
     def __init__(
         self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, gain: float
     ) -> None:
         super().__init__()
-        self.conv, self.shape_in = (
-            conv.Connection(shape[0], channels, kernel, stride, gain=gain),
-            shape,
-        )
+        self.conv = conv.Connection(shape[0], channels, kernel, stride, gain=gain)
+        self.shape_in = shape
         self.shape = self.conv.output_shape(shape)
         self.bias = self.conv.bias
+
+    @property
+    def weight(self) -> Tensor:
+        """[C', C, kernel, kernel]."""
+        return self.conv.weight
 
     def forward(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         drive, state = self.conv(spikes.unflatten(-1, self.shape_in), state)
         return drive.flatten(-3), state
 
 
-class PictureLayer(Layer):
+class PictureLayer(Layer[Picture]):
     """A convolution and the neurons that it drives."""
 
     def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
         return self.connection.conv.unfolded(spikes.unflatten(-1, self.connection.shape_in))
 
+    def incoming(self) -> nn.Module:
+        return self.connection.conv
 
-class Network(SpikingNetwork):
-    """Pictures [B, *n_in] to [B, n_out]. Raises ValueError for pictures that are smaller than the
-    kernels.
-    """
 
-    def __init__(
-        self, config: Config, n_in: tuple[int, ...], n_out: int, out_gain: float = 1.0
-    ) -> None:
-        shape, stack = tuple(n_in), []
-        for depth, size in enumerate(
-            zip(config.channels, config.kernel, config.stride, strict=True)
-        ):
-            connection = Picture(shape, *size, config.gain)
-            shape = connection.shape
-            stack.append(PictureLayer(config, depth, connection, math.prod(shape)))
-        n = math.prod(shape)
-        for size in config.hidden:
-            stack.append(
-                Layer(
-                    config,
-                    len(stack),
-                    dense.Connection(n, size, gain=config.gain, graded=False),
-                    size,
-                )
-            )
-            n = size
-        super().__init__(config, stack, n_out, out_gain)
-
-    def encode(self, obs: Tensor, keys: Tensor | None) -> Tensor:
-        return obs.flatten(-3)
+Network = SpikingNetwork

@@ -187,15 +187,9 @@ def load(name: str) -> type[Neuron]:
     return discovery.load(sys.modules[__name__], name).NEURON
 
 
-def spiking(*, setting: str = "") -> list[str]:
-    """Names of the neurons that spike; with a `setting` of networks, of those that have it."""
-    kinds = {name: load(name) for name in discovery.names(sys.modules[__name__])}
-    return [
-        name
-        for name, kind in kinds.items()
-        if kind.spikes
-        and (not setting or setting in kind._fields or setting in kind.learned.values())
-    ]
+def spiking() -> list[str]:
+    """Names of the neurons that spike, which are those that a network can be made of."""
+    return [name for name in discovery.names(sys.modules[__name__]) if load(name).spikes]
 
 
 def exp(x: float | Tensor) -> Any:

@@ -75,17 +75,29 @@ class AdEx(Constants, Neuron):
         return AdExState(v, torch.zeros_like(v))
 
     def step(self, s: AdExState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, AdExState]:
-        """The reset of v is detached from the gradient."""
+        """The reset of v passes no gradient."""
+        # where the membrane would settle, were the exponential and w to stay as they are
+        target = self.v_leak + self._onset(s.v)
+        target = target + (drive - s.w) / self.g_leak
         decay = exp(-dt * self.g_leak / self.capacitance)
-        onset = (
-            self.delta_t * ((s.v - self.v_t) / self.delta_t).clamp(max=10.0).exp()
-        )  # 10: beyond it, v spikes within a tick
-        target = self.v_leak + onset + (drive - s.w) / self.g_leak
-        v = capped(target + decay * (s.v - target), self.v_threshold + 1.0)  # a spike has no height
-        w = s.w + (1.0 - exp(-dt / self.tau_w)) * (self.a * (s.v - self.v_leak) - s.w)
+        v = target + decay * (s.v - target)
+        v = capped(v, self.v_threshold + 1.0)  # a spike has no height
+
+        followed = 1.0 - exp(-dt / self.tau_w)
+        subthreshold = self.a * (s.v - self.v_leak)
+        w = s.w + followed * (subthreshold - s.w)
+
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         fired = z.detach()
-        return z, AdExState(torch.where(fired.bool(), self.v_reset, v), w + fired * self.b)
+        v = torch.where(fired.bool(), self.v_reset, v)
+        w = w + fired * self.b
+        return z, AdExState(v, w)
+
+    def _onset(self, v: Tensor) -> Tensor:
+        """Δ_T e^{(v - V_T)/Δ_T} [B, N], mV."""
+        steepness = (v - self.v_t) / self.delta_t
+        # beyond ten sharpnesses v spikes within a tick anyway, and e^x would leave the numbers
+        return self.delta_t * steepness.clamp(max=10.0).exp()
 
 
 NEURON = AdEx

@@ -57,7 +57,11 @@ class CubaLIF(Constants, Neuron):
 
     def step(self, s: CubaLIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, CubaLIFState]:
         i = exp(-dt / self.tau_syn) * s.i + drive
-        v = self.v_leak + exp(-dt / self.tau_mem) * (s.v - self.v_leak) + dt * i
+        decay = exp(-dt / self.tau_mem)
+        above_rest = s.v - self.v_leak
+        # not dt/τ_mem: the current of a spike moves the membrane as far whatever its leak
+        charge = dt * i
+        v = self.v_leak + decay * above_rest + charge
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, CubaLIFState(v, i)

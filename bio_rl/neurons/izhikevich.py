@@ -57,32 +57,43 @@ class Izhikevich(Constants, Neuron):
         """(v, u) of the stable fixed point without drive, 0.04 v² + (5 - b) v + 140 = 0; (c, b c)
         where there is none.
         """
-        root = (5.0 - self.b) ** 2 - 4 * 0.04 * 140.0
-        if isinstance(root, Tensor):
-            v = torch.where(root >= 0, (self.b - 5.0 - root.clamp(min=0.0).sqrt()) / 0.08, self.c)
-            return v, self.b * v
-        v = (-(5.0 - self.b) - math.sqrt(root)) / 0.08 if root >= 0 else self.c
+        # the lower of both roots: the upper one is the unstable threshold
+        discriminant = (5.0 - self.b) ** 2 - 4 * 0.04 * 140.0
+        if isinstance(discriminant, Tensor):
+            root = discriminant.clamp(min=0.0).sqrt()
+            v = (self.b - 5.0 - root) / 0.08
+            v = torch.where(discriminant >= 0, v, self.c)
+        elif discriminant >= 0:
+            v = (-(5.0 - self.b) - math.sqrt(discriminant)) / 0.08
+        else:
+            v = self.c
         return v, self.b * v
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> IzhikevichState:
         v, u = self.rest()
-        return IzhikevichState(resting(v, batch, n, device), resting(u, batch, n, device))
+        return IzhikevichState(
+            resting(v, batch, n, device),
+            resting(u, batch, n, device),
+        )
 
     def step(
         self, s: IzhikevichState, drive: Tensor, dt: float = 1.0
     ) -> tuple[Tensor, IzhikevichState]:
-        """The reset of v is detached from the gradient."""
+        """The reset of v passes no gradient."""
         v, u = s
         half_steps = max(1, math.ceil(dt / 0.5))
         for _ in range(half_steps):
-            v = v + dt / half_steps * ((0.04 * v + 5.0) * v + 140.0 - u + drive)
-            v = capped(
-                v, self.v_threshold + 1.0
-            )  # a spike has no height: without a bound v² runs away within a tick
+            slope = (0.04 * v + 5.0) * v + 140.0 - u + drive
+            v = v + dt / half_steps * slope
+            # a spike has no height: without a bound v² runs away within a tick
+            v = capped(v, self.v_threshold + 1.0)
         u = u + dt * self.a * (self.b * v - u)
+
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         fired = z.detach()
-        return z, IzhikevichState(torch.where(fired.bool(), self.c, v), u + fired * self.d)
+        v = torch.where(fired.bool(), self.c, v)
+        u = u + fired * self.d
+        return z, IzhikevichState(v, u)
 
 
 PRESETS = {

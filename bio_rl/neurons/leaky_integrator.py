@@ -35,14 +35,16 @@ class LeakyIntegrator(Constants, Neuron):
     spikes = False
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LeakyIntegratorState:
-        return LeakyIntegratorState(torch.zeros(batch, n, device=device))
+        v = torch.zeros(batch, n, device=device)
+        return LeakyIntegratorState(v)
 
     def step(
         self, s: LeakyIntegratorState, drive: Tensor, dt: float = 1.0
     ) -> tuple[Tensor, LeakyIntegratorState]:
         """(membrane [B, N], state): no spikes."""
         keep = exp(-dt / self.tau_out)
-        v = keep * s.v + (1.0 - keep) * drive
+        charge = (1.0 - keep) * drive
+        v = keep * s.v + charge
         return v, LeakyIntegratorState(v)
 
 

@@ -61,17 +61,22 @@ class LIF(Constants, Neuron):
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
         v = resting(self.v_leak, batch, n, device)
-        return LIFState(v, torch.zeros_like(v) if some(self.tau_refractory) else ())
+        refractory = torch.zeros_like(v) if some(self.tau_refractory) else ()
+        return LIFState(v, refractory)
 
     def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
         decay = exp(-dt / self.tau_mem)
-        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        above_rest = s.v - self.v_leak
+        charge = (1.0 - decay) * drive
+        v = self.v_leak + decay * above_rest + charge
         refractory = ()
         if some(self.tau_refractory):
             before = cast(Tensor, s.refractory)  # `init` has made it one
+            # half a tick, since what is left of a period is a sum of ticks with rounding
             held = before > 0.5 * dt
             v = torch.where(held, s.v, v)
-            z = torch.where(held, 0.0, spike(v - self.v_threshold, self.surrogate, self.slope))
+            z = spike(v - self.v_threshold, self.surrogate, self.slope)
+            z = torch.where(held, 0.0, z)
             left = (before - dt).clamp(min=0.0)
             refractory = torch.where(z.detach() > 0, self.tau_refractory, left)
         else:

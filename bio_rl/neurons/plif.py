@@ -60,14 +60,19 @@ class PLIF(Constants, Neuron):
         where w is.
         """
         if tau_mem is None:
-            return self._replace(w=torch.as_tensor(self.w).detach().expand(n).clone())
+            w = torch.as_tensor(self.w).detach()
+            return self._replace(w=w.expand(n).clone())
         if not tau_mem > TAU_MIN:
             raise ValueError(f"tau_mem is {tau_mem} ms, expected more than {TAU_MIN}")
-        return self._replace(w=torch.full((n,), math.log(math.expm1(tau_mem - TAU_MIN))))
+        # the inverse of softplus
+        w = math.log(math.expm1(tau_mem - TAU_MIN))
+        return self._replace(w=torch.full((n,), w))
 
     def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
         decay = torch.exp(-dt / self.tau_mem())
-        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        above_rest = s.v - self.v_leak
+        charge = (1.0 - decay) * drive
+        v = self.v_leak + decay * above_rest + charge
         z = spike(v - self.v_threshold, self.surrogate, self.slope)
         v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         return z, LIFState(v)

@@ -6,6 +6,7 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 import numpy as np
@@ -27,6 +28,10 @@ def fitted(kind: Any, value: Any, name: str) -> Any:
     place of a number, and for 64.5 in place of an int.
     """
     value = plain(value)
+    if isinstance(kind, UnionType) and NoneType in get_args(kind):  # a setting that may be unset
+        (kind,) = (part for part in get_args(kind) if part is not NoneType)
+        if value is None:
+            return None
     if get_origin(kind) is tuple:
         given = tuple(value) if isinstance(value, list | tuple) else (value,)
         kinds = get_args(kind)

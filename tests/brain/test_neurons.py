@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from bio_rl import neurons, seeding
+from bio_rl import discovery, neurons, seeding
+from bio_rl.kernels.unroll import unroll
 from bio_rl.neurons import reset_rows
 from bio_rl.neurons.adex import AdEx, AdExState
 from bio_rl.neurons.alif import ALIF, ALIFState
@@ -49,6 +52,72 @@ def spike_times(p, drive: float, ms: float, dt: float) -> Tensor:
 def test_an_unknown_neuron_is_named_with_its_neighbour():
     with pytest.raises(ValueError, match="no neuron called 'alff'; did you mean 'alif'"):
         neurons.load("alff")
+
+
+# The reset's gradient
+
+
+@pytest.mark.parametrize("v_reset", [0.0, None])
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_gradient_through_two_resets_by_hand(v_reset, detach):
+    # v = ½ v⁻ + ½ x, x 1.6: h = 0.8, no spike; h = 1.2, a spike. ψ(h - 1) of atan at slope 2.
+    # After a tick v is (1 - z) h or h - z, so that dv/dh is 1 - z - h ψ or 1 - ψ; without the
+    # reset's share 1 - z or 1
+    psi = [1 / (1 + (math.pi * x) ** 2) for x in (-0.2, 0.2)]
+    share = 0.0 if detach else 1.0
+    if v_reset is None:
+        slopes = [1.0 - share * psi[0], 1.0 - share * psi[1]]
+    else:
+        slopes = [1.0 - share * 0.8 * psi[0], 0.0 - share * 1.2 * psi[1]]
+    x = torch.tensor([1.6, 1.6], requires_grad=True)
+    p = LIF(tau_mem=HALF, v_reset=v_reset, detach_reset=detach)
+    _, v, _ = run(p, x.view(2, 1, 1))
+    (grad,) = torch.autograd.grad(v[-1].sum(), x)
+    expected = torch.tensor([0.5 * slopes[0] * 0.5 * slopes[1], 0.5 * slopes[1]])
+    torch.testing.assert_close(grad, expected)
+
+
+ATTACHABLE = [n for n in neurons.spiking() if "detach_reset" in neurons.load(n)._fields]
+
+
+@pytest.mark.parametrize("name", ATTACHABLE)
+@pytest.mark.parametrize("v_reset", [0.0, None])
+def test_a_reset_that_carries_gradient_changes_the_gradient_alone(name, v_reset):
+    # a wide surrogate, so that membranes far from the threshold have a derivative too
+    wide = {"surrogate": "sigmoid"} if "surrogate" in neurons.load(name)._fields else {}
+    detached = neurons.load(name)()._replace(v_reset=v_reset, **wide)
+    attached = detached._replace(detach_reset=False)
+    drive = 3.0 * torch.rand(30, 2, 5, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    values = []
+    for p in (detached, attached):
+        x = drive.clone().requires_grad_()
+        z, v, _ = run(p, x)
+        gradients += torch.autograd.grad(z.sum() + v[-1].sum(), x)
+        values.append((z, v))
+    assert values[0][0].any()
+    assert all(torch.equal(a, b) for a, b in zip(*values, strict=True))
+    assert not torch.allclose(*gradients, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACHABLE if name != "escape_noise"])
+def test_a_reset_that_carries_gradient_has_no_fused_loop(name):
+    p = neurons.load(name)()._replace(detach_reset=False)
+    with pytest.raises(ValueError, match=rf"{name}\.detach_reset is False, but the fused loops"):
+        p.core(1.0)
+    drive = torch.rand(4, 2, 3, requires_grad=True)
+    reset = torch.zeros(1, 2, dtype=torch.bool)
+    found, _ = unroll(p, p.init(2, 3), drive, reset, ticks=4)
+    expected, _, _ = run(p, drive)
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="pass no gradient through a reset"):
+        unroll(p, p.init(2, 3), drive, reset, ticks=4, backend="numba")
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "no"])
+def test_detach_reset_is_true_or_false(value):
+    with pytest.raises(ValueError, match=r"lif\.detach_reset is .*, expected True or False"):
+        LIF(detach_reset=value)
 
 
 # LIF
@@ -593,3 +662,48 @@ def test_a_spike_is_a_step_forward_and_a_surrogate_backward(name):
     torch.testing.assert_close(
         x.grad, torch.tensor([1.0, 2.0, 3.0, 4.0]) * SURROGATES[name](x.detach(), 1.5)
     )
+
+
+# docs/neurons.md
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "neurons.md").read_text()
+
+
+def rows(header: str) -> dict[str, list[str]]:
+    """The other cells of each row of the table with this header, by the first, a name in `code`."""
+    table = PAGE.partition(header)[2].partition("\n\n")[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()[2:]]
+    return {first.strip(" `"): [x.strip() for x in rest] for first, *rest in cells}
+
+
+def test_the_page_names_every_neuron():
+    assert set(rows("| name | one tick |")) == set(discovery.names(neurons))
+
+
+@pytest.mark.parametrize("name", discovery.names(neurons))
+def test_the_page_tells_the_default_constants(name):
+    (told,) = rows("| name | defaults |")[name]
+    pairs = dict(text.split() for text in told.split(", "))
+    defaults = neurons.load(name)()._asdict()
+    assert list(pairs) == list(defaults)
+    for constant, value in defaults.items():
+        if isinstance(value, float):
+            assert float(pairs[constant]) == pytest.approx(value, abs=5e-5)
+        else:
+            assert pairs[constant] == str(value)
+
+
+@pytest.mark.parametrize("name", discovery.names(neurons))
+def test_the_page_tells_which_time_loops_are_fused(name):
+    _, fused, _ = rows("| name | one tick |")[name]
+    assert (fused == "yes") == (neurons.load(name)().core(1.0) is not None)
+
+
+def test_the_page_tells_every_surrogate_and_whose_default_it_is():
+    table = rows("| name | dz/dx |")
+    assert set(table) == set(SURROGATES)
+    for name, kind in ((n, neurons.load(n)) for n in discovery.names(neurons)):
+        for surrogate, (_, _, owners) in table.items():
+            own = kind._field_defaults.get("surrogate") == surrogate
+            assert (f"`{name}`" in owners) == own

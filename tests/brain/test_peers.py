@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bio_rl.neurons.alif import ALIF
 from bio_rl.neurons.cuba_lif import CubaLIF
 from bio_rl.neurons.leaky_integrator import LeakyIntegrator
 from bio_rl.neurons.lif import LIF
 from bio_rl.neurons.plif import PLIF
+from bio_rl.surrogates import SURROGATES
 
 TICKS, B, N = 150, 3, 20
 
@@ -193,3 +195,166 @@ def test_snntorchs_default_has_no_counterpart():
     assert mem[1, 0, 0].item() == pytest.approx(0.8 * 1.2 - 1.0) and v[
         1, 0, 0
     ].item() == pytest.approx(0.8 * (1.2 - 1.0))
+
+
+def test_norses_lsnn_whose_current_lasts_a_tick_is_our_alif_a_tick_later():
+    lsnn = pytest.importorskip("norse.torch.functional.lsnn")
+    dt, tau_mem, tau_adapt, beta = 1e-3, 1e-2, 5e-2, 0.4
+    p = lsnn.LSNNParameters(
+        tau_syn_inv=torch.as_tensor(1 / dt),  # the current is forgotten in a tick
+        tau_mem_inv=torch.as_tensor(1 / tau_mem),
+        tau_adapt_inv=torch.as_tensor(1 / tau_adapt),
+        v_th=torch.as_tensor(0.7),
+        v_leak=torch.as_tensor(0.1),
+        v_reset=torch.as_tensor(-0.2),
+        beta=torch.as_tensor(beta),
+    )
+    x = drive(4.0)
+    rest = torch.zeros(B, N)
+    s = lsnn.LSNNFeedForwardState(v=rest + 0.1, i=rest, b=rest + 0.7)  # b rests at the threshold
+    spikes = []
+    membranes = []
+    for now in x:
+        z, s = lsnn.lsnn_feed_forward_step(now, s, p, dt)
+        spikes.append(z)
+        membranes.append(s.v)
+    rho = 1 - dt / tau_adapt
+    ours = ALIF(
+        tau_mem=tau(1 - dt / tau_mem),
+        tau_adapt=tau(rho),
+        beta=rho * beta,
+        v_threshold=0.7,
+        v_leak=0.1,
+        v_reset=-0.2,
+    )
+    z, v, state = run(ours, x[:-1])
+    assert_same((z, v), (torch.stack(spikes)[1:], torch.stack(membranes)[1:]))
+    torch.testing.assert_close(0.7 + beta * state.a, s.b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mechanism", "v_reset"), [("subtract", None), ("zero", 0.0)])
+def test_snntorchs_synaptic_without_reset_delay_is_our_cuba_lif(mechanism, v_reset):
+    snntorch = pytest.importorskip("snntorch")
+    alpha, beta = 0.6, 0.8
+    theirs = snntorch.Synaptic(alpha=alpha, beta=beta, reset_mechanism=mechanism, reset_delay=False)
+    x = drive(0.2).clamp(max=0.3)  # so that no membrane exceeds two thresholds
+    current = membrane = torch.zeros(B, N)
+    spikes = []
+    membranes = []
+    with torch.no_grad():
+        for now in x:
+            z, current, membrane = theirs(now, current, membrane)
+            spikes.append(z)
+            membranes.append(membrane)
+    ours = CubaLIF(tau_mem=tau(beta), tau_syn=tau(alpha), v_threshold=1.0, v_reset=v_reset)
+    z, v, state = run(ours, x)
+    assert_same((z, v), (torch.stack(spikes), torch.stack(membranes)))
+    torch.testing.assert_close(state.i, current, rtol=1e-5, atol=1e-5)
+
+
+# Gradients
+
+
+def gradient(step, x: Tensor) -> Tensor:
+    """[T, B, N] of the sum of all spikes and of the last membrane by the drive, over time."""
+    x = x.clone().requires_grad_()
+    total, v = step(x)
+    (total.sum() + v.sum()).backward()
+    assert x.grad is not None
+    return x.grad
+
+
+def ours(p):
+    def step(x: Tensor) -> tuple[Tensor, Tensor]:
+        z, v, _ = run(p, x)
+        return z, v[-1]
+
+    return step
+
+
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("v_reset", [0.0, None])
+def test_gradients_through_time_are_spikingjellys(detach, v_reset):
+    neuron = pytest.importorskip("spikingjelly.activation_based.neuron")
+    surrogate = pytest.importorskip("spikingjelly.activation_based.surrogate")
+
+    def theirs(x: Tensor) -> tuple[Tensor, Tensor]:
+        node = neuron.LIFNode(
+            tau=3.0,
+            v_reset=v_reset,
+            surrogate_function=surrogate.ATan(alpha=2.0),
+            detach_reset=detach,
+        )
+        z = torch.stack([node(now) for now in x])
+        return z, node.v
+
+    p = LIF(tau_mem=tau(1 - 1 / 3.0), v_reset=v_reset, surrogate="atan", detach_reset=detach)
+    found = gradient(ours(p), drive(2.0))
+    torch.testing.assert_close(found, gradient(theirs, drive(2.0)), rtol=1e-4, atol=1e-6)
+    other = gradient(ours(p._replace(detach_reset=not detach)), drive(2.0))
+    assert not torch.allclose(found, other, rtol=1e-2)
+
+
+@pytest.mark.parametrize(("mechanism", "v_reset"), [("subtract", None), ("zero", 0.0)])
+def test_snntorchs_reset_carries_gradient_where_it_is_not_delayed(mechanism, v_reset):
+    snntorch = pytest.importorskip("snntorch")
+    beta = 0.8
+
+    def theirs(x: Tensor) -> tuple[Tensor, Tensor]:
+        leaky = snntorch.Leaky(beta=beta, reset_mechanism=mechanism, reset_delay=False)
+        mem = torch.zeros(B, N)
+        spikes = []
+        for now in x:
+            z, mem = leaky(now, mem)
+            spikes.append(z)
+        return torch.stack(spikes), mem
+
+    x = drive(0.5).clamp(max=0.95)
+    p = LIF(tau_mem=tau(beta), v_reset=v_reset, surrogate="atan", slope=2.0, detach_reset=False)
+    found = gradient(ours(p), x / (1 - beta)) / (1 - beta)
+    torch.testing.assert_close(found, gradient(theirs, x), rtol=1e-4, atol=1e-6)
+
+
+def test_norses_feed_forward_reset_carries_gradient():
+    box = pytest.importorskip("norse.torch.functional.lif_box")
+    p = box.LIFBoxParameters(tau_mem_inv=torch.as_tensor(1 / 5e-3))
+
+    def theirs(x: Tensor) -> tuple[Tensor, Tensor]:
+        s = box.LIFBoxFeedForwardState(v=torch.zeros(B, N))
+        spikes = []
+        for now in x:
+            z, s = box.lif_box_feed_forward_step(now, s, p, 1e-3)
+            spikes.append(z)
+        return torch.stack(spikes), s.v
+
+    decay = 1 - 1e-3 / 5e-3
+    mine = LIF(tau_mem=tau(decay), surrogate="fast_sigmoid", slope=1.0, detach_reset=False)
+    found = gradient(ours(mine), drive(3.0))
+    torch.testing.assert_close(found, gradient(theirs, drive(3.0)), rtol=1e-4, atol=1e-6)
+
+
+def their_surrogates():
+    """(name of the mapping, our surrogate, our slope, function of theirs that spikes)."""
+    jelly = pytest.importorskip("spikingjelly.activation_based.surrogate")
+    snn = pytest.importorskip("snntorch.surrogate")
+    norse = pytest.importorskip("norse.torch.functional.threshold")
+    return [
+        ("SpikingJelly ATan", "atan", 3.0, jelly.ATan(alpha=3.0)),
+        ("SpikingJelly Sigmoid", "sigmoid", 4.0, jelly.Sigmoid(alpha=4.0)),
+        ("SpikingJelly PiecewiseQuadratic", "triangle", 2.0, jelly.PiecewiseQuadratic(alpha=2.0)),
+        ("SpikingJelly Rect", "rectangle", 2.0, jelly.Rect(alpha=2.0)),
+        ("SpikingJelly SuperSpike", "fast_sigmoid", 1.0, jelly.SuperSpike(alpha=1.0)),
+        ("snnTorch atan", "atan", 2.0, snn.atan(alpha=2.0)),
+        ("snnTorch fast_sigmoid", "fast_sigmoid", 25.0, snn.fast_sigmoid(slope=25)),
+        ("snnTorch sigmoid", "sigmoid", 5.0, snn.sigmoid(slope=5)),
+        ("norse super", "fast_sigmoid", 1.0, lambda x: norse.threshold(x, "super", 100.0)),
+        ("norse triangle", "damped_triangle", 1.0, lambda x: norse.threshold(x, "triangle", 0.3)),
+    ]
+
+
+def test_surrogates_are_theirs():
+    for name, surrogate, slope, theirs in their_surrogates():
+        x = torch.linspace(-1.7, 1.7, 101, requires_grad=True)
+        (derivative,) = torch.autograd.grad(theirs(x).sum(), x)
+        expected = SURROGATES[surrogate](x.detach(), slope)
+        torch.testing.assert_close(expected, derivative, rtol=1e-4, atol=1e-6, msg=name)

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from bio_rl import discovery, networks, neurons
-from bio_rl.contracts import Network, Percept, Probe
-from bio_rl.networks import Blueprint
+from bio_rl.contracts import INPUT, Network, Percept, Probe
+from bio_rl.networks import Blueprint, _layers
 from bio_rl.state import leaves, tree_map
 
 T, B, N_IN, N_OUT = 7, 5, 3, 4
 SMALL = {"spiking_conv": {"channels": (3, 4), "kernel": (3, 3), "stride": (2, 1), "hidden": (12,)}}
+LIVELY = {"alif": {"gain": 60.0}}
+"""Settings with which a neuron fires within 4 ms, in which a membrane of 20 ms hardly moves."""
 VARIANTS = {
     "spiking": [
         {"memory": True},
@@ -31,7 +33,7 @@ VARIANTS = {
         {"out_population": 20, "lateral": True, "memory": True},
         {"hidden": (20, 10), "tau_mem": (2.0, 5.0)},
         {"out_population": 5, "tau_mem": (2.0, 3.0)},
-        *({"neuron": name} for name in discovery.names(neurons)),
+        *({"neuron": name, **LIVELY.get(name, {})} for name in neurons.spiking()),
         {"neuron": "escape_noise", "memory": True},
         {"neuron": "alif", "memory": True, "constants": ("tau_adapt=20",)},
     ],
@@ -250,7 +252,188 @@ def test_unknown_neurons_and_constants_are_refused_with_the_nearest_name():
         build("spiking", {"neuron": "alif", "constants": ("tau_adap=3",)})
     with pytest.raises(ValueError, match="NAME=NUMBER"):
         build("spiking", {"neuron": "alif", "constants": ("beta",)})
-    with pytest.raises(ValueError, match="soft-reset"):
-        build("spiking", {"neuron": "izhikevich", "soft_reset": True})
     with pytest.raises(ValueError, match="expected"):
         build("spiking_conv", {"kernel": (10, 3)})
+
+
+OWN = {  # the constants that settings of a network name, at a neuron's documented defaults
+    "adex": {"surrogate": "atan", "slope": 0.1},
+    "alif": {"tau_mem": 20.0, "v_reset": None, "surrogate": "triangle", "slope": 1.0},
+    "cuba_lif": {"v_reset": 0.0, "surrogate": "rectangle", "slope": 1.0},
+    "escape_noise": {"tau_mem": 20.0, "v_reset": 0.0},
+    "izhikevich": {"surrogate": "atan", "slope": 0.1},
+    "lif": {"tau_mem": 2.0, "v_reset": 0.0, "surrogate": "atan", "slope": 2.0},
+    "plif": {"v_reset": 0.0, "surrogate": "atan", "slope": 2.0},
+}
+
+
+@pytest.mark.parametrize("name", neurons.spiking())
+def test_a_neuron_in_a_network_has_its_own_defaults(name):
+    layer = build("spiking", {"neuron": name}).layers[0]
+    defaults = neurons.load(name)()._asdict()
+    for constant, value in layer.constants()._asdict().items():
+        if constant in layer.learned:
+            value = value.unique().item()
+        assert value == pytest.approx(defaults[constant])
+    assert OWN[name].items() <= defaults.items()
+
+
+def test_settings_override_a_neurons_own_defaults():
+    settings = {"tau_mem": (3.0,), "surrogate": "sigmoid", "slope": (4.0,), "soft_reset": True}
+    p = build("spiking", {"neuron": "cuba_lif", **settings}).layers[0].p
+    assert (p.tau_mem, p.surrogate, p.slope, p.v_reset) == (3.0, "sigmoid", 4.0, None)
+    per_mv = build("spiking", {"neuron": "adex", "slope": (4.0,)}).layers[0].p
+    assert per_mv.slope == 4.0 / 90.0  # 90 mV are what a threshold is elsewhere
+    plif = build("spiking", {"neuron": "plif", "tau_mem": (7.0,)}).layers[0].constants()
+    torch.testing.assert_close(plif.tau_mem(), torch.full((128,), 7.0))
+
+
+@pytest.mark.parametrize(
+    ("neuron", "settings", "says"),
+    [
+        (
+            "adex",
+            {"tau_mem": (3.0,)},
+            "tau_mem .* adex .*: alif, cuba_lif, escape_noise, lif, plif",
+        ),
+        ("izhikevich", {"soft_reset": True}, "soft-reset .* izhikevich .* have it: alif, cuba_lif"),
+        ("adex", {"soft_reset": True}, "soft-reset .* adex .* have it: alif, cuba_lif"),
+        ("escape_noise", {"surrogate": "atan"}, "surrogate .* have it: adex, alif, cuba_lif"),
+        ("escape_noise", {"slope": (1.0,)}, "slope .* have it: adex, alif, cuba_lif"),
+        ("izhikevich", {"detach_reset": False}, "no-detach-reset .* have it: alif, cuba_lif"),
+        (
+            "leaky_integrator",
+            {},
+            "leaky_integrator.* never spikes: it is for readouts; known: adex",
+        ),
+    ],
+)
+def test_a_setting_that_the_neuron_lacks_is_refused(neuron, settings, says):
+    with pytest.raises(ValueError, match=says):
+        build("spiking", {"neuron": neuron, **settings})
+
+
+def test_a_constant_that_is_a_setting_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="detach_reset of lif is no number; it is a setting"):
+        build("spiking", {"constants": ("detach_reset=0",)})
+
+
+def test_a_reset_that_carries_gradient_runs_in_torch_and_says_so_once(capfd):
+    _layers.say_unfused.cache_clear()
+    detached = build("spiking", {"hidden": (20,)})
+    attached = build("spiking", {"hidden": (20,), "detach_reset": False})
+    build("spiking", {"detach_reset": False})
+    assert capfd.readouterr().err.count("the reset carries gradient") == 1
+    xs = percepts("spiking")
+    outputs = []
+    gradients = []
+    for net in (detached, attached):
+        out, _ = net.unroll(xs, net.initial_state(B))
+        out.square().sum().backward()
+        outputs.append(out)
+        gradients.append(net.layers[0].connection.weight.grad)
+    torch.testing.assert_close(*outputs)
+    assert not torch.allclose(*gradients)
+
+
+# The graph of a network
+
+
+def connections(net):
+    return {part.name: part for part in net.parts() if part.role == "connection"}
+
+
+@every_network
+def test_parts_are_in_order_and_read_parts_that_exist(name, settings):
+    parts = build(name, settings).parts()
+    names = [part.name for part in parts]
+    assert len(set(names)) == len(names)
+    assert {part.role for part in parts} <= {"code", "connection", "neurons"}
+    before = {INPUT}
+    for part in parts:
+        assert part.sources and part.n > 0 and part.kind
+        loops = {source for source in part.sources if source not in before}
+        assert loops <= set(names)
+        # what a part reads comes before it, but for what closes a loop: from the neurons of a layer
+        # to themselves
+        assert not loops or (
+            part.role == "connection" and names.index(*loops) <= names.index(part.name) + 1
+        )
+        before.add(part.name)
+    assert parts[-1].n == N_OUT
+
+
+@every_network
+def test_connections_are_the_products_that_a_probe_sees(name, settings):
+    net = build(name, settings)
+    sizes = {part.name: part.n for part in net.parts()}
+    probe = Probe()
+    net(at(percepts(name), 0), net.initial_state(B), probe)
+    found = connections(net)
+    assert set(found) == {product for product, _, _ in probe.products}
+    for product, weight, pre in probe.products:
+        part = found[product]
+        (source,) = part.sources
+        assert part.module.weight.numel() == weight.numel()
+        if part.kind in ("dense", "recurrent"):
+            n_pre = pre.shape[-1] if source == INPUT else sizes[source]
+            assert part.module.weight.shape == (part.n, n_pre) == weight.shape
+
+
+@every_network
+def test_parts_hold_every_parameter(name, settings):
+    net = build(name, settings)
+    held = set()
+    for part in net.parts():
+        if part.module is not None:
+            held |= {id(x) for x in part.module.parameters()}
+        if part.constants is not None:
+            held |= {id(x) for x in part.constants if isinstance(x, torch.Tensor)}
+    assert {id(x) for x in net.parameters()} <= held
+
+
+@every_network
+def test_spiking_neurons_say_their_constants_and_kind(name, settings):
+    net = build(name, settings)
+    known = neurons.spiking()
+    for part in net.parts():
+        assert (part.constants is not None) == (part.role == "neurons" and part.kind in known)
+    probe = Probe()
+    net(at(percepts(name), 0), net.initial_state(B), probe)
+    spiking = [part for part in net.parts() if part.constants is not None]
+    trains = [records[0] for name, records in probe.records.items() if name.startswith("spikes/")]
+    assert [part.n for part in spiking] == [train.shape[-1] for train in trains]
+
+
+def test_the_parts_are_enough_to_compute_a_spiking_decision():
+    # by the graph alone: drive, ticks of the neurons, average of the spikes, readout
+    net = build("spiking", {"hidden": (20, 10), "neuron": "alif", "gain": 60.0, "tau_out": 0.0})
+    x = at(percepts("spiking"), 0)
+    fields, one, first, two, second, average, readout = net.parts()
+    assert [part.sources for part in (one, two, readout)] == [
+        ("fields",),
+        ("neurons 1",),
+        ("average",),
+    ]
+    current = one.module(fields.module(x.obs), ())[0]
+    states = [part.constants.init(B, part.n) for part in (first, second)]
+    rates = torch.zeros(B, average.n)
+    for _ in range(net.config.ticks):
+        z, states[0] = first.constants.step(states[0], current)
+        z, states[1] = second.constants.step(states[1], two.module(z, ())[0])
+        rates += z / net.config.ticks
+    out, _ = net(x, ())
+    assert rates.any()
+    torch.testing.assert_close(readout.module(rates), out)
+
+
+def test_the_two_halves_of_a_fused_matrix_are_views_of_it():
+    net = build("lsnn", {})
+    found = connections(net)
+    incoming = found["input"].module
+    recurrent = found["recurrent"].module
+    assert torch.equal(torch.cat((incoming.weight, recurrent.weight), 1), net.weight)
+    assert torch.equal(recurrent.mask, 1.0 - torch.eye(100))
+    with torch.no_grad():
+        recurrent.weight[3, 5] = 7.0
+    assert net.weight[3, N_IN + 5] == 7.0

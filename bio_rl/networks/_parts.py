@@ -1,0 +1,82 @@
+"""How the networks here describe themselves: see `contracts.Part`."""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from bio_rl.contracts import Network, Part
+from bio_rl.neurons import Neuron
+from bio_rl.neurons._checks import file_of
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def module_list(modules: list[M]) -> list[M]:
+    """An `nn.ModuleList` of them, as a list whose members have a type."""
+    # torch gives the members of a ModuleList no other type than Module
+    return cast("list[M]", nn.ModuleList(modules))
+
+
+def code(name: str, kind: str, n: int, *sources: str, module: nn.Module | None = None) -> Part:
+    """A part that recodes what it reads, without weights that learn."""
+    return Part(name, "code", kind, n, sources, module)
+
+
+def connection(name: str, module: nn.Module, n: int, *sources: str) -> Part:
+    """A part that multiplies what it reads with the weights of `module`."""
+    kind = "dense" if isinstance(module, nn.Linear | Columns) else file_of(type(module))
+    return Part(name, "connection", kind, n, sources, module)
+
+
+def neurons(name: str, constants: Neuron, n: int, *sources: str) -> Part:
+    """Spiking neurons that add what they read."""
+    return Part(name, "neurons", file_of(type(constants)), n, sources, constants=constants)
+
+
+def units(name: str, kind: str, n: int, *sources: str) -> Part:
+    """Units that add what they read and do not spike."""
+    return Part(name, "neurons", kind, n, sources)
+
+
+def readout(network: Network, source: str) -> tuple[Part, ...]:
+    """The connection of a network onto its outputs; nothing where it has been dropped."""
+    module = network._modules.get("readout")
+    if module is None:
+        return ()
+    n_out = len(cast(nn.Linear, module).bias)  # every readout has a bias for each output
+    return (connection("readout", module, n_out, source),)
+
+
+class Columns(nn.Module):
+    """A connection whose weights are some columns of a larger matrix [post, pre]: `weight` is a
+    view of them, so that a change of one is a change of the other.
+
+    mask: 1 where the larger matrix has a synapse.
+    """
+
+    def __init__(
+        self,
+        whole: Tensor,
+        columns: slice = slice(None),
+        *,
+        mask: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.whole = whole
+        self.columns = columns
+        self.bias = bias
+        self.whole_mask = nn.Buffer(torch.ones_like(whole) if mask is None else mask)
+
+    @property
+    def weight(self) -> Tensor:
+        """[post, pre]."""
+        return self.whole[:, self.columns]
+
+    @property
+    def mask(self) -> Tensor:
+        """[post, pre]: 1 where there is a synapse."""
+        return self.whole_mask[:, self.columns]

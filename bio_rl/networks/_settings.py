@@ -1,0 +1,195 @@
+"""Settings of every spiking network, and the neurons that they ask for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+from bio_rl import discovery, neurons
+from bio_rl.checks import check_settings, owner
+from bio_rl.contracts import NetworkConfig
+from bio_rl.networks._encoder import Encoder
+from bio_rl.networks._layers import Layer
+from bio_rl.neurons import Neuron
+from bio_rl.surrogates import SURROGATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spikes(NetworkConfig):
+    """Settings of every spiking network; one of this kind says what encodes the input, and which
+    layers follow.
+    """
+
+    neuron: str = field(default="lif", metadata={"flag": "neuron"})
+    """Kind of neuron (see: train.py list neurons)."""
+    constants: tuple[str, ...] = ()
+    """Constants of the neuron that differ from its own defaults: NAME=NUMBER, as in tau_adapt=100
+    beta=1.6.
+    """
+    hidden: tuple[int, ...] = (128,)
+    """Neurons per dense layer."""
+    ticks: int = 4
+    """K, simulation ticks of 1 ms per decision."""
+    memory: bool = False
+    """Carry the neurons' state from one decision to the next."""
+    tau_mem: tuple[float, ...] | None = None
+    """ms, membrane time constant of all layers, or one for each layer; None for the neuron's own
+    (2 ms of a lif).
+    """
+    tau_out: float = 2.0
+    """ms, time constant of the leaky readout that averages the last layer's spikes; 0 for the plain
+    firing rate.
+    """
+    soft_reset: bool = False
+    """Subtract the threshold after a spike instead of resetting to zero."""
+    detach_reset: bool = True
+    """Let no gradient pass through the reset after a spike. Off, it does, as in SpikingJelly, and
+    the time loops are torch's.
+    """
+    surrogate: str | None = None
+    """Derivative of the spike: atan, fast_sigmoid, triangle, damped_triangle, rectangle or sigmoid;
+    None for the neuron's own (atan of a lif).
+    """
+    slope: tuple[float, ...] | None = None
+    """Slope of the surrogate, per threshold; None for the neuron's own (2 of a lif). Two numbers
+    are a schedule from the first to the second over the run (shallow slopes early learn better in
+    RL: Van den Berghe 2025).
+    """
+    gain: float = 5.0
+    """Gain of the orthogonal initial weights: high enough that neurons fire at first."""
+    target_rate: float = 0.0
+    """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for
+    none.
+    """
+    out_population: int = 0
+    """Neurons of a further layer for each output, which reads these alone (PopSAN, Tang et al.
+    2020); 0 for outputs that read all of the last layer.
+    """
+    lateral: bool = False
+    """Let the neurons of an output's population drive each other and themselves (Chen et al. 2024,
+    ILC-SAN).
+    """
+
+    @abstractmethod
+    def encoder(self, n_in: Any) -> Encoder:
+        """The code of an input of size n_in."""
+
+    @abstractmethod
+    def layers(self, n_in: Any) -> list[Layer]:
+        """The layers of neurons behind the code, without those of `out_population`."""
+
+    @property
+    def depth(self) -> int:
+        """Number of layers of neurons."""
+        return len(self.hidden) + (self.out_population > 0)
+
+    def __post_init__(self) -> None:
+        check_settings(
+            self,
+            positive=("ticks", "gain", "tau_mem", "slope"),
+            non_negative=("tau_out", "out_population"),
+            unit=("target_rate",),
+        )
+        positive_sizes = len(self.hidden) > 0 and min(self.hidden) >= 1
+        self.require(positive_sizes, "hidden", "positive layer sizes such as 64 64")
+        one_or_all = self.tau_mem is None or len(self.tau_mem) in (1, self.depth)
+        expected = f"one time constant, or one for each layer ({self.depth})"
+        self.require(one_or_all, "tau_mem", expected)
+        one_or_two = self.slope is None or len(self.slope) in (1, 2)
+        self.require(one_or_two, "slope", "one number, or two: from, to")
+        populated = not self.lateral or self.out_population > 0
+        self.require(populated, "lateral", "False without an out_population, such as 10")
+        if self.surrogate is not None and self.surrogate not in SURROGATES:
+            known = discovery.suggestion(self.surrogate, SURROGATES)
+            raise ValueError(f"surrogate is {self.surrogate!r}; {known}")
+        self.neurons(0, 1)  # it refuses constants that the neuron cannot have
+
+    def require(self, fits: bool, name: str, expected: str) -> None:
+        """Raise ValueError unless the setting `name` fits."""
+        if not fits:
+            value = vars(self)[name]
+            raise ValueError(f"{owner(self)}.{name} is {value}, expected {expected}")
+
+    def neurons(self, depth: int, n: int) -> Neuron:
+        """The constants of the `n` neurons of layer `depth`, from 0: those that are set here, else
+        the neuron's own.
+
+        Raises ValueError for an unknown neuron, one that does not spike, a constant that is none,
+        and a setting that the neuron lacks.
+        """
+        kind = neurons.load(self.neuron)
+        if not kind.spikes:
+            known = ", ".join(neurons.spiking())
+            raise ValueError(
+                f"neuron is {self.neuron!r}, which never spikes: it is for readouts; known: {known}"
+            )
+        values = self._constants(kind, depth)
+        tau_mem = values.get("tau_mem")
+        if "tau_mem" not in kind._fields:
+            values.pop("tau_mem", None)
+        for text in self.constants:
+            name, _, number = text.partition("=")
+            values[name] = constant(self.neuron, kind, name, text, number)
+        try:
+            p = kind(**values)
+        except ValueError as error:
+            raise ValueError(f"constants: {error}" if self.constants else str(error)) from error
+        return p.learning(tau_mem, n)
+
+    def _constants(self, kind: type[Neuron], depth: int) -> dict[str, Any]:
+        """The constants of layer `depth` that settings of their own name."""
+        values: dict[str, Any] = {}
+        if self.tau_mem is not None:
+            values["tau_mem"] = self.tau_mem[0 if len(self.tau_mem) == 1 else depth]
+        if self.surrogate is not None:
+            values["surrogate"] = self.surrogate
+        if self.slope is not None:
+            values["slope"] = self.slope[0] / kind.span
+        if self.soft_reset:
+            values["v_reset"] = None
+        if not self.detach_reset:
+            values["detach_reset"] = False
+        for name in values:
+            if not has(kind, name):
+                flag = FLAGS.get(name, name)
+                having = [n for n in neurons.spiking() if has(neurons.load(n), name)]
+                raise ValueError(
+                    f"{flag} is set, which the neuron {self.neuron} does not have; "
+                    f"those that have it: {', '.join(having)}"
+                )
+        return values
+
+
+FLAGS = {"v_reset": "soft-reset", "detach_reset": "no-detach-reset"}
+"""Settings whose flag is not the name of the constant."""
+
+
+def has(kind: type[Neuron], name: str) -> bool:
+    """Whether a setting of a network is a constant of this kind of neuron, or where one starts."""
+    if name == "v_reset":  # a membrane in mV always resets to a potential of its own
+        return name in kind._fields and kind.span == 1.0
+    return name in kind._fields or name in kind.learned.values()
+
+
+def constant(neuron: str, kind: type[Neuron], name: str, text: str, number: str) -> float:
+    """The number of one of the `constants`. Raises ValueError for a constant that is no number, or
+    that a network sets.
+    """
+    if name not in kind._fields:
+        known = discovery.suggestion(name, kind._fields)
+        raise ValueError(f"constants: {neuron} has no constant called {name!r}; {known}")
+    default = kind._field_defaults[name]
+    if isinstance(default, str | bool):
+        raise ValueError(f"constants: {name} of {neuron} is no number; it is a setting of its own")
+    if name in kind.learned:
+        setting = kind.learned[name]
+        raise ValueError(
+            f"constants: {name} of {neuron} is learned, and starts from {setting}: set that instead"
+        )
+    whole = isinstance(default, int)
+    try:
+        return int(number) if whole else float(number)
+    except ValueError:
+        example = f"{name}=2, a whole number" if whole else f"{name}=2.5"
+        raise ValueError(f"constants: {text!r} is not NAME=NUMBER, as in {example}") from None
