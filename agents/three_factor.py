@@ -395,7 +395,8 @@ class Agent(nn.Module):
         """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a
         brain's environments.
         """
-        _, reset, after = NORADRENALINE.step(before, rpe)
+        _, after = NORADRENALINE.step(before, rpe)
+        reset = NORADRENALINE.resets(before, after)
         if bool(reset.any()):
             share = reset.to(rpe.dtype).unflatten(0, (-1, len(self.weight))).mean(0)
             self.weight *= (1.0 - self.config.let_go * share).view(-1, 1, 1)
