@@ -336,7 +336,7 @@ class Agent(nn.Module):
         code, rate = self.cells.code, self.config.cells_lr * 0.01**self.clock.lived
         columns, cells, _ = code.centres.shape
         local = instar.LastTick(
-            code.seen(self.features(obs)).squeeze(-2), x.view(-1, columns, cells)
+            code.column_features(self.features(obs)).squeeze(-2), x.view(-1, columns, cells)
         )
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0) / len(self.weight)
