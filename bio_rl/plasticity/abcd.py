@@ -37,7 +37,8 @@ class ABCD(NamedTuple):
         post = state.y.unsqueeze(-1)
         both = outer(state.y, state.x)
         terms = self.a * both + self.b * pre + self.c * post + self.d
-        return self.lr * gate(modulator, terms)
+        gated = gate(modulator, terms)
+        return self.lr * gated
 
 
 RULE = ABCD

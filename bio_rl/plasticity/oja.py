@@ -30,7 +30,8 @@ class Oja(NamedTuple):
         pre = state.x.unsqueeze(-2)
         post = state.y.unsqueeze(-1)
         change = post * (pre - post * w)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Oja
