@@ -40,13 +40,7 @@ class Grid(nn.Module):
         if isinstance(reach, int | float):
             reach = [reach] * len(sizes)
         reaches = [float(x) for x in reach]
-        too_few = not sizes or min(sizes) < 2
-        if too_few or len(reaches) != len(sizes) or min(reaches) <= 0 or width <= 0:
-            raise ValueError(
-                f"conjunctive grid of sizes {tuple(sizes)}, reach {reach}, width {width}: "
-                "expected at least 2 cells along each dimension, "
-                "a positive reach for all or each, a positive width"
-            )
+        _check_grid(sizes, reaches, width)
         self.sizes = tuple(sizes)
         self.n = math.prod(sizes)
         self.reach = nn.Buffer(torch.tensor(reaches), persistent=False)
@@ -77,6 +71,17 @@ class Grid(nn.Module):
         # each cell takes its field along every dimension: [..., F · Π sizes]
         fields = along.flatten(-2).index_select(-1, self.corner.flatten())
         return fields.unflatten(-1, self.corner.shape).prod(-2)
+
+
+def _check_grid(sizes: Sequence[int], reaches: Sequence[float], width: float) -> None:
+    """Raise ValueError unless these make a grid."""
+    too_few = not sizes or min(sizes) < 2
+    if too_few or len(reaches) != len(sizes) or min(reaches) <= 0 or width <= 0:
+        raise ValueError(
+            f"conjunctive grid of sizes {tuple(sizes)}, reach {tuple(reaches)}, width {width}: "
+            "expected at least 2 cells along each dimension, "
+            "a positive reach for all or each, a positive width"
+        )
 
 
 def _corners(sizes: Sequence[int], most: int) -> Tensor:

@@ -52,6 +52,7 @@ def events(
         )
     fresh = DeltaState(torch.zeros_like(state.sent))
     sent = where_reset(reset, fresh, state).sent
+    # whole events are sent; the rest stays between x and x̂
     thresholds_moved = (x.detach() - sent) / threshold
     on = thresholds_moved.clamp(min=0.0).floor()
     off = thresholds_moved.neg().clamp(min=0.0).floor()

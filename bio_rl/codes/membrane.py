@@ -23,6 +23,7 @@ def membranes(drive: Tensor, ticks: int, keep: float) -> Tensor:
     unless `drive` is whole decisions.
     """
     decisions = by_decision("membranes", drive, ticks)
+    # of a drive of one at every tick
     largest = sum(keep**k for k in range(ticks))
     v = torch.zeros_like(decisions[:, 0])
     after = []

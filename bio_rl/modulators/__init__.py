@@ -39,6 +39,7 @@ def make(names: Iterable[str]) -> Together:
             raise ValueError(f"no neuromodulator called {name!r} sets how to learn; {near}")
         if name in chosen:
             raise ValueError(f"the neuromodulator {name} is there twice; each may be there once")
+        # with the constants of its file: a setting of an agent is a name
         chosen[name] = KINDS[name]()
     return Together(tuple(chosen.values()))
 

@@ -69,7 +69,10 @@ class Together(NamedTuple):
 
     def init(self, batch: int, device: torch.device | None = None) -> tuple[Any, ...]:
         """The states of all, for `batch` fresh lives."""
-        return tuple(modulator.init(batch, device) for modulator in self.modulators)
+        states = []
+        for modulator in self.modulators:
+            states.append(modulator.init(batch, device))
+        return tuple(states)
 
     def step(
         self,
@@ -83,17 +86,32 @@ class Together(NamedTuple):
 
         discount: the γ of the agent's settings, for where no modulator sets it.
         """
+        # by the names that a modulator gives in `reads`
         inputs = {"error": error, "reward": reward}
-        effects = Effects(
-            learning_rate=torch.ones_like(error),
-            inverse_temperature=torch.ones_like(error),
-            discount=torch.full_like(error, discount),
-            reset=torch.zeros_like(error, dtype=torch.bool),
-        )
+        effects = no_effects(error, discount)
         after = []
         for modulator, state in zip(self.modulators, states, strict=True):
-            level, new = modulator.step(state, inputs[modulator.reads], generator)
+            x = inputs[modulator.reads]
+            level, new = modulator.step(state, x, generator)
             after.append(new)
+
+            # each sets a field of its own, and any of them may ask for a reset
+            own_field = {modulator.sets: modulator.effect(level)}
             reset = effects.reset | modulator.resets(state, new)
-            effects = effects._replace(reset=reset, **{modulator.sets: modulator.effect(level)})
+            effects = effects._replace(reset=reset, **own_field)
         return effects, tuple(after)
+
+
+def no_effects(like: Tensor, discount: float) -> Effects:
+    """The Effects where no modulator sets anything, with the shape [B] of `like`."""
+    return Effects(
+        learning_rate=torch.ones_like(like),
+        inverse_temperature=torch.ones_like(like),
+        discount=torch.full_like(like, discount),
+        reset=never(like),
+    )
+
+
+def never(like: Tensor) -> Tensor:
+    """[B] bool, set nowhere, for `like` [B]."""
+    return torch.zeros_like(like, dtype=torch.bool)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.modulators._modulator import never
+
 
 class AcetylcholineState(NamedTuple):
     h: Tensor
@@ -33,6 +35,7 @@ class Acetylcholine(NamedTuple):
     sets = "learning_rate"
 
     def init(self, batch: int, device: torch.device | None = None) -> AcetylcholineState:
+        # all is uncertain at first
         h = torch.full((batch,), self.h_full, device=device)
         return AcetylcholineState(h)
 
@@ -40,11 +43,12 @@ class Acetylcholine(NamedTuple):
         self, state: AcetylcholineState, x: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, AcetylcholineState]:
         """(ACh [B] in [0, 1], state) after one decision with the prediction error δ = x [B]."""
+        # the sign of an error says nothing about how sure one is
         size = x.detach().abs()
         keep = math.exp(-1.0 / self.tau)
         h = keep * state.h + (1.0 - keep) * size
-        level = (h / self.h_full).clamp(max=1.0)
-        return level, AcetylcholineState(h)
+        level = h / self.h_full
+        return level.clamp(max=1.0), AcetylcholineState(h)
 
     def effect(self, level: Tensor) -> Tensor:
         """The factor of the learning rate [B]."""
@@ -52,4 +56,4 @@ class Acetylcholine(NamedTuple):
 
     def resets(self, before: AcetylcholineState, after: AcetylcholineState) -> Tensor:
         """[B] bool, nowhere: expected uncertainty is no reason to let go."""
-        return torch.zeros_like(after.h, dtype=torch.bool)
+        return never(after.h)

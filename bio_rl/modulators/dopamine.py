@@ -46,7 +46,8 @@ class Dopamine(NamedTuple):
     """Level in the absence of pulses."""
 
     def init(self, batch: int, device: torch.device | None = None) -> DopamineState:
-        return DopamineState(torch.zeros(batch, device=device))
+        phasic = torch.zeros(batch, device=device)
+        return DopamineState(phasic)
 
     def step(
         self, state: DopamineState, pulse: Tensor, dt: float = 1.0
@@ -54,6 +55,9 @@ class Dopamine(NamedTuple):
         """(The concentration D [B] at the end of a tick of dt ms, state). pulse: [B], released at
         the end of the tick.
         """
-        keep = math.exp(-dt / self.tau_d) if self.tau_d > 0 else 0.0
+        keep = 0.0
+        if self.tau_d > 0:
+            keep = math.exp(-dt / self.tau_d)
         phasic = keep * state.phasic + pulse
-        return phasic + self.tonic, DopamineState(phasic)
+        level = phasic + self.tonic
+        return level, DopamineState(phasic)

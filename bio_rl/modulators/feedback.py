@@ -51,16 +51,23 @@ class Feedback(NamedTuple):
             )
         if self.kind == "symmetric":
             return FeedbackState()
-        device, dtype = w_out.device, w_out.dtype
-        b = torch.randn(w_out.mT.shape, generator=generator, device=device, dtype=dtype)
+        # a new tensor of the generator's draws, with the device and the precision of the readout
+        b = torch.randn(
+            w_out.mT.shape,
+            generator=generator,
+            device=w_out.device,
+            dtype=w_out.dtype,
+        )
         n_hidden = w_out.shape[-1]
         return FeedbackState(b * n_hidden**-0.5)
 
     def signal(self, state: FeedbackState, w_out: Tensor, error: Tensor) -> Tensor:
         """L [..., hidden] from the error y - y* [..., out], detached."""
+        # symmetric feedback has no weights but those of the readout
         b = w_out.mT if isinstance(state.b, tuple) else state.b
-        signal = b @ error.unsqueeze(-1)
-        return signal.squeeze(-1).detach()
+        column = error.unsqueeze(-1)
+        signal = (b @ column).squeeze(-1)
+        return signal.detach()
 
     def step(
         self, state: FeedbackState, w_out: Tensor, change: Tensor

@@ -55,11 +55,11 @@ class Noradrenaline(NamedTuple):
     ) -> tuple[Tensor, NoradrenalineState]:
         """(NE [B] in [0, 1), state) after one decision with the prediction error δ = x [B]."""
         size = x.detach().abs()
-        keep = math.exp(-1.0 / self.tau_fast)
-        fast = keep * state.fast + (1.0 - keep) * size
-        keep = math.exp(-1.0 / self.tau_slow)
-        slow = keep * state.slow + (1.0 - keep) * size
-        level = torch.where(fast > slow, 1.0 - slow / fast, 0.0)
+        fast = _mean(state.fast, size, self.tau_fast)
+        slow = _mean(state.slow, size, self.tau_slow)
+        # errors no larger than usual are no surprise, and 0/0 none either
+        surprise = 1.0 - slow / fast
+        level = torch.where(fast > slow, surprise, 0.0)
         return level, NoradrenalineState(fast, slow, level)
 
     def effect(self, level: Tensor) -> Tensor:
@@ -68,8 +68,17 @@ class Noradrenaline(NamedTuple):
 
     def resets(self, before: NoradrenalineState, after: NoradrenalineState) -> Tensor:
         """[B] bool, where NE has just risen above θ."""
+        # once a surprise: while NE stays above θ there is no other
         was_calm = before.level <= self.threshold
-        return (after.level > self.threshold) & was_calm
+        is_surprised = after.level > self.threshold
+        return is_surprised & was_calm
+
+
+def _mean(mean: Tensor, size: Tensor, tau: float) -> Tensor:
+    """The running mean [B] over τ decisions, after one with an error of this size [B]."""
+    keep = math.exp(-1.0 / tau)
+    before = keep * mean
+    return before + (1.0 - keep) * size
 
 
 def inverse_temperature(level: Tensor, beta: float | Tensor) -> Tensor:

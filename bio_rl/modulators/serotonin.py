@@ -19,6 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.modulators._modulator import never
+
 
 class SerotoninState(NamedTuple):
     mid: Tensor
@@ -76,11 +78,15 @@ class Serotonin(NamedTuple):
         reward = x.detach()
         first = state.count == 0
         # both means start at the first reward
-        mid = torch.where(first, reward, state.mid + (reward - state.mid) / self.tau_mid)
-        long = torch.where(first, reward, state.long + (mid - state.long) / self.tau_long)
+        mid = state.mid + (reward - state.mid) / self.tau_mid
+        mid = torch.where(first, reward, mid)
+        long = state.long + (mid - state.long) / self.tau_long
+        long = torch.where(first, reward, long)
 
+        # a perturbation that came with more reward than before is followed
+        better = mid - long
+        log_tau = state.log_tau + self.lr * better * state.sigma
         low, high = map(math.log, self.limits)
-        log_tau = state.log_tau + self.lr * (mid - long) * state.sigma
         log_tau = log_tau.clamp(low, high)
 
         # drawn at every decision, so that a row's draws do not depend on when others draw
@@ -96,4 +102,4 @@ class Serotonin(NamedTuple):
 
     def resets(self, before: SerotoninState, after: SerotoninState) -> Tensor:
         """[B] bool, nowhere: patience is no reason to let go."""
-        return torch.zeros_like(after.mid, dtype=torch.bool)
+        return never(after.mid)

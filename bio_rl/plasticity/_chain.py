@@ -92,6 +92,7 @@ class WithBias(NamedTuple):
         of_weights, of_bias = state
         weights, bias = _split(w)
         others, always_on = _split(pre.spike)
+        # the bias is the weight from the neuron that is always on
         of_bias = self.bias.trace(of_bias, bias, Pre(always_on), post, signal, dt)
         if self.weights:
             of_weights = self.weights.trace(of_weights, weights, Pre(others), post, signal, dt)

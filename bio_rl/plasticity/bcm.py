@@ -48,6 +48,7 @@ class BCM(NamedTuple):
         dt: float = 1.0,
     ) -> BCMState:
         keep = decay(self.tau_theta, dt)
+        # the square grows faster than the activity: a neuron that is active too much must stop
         squared = post.spike.square()
         return BCMState(
             x=remembered(pre.spike),

@@ -29,6 +29,7 @@ class Oja(NamedTuple):
         # unsqueezed, the activities line up with the synapses [..., post, pre]
         pre = state.x.unsqueeze(-2)
         post = state.y.unsqueeze(-1)
+        # the last term shrinks a long weight vector
         change = post * (pre - post * w)
         gated = gate(modulator, change)
         return self.lr * gated

@@ -54,6 +54,7 @@ class RMax(NamedTuple):
                 "r_max: post.p, the probability of each spike, is missing; "
                 "only a stochastic neuron has it"
             )
+        # this tick's spikes are in the trace, as they are in the membrane that gave p
         x = decay(self.tau_mem, dt) * state.x + pre.spike
         # what the neuron did beyond what was to be expected; zero on average
         surprise = post.spike - post.p
