@@ -401,7 +401,7 @@ class Agent(base.Agent):
         code = self.network.code
         rate = self.config.cells_lr * 0.01**self.clock.lived
         columns, cells, _ = code.centres.shape
-        inputs = code.seen(self.features(obs)).squeeze(-2)
+        inputs = code.column_features(self.features(obs)).squeeze(-2)
         local = instar.LastTick(inputs, x.view(-1, columns, cells))
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
         code.centres += change.sum(0)
@@ -410,7 +410,8 @@ class Agent(base.Agent):
         """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a
         seed's environments.
         """
-        _, reset, after = NORADRENALINE.step(before, rpe)
+        _, after = NORADRENALINE.step(before, rpe)
+        reset = NORADRENALINE.resets(before, after)
         if bool(reset.any()):
             part = reset.to(rpe.dtype).view(self.groups, -1).mean(1)
             self.readout.weight *= (1.0 - self.config.reset_on_surprise * part).view(-1, 1, 1)

@@ -37,50 +37,50 @@ class Grid(nn.Module):
         Raises ValueError for what makes no grid.
         """
         super().__init__()
-        reaches = (
-            [float(reach)] * len(sizes)
-            if isinstance(reach, int | float)
-            else [float(x) for x in reach]
-        )
-        if (
-            not sizes
-            or min(sizes) < 2
-            or len(reaches) != len(sizes)
-            or min(reaches) <= 0
-            or width <= 0
-        ):
-            raise ValueError(
-                f"conjunctive grid of sizes {tuple(sizes)}, reach {reach}, width {width}: expected at least 2 cells along each "
-                "dimension, a positive reach for all or each, a positive width"
-            )
-        self.sizes, self.n = tuple(sizes), math.prod(sizes)
+        if isinstance(reach, int | float):
+            reach = [reach] * len(sizes)
+        reaches = [float(x) for x in reach]
+        _check_grid(sizes, reaches, width)
+        self.sizes = tuple(sizes)
+        self.n = math.prod(sizes)
         self.reach = nn.Buffer(torch.tensor(reaches), persistent=False)
-        along, most = torch.tensor(self.sizes).unsqueeze(-1) - 1, max(sizes)
+        most = max(sizes)
+        intervals = torch.tensor(self.sizes).unsqueeze(-1) - 1  # [F, 1]
         steps = torch.arange(most)
-        centres = (
-            steps * (2.0 / along) - 1.0
-        )  # [F, most], in reaches; those beyond a dimension's last cell are nowhere
-        self.centres = nn.Buffer(torch.where(steps > along, torch.inf, centres), persistent=False)
-        self.scale = nn.Buffer(along * (0.5 / width * 0.5**0.5), persistent=False)
+        # [F, most], in units of the reach; where a dimension has fewer cells, the rest are nowhere
+        centres = steps * (2.0 / intervals) - 1.0
+        centres = torch.where(steps > intervals, torch.inf, centres)
+        self.centres = nn.Buffer(centres, persistent=False)
+        self.scale = nn.Buffer(intervals * (0.5 / width * 0.5**0.5), persistent=False)
         self.corner = nn.Buffer(_corners(self.sizes, most), persistent=False)
 
     def check(self, features: Tensor) -> None:
         """Raise ValueError for features that are not of this grid's dimensions."""
         if features.shape[-1] != len(self.sizes):
             raise ValueError(
-                f"features have shape {tuple(features.shape)}, expected [..., F] with F = {len(self.sizes)}"
+                f"features have shape {tuple(features.shape)}, "
+                f"expected [..., F] with F = {len(self.sizes)}"
             )
 
     def forward(self, features: Tensor) -> Tensor:
         self.check(features)
         inside = (features / self.reach).clamp(-1.0, 1.0).unsqueeze(-1)
         away = ((inside - self.centres) * self.scale).square()  # [..., F, most]
+        # over the strongest along each dimension, and so over the strongest of all cells
         along = (away.amin(-1, keepdim=True) - away).exp()
-        return (
-            along.flatten(-2)
-            .index_select(-1, self.corner.flatten())
-            .unflatten(-1, self.corner.shape)
-            .prod(-2)
+        # each cell takes its field along every dimension: [..., F · Π sizes]
+        fields = along.flatten(-2).index_select(-1, self.corner.flatten())
+        return fields.unflatten(-1, self.corner.shape).prod(-2)
+
+
+def _check_grid(sizes: Sequence[int], reaches: Sequence[float], width: float) -> None:
+    """Raise ValueError unless these make a grid."""
+    too_few = not sizes or min(sizes) < 2
+    if too_few or len(reaches) != len(sizes) or min(reaches) <= 0 or width <= 0:
+        raise ValueError(
+            f"conjunctive grid of sizes {tuple(sizes)}, reach {tuple(reaches)}, width {width}: "
+            "expected at least 2 cells along each dimension, "
+            "a positive reach for all or each, a positive width"
         )
 
 
@@ -88,8 +88,11 @@ def _corners(sizes: Sequence[int], most: int) -> Tensor:
     """[F, Π sizes]: for each dimension, where each cell of the grid finds its field along it in [F,
     most], flattened.
     """
-    places = torch.cartesian_prod(*(torch.arange(size) for size in sizes)).view(-1, len(sizes))
-    return (places + most * torch.arange(len(sizes))).T.contiguous()
+    along = [torch.arange(size) for size in sizes]
+    places = torch.cartesian_prod(*along).view(-1, len(sizes))
+    # the fields along dimension d start at d · most
+    starts = most * torch.arange(len(sizes))
+    return (places + starts).T.contiguous()
 
 
 class Scattered(nn.Module):
@@ -118,54 +121,58 @@ class Scattered(nn.Module):
         """
         super().__init__()
         order = order or n_features
-        if (
-            min(n, n_features, columns) < 1
-            or not 0 < order <= n_features
-            or reach <= 0
-            or width <= 0
-        ):
+        positive = min(n, n_features, columns) > 0 and reach > 0 and width > 0
+        if not positive or not 0 < order <= n_features:
             raise ValueError(
-                f"{columns} columns of {n} cells over {order} of {n_features} features, reach {reach}, width {width}: "
+                f"{columns} columns of {n} cells over {order} of {n_features} features, "
+                f"reach {reach}, width {width}: "
                 "expected positive, and no more features than there are"
             )
-        self.n, self.limit = columns * n, reach
-        self.looks = nn.Buffer(_deal(n_features, columns, order, generator))
-        self.centres = nn.Buffer(
-            (2.0 * torch.rand(columns, n, order, generator=generator) - 1.0) * reach
-        )
-        self.sigma = width * 2.0 * reach / max(1.0, n ** (1.0 / order) - 1.0)
+        self.n = columns * n
         self.n_features = n_features
+        self.limit = reach
+        self.looks = nn.Buffer(_deal(n_features, columns, order, generator))
+        places = torch.rand(columns, n, order, generator=generator)
+        self.centres = nn.Buffer((2.0 * places - 1.0) * reach)
+        along = n ** (1.0 / order)
+        self.sigma = width * 2.0 * reach / max(1.0, along - 1.0)
 
-    def seen(self, features: Tensor) -> Tensor:
-        """What each column looks at, within reach: [..., columns, 1, order]."""
+    def column_features(self, features: Tensor) -> Tensor:
+        """The features that each column looks at, within reach: [..., columns, 1, order]."""
         if features.shape[-1] != self.n_features:
             raise ValueError(
-                f"features have shape {tuple(features.shape)}, expected [..., F] with F = {self.n_features}"
+                f"features have shape {tuple(features.shape)}, "
+                f"expected [..., F] with F = {self.n_features}"
             )
         inside = features.clamp(-self.limit, self.limit)
-        return (
-            inside.index_select(-1, self.looks.flatten())
-            .unflatten(-1, self.looks.shape)
-            .unsqueeze(-2)
-        )
+        # index_select takes a flat index: [..., columns · order]
+        chosen = inside.index_select(-1, self.looks.flatten())
+        return chosen.unflatten(-1, self.looks.shape).unsqueeze(-2)
 
     def forward(self, features: Tensor) -> Tensor:
-        away = (self.seen(features) - self.centres).square().sum(-1) * (0.5 / self.sigma**2)
-        return (away.amin(-1, keepdim=True) - away).exp().flatten(-2)
+        from_centre = self.column_features(features) - self.centres
+        away = from_centre.square().sum(-1) * (0.5 / self.sigma**2)
+        # over the strongest of each column
+        activity = (away.amin(-1, keepdim=True) - away).exp()
+        return activity.flatten(-2)
 
 
 def _deal(n_features: int, columns: int, order: int, generator: torch.Generator) -> Tensor:
     """[columns, order]: the features that each column looks at, no feature twice in one, dealt out
     as from a shuffled pack.
     """
-    hands, pack = [], torch.empty(0, dtype=torch.int64)
+    hands = []
+    pack = torch.empty(0, dtype=torch.int64)
     for _ in range(columns):
         hand = pack[:order]
         pack = pack[order:]
-        if len(hand) < order:
+        missing = order - len(hand)
+        if missing:
             fresh = torch.randperm(n_features, generator=generator)
-            fresh = torch.cat((fresh[~torch.isin(fresh, hand)], fresh[torch.isin(fresh, hand)]))
-            need = order - len(hand)
-            hand, pack = torch.cat((hand, fresh[:need])), fresh[need:]
+            # the features that the hand holds already go to the end of the new pack
+            held = torch.isin(fresh, hand)
+            fresh = torch.cat((fresh[~held], fresh[held]))
+            hand = torch.cat((hand, fresh[:missing]))
+            pack = fresh[missing:]
         hands.append(hand)
     return torch.stack(hands)

@@ -19,7 +19,7 @@ from bio_rl.state import where_reset
 
 class DeltaState(NamedTuple):
     sent: Tensor
-    """x̂ [B, N], what the events so far add up to, in units of the input."""
+    """x̂ [B, N], the sum of the events so far, in units of the input."""
 
 
 def init(batch: int, n: int, device: torch.device | str | None = None) -> DeltaState:
@@ -46,10 +46,15 @@ def events(
         )
     if x.dim() != 2 or state.sent.shape != x.shape or reset.shape != x.shape[:1]:
         raise ValueError(
-            f"delta: state has shape {tuple(state.sent.shape)}, x {tuple(x.shape)} and reset {tuple(reset.shape)}, "
-            "expected [B, N], [B, N] and [B]; call init(B, N) for a new batch"
+            f"delta: state has shape {tuple(state.sent.shape)}, x {tuple(x.shape)} and reset "
+            f"{tuple(reset.shape)}, expected [B, N], [B, N] and [B]; "
+            "call init(B, N) for a new batch"
         )
-    (sent,) = where_reset(reset, DeltaState(torch.zeros_like(state.sent)), state)
-    moved = (x.detach() - sent) / threshold
-    on, off = moved.clamp(min=0.0).floor(), moved.neg().clamp(min=0.0).floor()
-    return torch.cat((on, off), -1), DeltaState(sent + threshold * (on - off))
+    fresh = DeltaState(torch.zeros_like(state.sent))
+    sent = where_reset(reset, fresh, state).sent
+    # whole events are sent; the rest stays between x and x̂
+    thresholds_moved = (x.detach() - sent) / threshold
+    on = thresholds_moved.clamp(min=0.0).floor()
+    off = thresholds_moved.neg().clamp(min=0.0).floor()
+    spikes = torch.cat((on, off), -1)
+    return spikes, DeltaState(sent + threshold * (on - off))

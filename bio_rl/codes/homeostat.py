@@ -1,7 +1,8 @@
 """Homeostasis of the firing rate, and the numbers that tell when a layer needs it.
 
-b ← b + η (r* - r)      intrinsic excitability: Desai, Rutherford & Turrigiano 1999; reviewed in
-Turrigiano 2008
+    b ← b + η (r* - r)
+
+This is intrinsic excitability: Desai, Rutherford & Turrigiano 1999; reviewed in Turrigiano 2008.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ def homeostat(bias: Tensor, rate: Tensor, target: float, lr: float) -> Tensor:
         )
     if not lr >= 0.0:
         raise ValueError(
-            f"homeostat: lr is {lr}, expected 0 or a positive number (a negative one drives rates away)"
+            f"homeostat: lr is {lr}, "
+            "expected 0 or a positive number (a negative one drives rates away)"
         )
     if rate.shape != bias.shape:
         raise ValueError(
-            f"homeostat: rate has shape {tuple(rate.shape)}, expected that of bias, {tuple(bias.shape)}"
+            f"homeostat: rate has shape {tuple(rate.shape)}, "
+            f"expected that of bias, {tuple(bias.shape)}"
         )
-    return bias.detach() + lr * (target - rate.detach())
+    missing = target - rate.detach()
+    return bias.detach() + lr * missing
 
 
 def activity(spikes: Tensor) -> Activity:
@@ -56,6 +60,12 @@ def activity(spikes: Tensor) -> Activity:
             f"activity: spikes have shape {tuple(spikes.shape)}, expected [S, B, N], none of them 0"
         )
     spikes = spikes.detach()
+    # [S·B, N]: a row of a tick is a sample like any other
     fired = spikes.flatten(0, 1) > 0
-    dead, saturated = ~fired.any(0), fired.all(0)
-    return Activity(spikes.mean(), dead.to(spikes.dtype).mean(), saturated.to(spikes.dtype).mean())
+    dead = ~fired.any(0)
+    saturated = fired.all(0)
+    return Activity(
+        rate=spikes.mean(),
+        dead=dead.to(spikes.dtype).mean(),
+        saturated=saturated.to(spikes.dtype).mean(),
+    )

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from bio_rl.codes._ticks import check_ticks
 
+THETA = 0.1
+"""θ of `first_spike`, a tenth of the largest intensity; chosen."""
+
 
 def latency(intensity: Tensor, ticks: int, *, tau: float, theta: float, dt: float = 1.0) -> Tensor:
     """Spikes [K, B, N] float: one for every x > θ, at the first tick k with (k + 1) dt >= t(x), and
@@ -27,13 +30,27 @@ def latency(intensity: Tensor, ticks: int, *, tau: float, theta: float, dt: floa
     """
     if not 0.0 < theta < 1.0:
         raise ValueError(
-            f"latency: theta is {theta}, expected a number between 0 and 1, the range of the intensities"
+            f"latency: theta is {theta}, "
+            "expected a number between 0 and 1, the range of the intensities"
         )
     for name, value in (("tau", tau), ("dt", dt)):
         if not value > 0.0:
             raise ValueError(f"latency: {name} is {value}, expected a positive number of ms")
-    t = -tau * torch.log1p(-theta / intensity.clamp(min=theta))  # ∞ at and below θ
-    return _one_spike((t / dt).ceil() - 1.0, intensity > theta, ticks)
+    # ln(x / (x - θ)) = -ln(1 - θ/x), which is infinite at θ, and so below it too
+    above = intensity.clamp(min=theta)
+    t = -tau * torch.log1p(-theta / above)
+    tick = (t / dt).ceil() - 1.0
+    return _one_spike(tick, intensity > theta, ticks)
+
+
+def first_spike(intensity: Tensor, ticks: int) -> Tensor:
+    """The `latency` code [K, B, N] with a membrane half as slow as the decision is long.
+
+    τ = K/2 ticks, θ = THETA: twice the threshold fires after a third of the decision, and the
+    strongest inputs share its first ticks.
+    """
+    check_ticks("first_spike", ticks)
+    return latency(intensity, ticks, tau=0.5 * ticks, theta=THETA)
 
 
 def linear_latency(intensity: Tensor, ticks: int) -> Tensor:
@@ -43,11 +60,16 @@ def linear_latency(intensity: Tensor, ticks: int) -> Tensor:
     intensity: x [B, N] in [0, 1]: 1 fires at the first tick and a faint input at the last. No
     gradient flows to `intensity`. Raises ValueError for ticks < 1.
     """
-    return _one_spike(((1.0 - intensity) * (ticks - 1)).round(), intensity > 0.0, ticks)
+    delay = (1.0 - intensity) * (ticks - 1)
+    return _one_spike(delay.round(), intensity > 0.0, ticks)
 
 
 def _one_spike(tick: Tensor, fires: Tensor, ticks: int) -> Tensor:
     """[K, B, N], a spike at `tick` [B, N], clipped to the window, where `fires` [B, N]."""
     check_ticks("latency", ticks)
-    at = torch.arange(ticks, device=tick.device).view(-1, *[1] * tick.dim())
-    return ((at == tick.clamp(0, ticks - 1)) & fires).to(tick.dtype)
+    within = tick.clamp(0, ticks - 1)
+    # [K, 1, 1], so that every tick is compared with every neuron's
+    window = torch.arange(ticks, device=tick.device)
+    window = window.view(-1, *[1] * tick.dim())
+    spikes = (window == within) & fires
+    return spikes.to(tick.dtype)

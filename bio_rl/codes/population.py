@@ -1,8 +1,9 @@
 """Population code: every input dimension drives neurons with Gaussian receptive fields along it,
 every output reads its own.
 
-A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]      Tang et al. 2020 (PopSAN),
-eq. 1
+    A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]
+
+Tang et al. 2020 (PopSAN), eq. 1.
 
 The fields drive the next layer directly (current), are spike probabilities (poisson, in
 `codes.rate`), or charge one integrate-and-fire neuron each (deterministic).
@@ -21,9 +22,10 @@ from bio_rl.codes.rate import poisson
 
 __all__ = ["Population", "Readout", "deterministic", "poisson"]
 
-# of the encoding neurons, in PopSAN's code: just below the field's peak, which so fires at every
-# tick
 THRESHOLD = 0.999
+"""Threshold of the encoding neurons in PopSAN's code: just below the field's peak, so that a neuron
+at its peak fires at every tick.
+"""
 
 
 class Population(nn.Module):
@@ -37,16 +39,23 @@ class Population(nn.Module):
         super().__init__()
         if size < 2 or reach <= 0:
             raise ValueError(
-                f"population code of size {size} and reach {reach}: expected size >= 2 and reach > 0"
+                f"population code of size {size} and reach {reach}: "
+                "expected size >= 2 and reach > 0"
             )
         spacing = 2.0 * reach / (size - 1)
-        self.scale = nn.Buffer(torch.tensor(0.5**0.5 / (sigma or spacing)), persistent=False)
-        self.centres = nn.Buffer(torch.linspace(-reach, reach, size) * self.scale, persistent=False)
+        # in units of √2 σ, so that the exponent is the square of a distance
+        scale = torch.tensor(0.5**0.5 / (sigma or spacing))
+        self.scale = nn.Buffer(scale, persistent=False)
+        centres = torch.linspace(-reach, reach, size) * self.scale
+        self.centres = nn.Buffer(centres, persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """A [..., F·size], constant over the ticks of a decision (direct current)."""
-        distance = (features * self.scale).unsqueeze(-1) - self.centres
-        return distance.square().neg().exp().flatten(-2)
+        scaled = features * self.scale
+        # [..., F, size]: each feature meets the centres of its own cells
+        distance = scaled.unsqueeze(-1) - self.centres
+        fields = distance.square().neg().exp()
+        return fields.flatten(-2)
 
 
 class Readout(nn.Module):
@@ -58,16 +67,20 @@ class Readout(nn.Module):
 
     def __init__(self, n_out: int, size: int, gain: float = 1.0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(gain * nn.functional.normalize(torch.randn(n_out, size), dim=-1))
+        directions = nn.functional.normalize(torch.randn(n_out, size), dim=-1)
+        self.weight = nn.Parameter(gain * directions)
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, rates: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
+        weight = self.weight
+        bias = self.bias
         rates = rates.unflatten(-1, weight.shape[-2:])
         if weight.dim() == 2:
             return (rates * weight).sum(-1) + bias
+        # [..., G, B, A, size] meets the weights [G, 1, A, size] of its group
         blocks = rates.unflatten(-3, (len(weight), -1))
-        return ((blocks * weight.unsqueeze(1)).sum(-1) + bias.unsqueeze(1)).flatten(-3, -2)
+        out = (blocks * weight.unsqueeze(1)).sum(-1) + bias.unsqueeze(1)
+        return out.flatten(-3, -2)
 
 
 def deterministic(currents: Tensor, ticks: int, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -91,14 +104,16 @@ def deterministic(currents: Tensor, ticks: int, v: Tensor | None = None) -> tupl
         v = torch.zeros_like(currents)
     if v.shape != currents.shape:
         raise ValueError(
-            f"deterministic: v has shape {tuple(v.shape)}, expected that of currents, {tuple(currents.shape)}"
+            f"deterministic: v has shape {tuple(v.shape)}, "
+            f"expected that of currents, {tuple(currents.shape)}"
         )
     spikes = []
     for _ in range(ticks):
         v = v + currents
-        z = (v > THRESHOLD).to(v.dtype) + (
-            v - v.detach()
-        )  # the bracket is exactly zero, and carries the gradient
+        fired = (v > THRESHOLD).to(v.dtype)
+        # exactly zero, and carries the gradient
+        straight_through = v - v.detach()
+        z = fired + straight_through
         v = v - THRESHOLD * z
         spikes.append(z)
     return torch.stack(spikes), v

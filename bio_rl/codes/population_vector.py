@@ -1,7 +1,8 @@
 """Population-vector decoder: every neuron votes for its preferred value with its firing rate.
 
-a_i = Σ_k r_ik c_k / Σ_k r_ik,   c evenly over [-1, 1]      Georgopoulos, Schwartz & Kettner 1986,
-normalised by activity
+    a_i = Σ_k r_ik c_k / Σ_k r_ik,   c evenly over [-1, 1]
+
+Georgopoulos, Schwartz & Kettner 1986, normalised by activity.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def population_vector(rates: Tensor, size: int) -> Tensor:
         raise ValueError(
             f"population_vector: rates have shape {tuple(rates.shape)}, expected [..., A·{size}]"
         )
-    groups = rates.unflatten(-1, (-1, size))
     preferred = torch.linspace(-1.0, 1.0, size, dtype=rates.dtype, device=rates.device)
+    # [..., A, size]: the neurons of each value
+    groups = rates.unflatten(-1, (-1, size))
+    votes = (groups * preferred).sum(-1)
     activity = groups.sum(-1)
-    return (groups * preferred).sum(-1) / torch.where(activity > 0, activity, 1.0)
+    # a silent group has no votes either: 0 / 1
+    return votes / torch.where(activity > 0, activity, 1.0)

@@ -1,7 +1,8 @@
 """Rate code: a value in [0, 1] is the probability of a spike at every tick.
 
-P(z_k = 1) = x,   independent over ticks, rows and neurons      (a Poisson process sampled once per
-tick)
+    P(z_k = 1) = x,   independent over ticks, rows and neurons
+
+It is a Poisson process sampled once per tick.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ def poisson(rates: Tensor, key: Tensor, ticks: int) -> Tensor:
     check_ticks("poisson", ticks)
     if rates.dim() != 2 or key.shape != rates.shape[:1]:
         raise ValueError(
-            f"poisson: rates have shape {tuple(rates.shape)} and key {tuple(key.shape)}, expected [B, N] and [B]; "
-            "every row needs its own key (bio_rl.seeding.keys)"
+            f"poisson: rates have shape {tuple(rates.shape)} and key {tuple(key.shape)}, "
+            "expected [B, N] and [B]; every row needs its own key (bio_rl.seeding.keys)"
         )
-    draws = seeding.uniform(key, ticks, rates.shape[-1])  # [B, K, N]
-    return (draws.transpose(0, 1) < rates).to(rates.dtype)
+    # a row's draws follow from its key: [B, K, N], with the ticks first for the network
+    draws = seeding.uniform(key, ticks, rates.shape[-1])
+    spikes = draws.transpose(0, 1) < rates
+    return spikes.to(rates.dtype)

@@ -26,7 +26,8 @@ def load(name: str) -> type[Any]:
     """The kind of connection called `name`, a class derived from BaseConnection. Raises ValueError
     with the nearest name when there is none.
     """
-    module = discovery.load(sys.modules[__name__], name)
+    package = sys.modules[__name__]
+    module = discovery.load(package, name)
     return module.Connection
 
 
@@ -64,9 +65,13 @@ def make(
 
 def _settings(kind: type[Any]) -> dict[str, Any]:
     """The settings that this kind of connection has and others have not, with their defaults."""
-    parameters = inspect.signature(kind).parameters.values()
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return {p.name: p.default for p in keywords if p.name not in COMMON}
+    # the settings of a connection are the keywords of its constructor
+    defaults = {}
+    for parameter in inspect.signature(kind).parameters.values():
+        is_keyword = parameter.kind is parameter.KEYWORD_ONLY
+        if is_keyword and parameter.name not in COMMON:
+            defaults[parameter.name] = parameter.default
+    return defaults
 
 
 __all__ = ["BaseConnection", "load", "make"]

@@ -54,6 +54,7 @@ class BaseConnection(nn.Module, ABC):
     def product(self, arriving: Tensor) -> Tensor:
         """drive [..., post] of what arrives [..., pre]."""
         weight = self.effective_weight()
+        # weights with a group axis are never packed: their product is a batched one
         grouped = weight.dim() == 3
         if self.graded or grouped:
             return linear(arriving, weight, self.bias)
@@ -89,6 +90,7 @@ class BaseConnection(nn.Module, ABC):
         return self.product(torch.stack(arrived)), state
 
     def _check(self, spikes: Tensor, state: State) -> None:
-        check_spikes(self.name, spikes, self.weight.shape[-1], batched=self.stateful)
+        n_pre = self.weight.shape[-1]
+        check_spikes(self.name, spikes, n_pre, batched=self.stateful)
         if self.stateful:
             check_batch(state, spikes.shape[0], self.name)

@@ -13,3 +13,9 @@ def orthogonal_weight(*shape: int, gain: float) -> nn.Parameter:
     weight = torch.empty(shape)
     nn.init.orthogonal_(weight, gain)
     return nn.Parameter(weight)
+
+
+def zero_bias(n: int) -> nn.Parameter:
+    """A bias [post] of zero for each of n neurons."""
+    bias = torch.zeros(n)
+    return nn.Parameter(bias)

@@ -26,9 +26,10 @@ def spike_linear(spikes: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     function transform are not packed. Gradients of gradients through packed spikes raise
     RuntimeError.
     """
-    if spikes.numel() < SMALL or not weight.requires_grad or not torch.is_grad_enabled():
+    # the usual reasons first
+    if spikes.numel() < SMALL or not weight.requires_grad:
         return F.linear(spikes, weight, bias)
-    if transformed() or autocast():
+    if not torch.is_grad_enabled() or transformed() or autocast():
         return F.linear(spikes, weight, bias)
     return _SpikeLinear.apply(spikes, weight, bias)
 

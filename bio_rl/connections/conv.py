@@ -4,13 +4,12 @@ drive_c'(y, x) = Σ_c Σ_kl w_c'ckl s_c(y·stride + k, x·stride + l) + b_c',  w
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bio_rl.connections._base import BaseConnection
 from bio_rl.connections._check import check_sizes
-from bio_rl.connections._init import orthogonal_weight
+from bio_rl.connections._init import orthogonal_weight, zero_bias
 
 
 class Connection(BaseConnection):
@@ -39,7 +38,7 @@ class Connection(BaseConnection):
         super().__init__(in_channels, out_channels)
         self.stride = stride
         self.weight = orthogonal_weight(out_channels, in_channels, kernel, kernel, gain=gain)
-        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.bias = zero_bias(out_channels)
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(C', H', W') of a picture (C, H, W). Raises ValueError where channels differ or the

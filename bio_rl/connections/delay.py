@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bio_rl.connections._base import BaseConnection
 from bio_rl.connections._check import check_sizes
-from bio_rl.connections._init import orthogonal_weight
+from bio_rl.connections._init import orthogonal_weight, zero_bias
 
 
 class DelayState(NamedTuple):
@@ -39,18 +39,24 @@ class Connection(BaseConnection):
         super().__init__(n_pre, n_post, graded)
         check_sizes(self.name, max_delay=max_delay)
         self.max_delay = max_delay
-        self.delays = nn.Buffer(torch.randint(max_delay + 1, (n_pre,)))
+        delays = torch.randint(max_delay + 1, (n_pre,))
+        self.delays = nn.Buffer(delays)
         self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
-        self.bias = nn.Parameter(torch.zeros(n_post))
+        self.bias = zero_bias(n_post)
 
     def initial_state(self, batch: int) -> DelayState:
         n_pre = self.weight.shape[1]
-        return DelayState(self.weight.new_zeros(batch, self.max_delay, n_pre))
+        past = self.weight.new_zeros(batch, self.max_delay, n_pre)
+        return DelayState(past)
 
     def transmit(self, spikes: Tensor, state: DelayState, dt: float) -> tuple[Tensor, DelayState]:
         """(The spikes [B, pre] that arrive at this tick, state)."""
         # [B, D + 1, pre], by their age in ticks: each neuron's delay picks one age
-        by_age = torch.cat([spikes.unsqueeze(1), state.past], 1)
+        newest = spikes.unsqueeze(1)
+        by_age = torch.cat([newest, state.past], 1)
         age = self.delays.expand(len(spikes), 1, -1)
         arriving = by_age.gather(1, age).squeeze(1)
-        return arriving, DelayState(by_age[:, :-1])
+
+        # the oldest spikes have arrived everywhere
+        past = by_age[:, :-1]
+        return arriving, DelayState(past)

@@ -6,11 +6,8 @@ one byte an element instead of four.
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
 from bio_rl.connections._base import BaseConnection
-from bio_rl.connections._init import orthogonal_weight
+from bio_rl.connections._init import orthogonal_weight, zero_bias
 from bio_rl.connections._linear import SMALL, Linear, linear, spike_linear
 
 __all__ = ["SMALL", "Connection", "Linear", "linear", "spike_linear"]
@@ -28,4 +25,4 @@ class Connection(BaseConnection):
     def __init__(self, n_pre: int, n_post: int, *, gain: float = 1.0, graded: bool = True) -> None:
         super().__init__(n_pre, n_post, graded)
         self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
-        self.bias = nn.Parameter(torch.zeros(n_post))
+        self.bias = zero_bias(n_post)

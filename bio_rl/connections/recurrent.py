@@ -50,23 +50,23 @@ class Connection(BaseConnection):
         within = torch.ones(size, size)
         if not autapses:
             within = 1.0 - torch.eye(size)
+        # a block for each population, and no synapse between them
         mask = torch.block_diag(*[within] * populations)
         self.mask = nn.Buffer(mask, persistent=False)
-        self.register_parameter("bias", None)  # the drive adds to that of the input, which has one
+        # the drive adds to that of the input, which has a bias
+        self.register_parameter("bias", None)
         if dale:
             self.signs = nn.Buffer(_signs(n_pre, inhibitory))
-            self.weight = nn.Parameter(balanced(self.signs, mask, gain))
-            return
-        blocks = []
-        for _ in range(populations):
-            block = orthogonal_weight(size, size, gain=gain)
-            blocks.append(block.detach() * within)
-        self.weight = nn.Parameter(torch.block_diag(*blocks))
+            weight = balanced(self.signs, mask, gain)
+        else:
+            weight = _orthogonal_blocks(populations, within, gain)
+        self.weight = nn.Parameter(weight)
 
     def effective_weight(self) -> Tensor:
         """w [post, pre] as the spikes see it: no autapses, and the signs of Dale's law."""
         if self.dale:
-            return self.weight.abs() * (self.mask * self.signs)
+            signs = self.mask * self.signs
+            return self.weight.abs() * signs
         return self.weight * self.mask
 
 
@@ -85,9 +85,19 @@ def _population_size(n: int, populations: int, autapses: bool) -> int:
     return size
 
 
+def _orthogonal_blocks(populations: int, within: Tensor, gain: float) -> Tensor:
+    """Weights [post, pre] of the populations, each orthogonal before its mask `within`."""
+    blocks = []
+    for _ in range(populations):
+        block = orthogonal_weight(*within.shape, gain=gain)
+        blocks.append(block.detach() * within)
+    return torch.block_diag(*blocks)
+
+
 def _signs(n: int, inhibitory: float) -> Tensor:
     """[n] the signs of the neurons, drawn. Raises ValueError unless there are both kinds."""
     n_inhibitory = round(inhibitory * n)
+    # without a neuron of either kind there is nothing to balance
     if not 0 < n_inhibitory < n:
         raise ValueError(
             f"recurrent: inhibitory is {inhibitory}, {n_inhibitory} of {n} neurons; "
@@ -104,10 +114,13 @@ def balanced(signs: Tensor, mask: Tensor, gain: float) -> Tensor:
     is the stronger: σ_E = gain √(n_I / (n_E n)), σ_I = gain √(n_E / (n_I n)), so that n_E σ_E = n_I
     σ_I and E Σ_i w_ji² = gain². Where one kind is absent there is no balance. Rajan & Abbott 2006.
     """
+    # [post, 1]: each neuron has its own numbers of inputs
     n = mask.sum(1, keepdim=True)
     excites = mask * (signs > 0)
     n_e = excites.sum(1, keepdim=True).clamp(min=1)
     n_i = (n - n_e).clamp(min=1)
+
+    # the rarer kind is the stronger
     sigma_e = (n_i / (n_e * n)).sqrt()
     sigma_i = (n_e / (n_i * n)).sqrt()
     sigma = gain * torch.where(signs > 0, sigma_e, sigma_i)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.connections._base import BaseConnection
-from bio_rl.connections._init import orthogonal_weight
+from bio_rl.connections._init import orthogonal_weight, zero_bias
 
 
 class Connection(BaseConnection):
@@ -39,11 +39,14 @@ class Connection(BaseConnection):
         # the first C of a random order of all presynaptic neurons, for each neuron another
         order = torch.rand(n_post, n_pre).argsort(1)
         chosen = order[:, :inputs]
-        self.mask = nn.Buffer(torch.zeros(n_post, n_pre).scatter(1, chosen, 1.0))
-        self.weight = orthogonal_weight(n_post, n_pre, gain=gain * (n_pre / inputs) ** 0.5)
+        mask = torch.zeros(n_post, n_pre).scatter(1, chosen, 1.0)
+        self.mask = nn.Buffer(mask)
+        # so that the vector of the remaining weights keeps its length
+        gain *= (n_pre / inputs) ** 0.5
+        self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
         with torch.no_grad():
             self.weight.mul_(self.mask)
-        self.bias = nn.Parameter(torch.zeros(n_post))
+        self.bias = zero_bias(n_post)
 
     def effective_weight(self) -> Tensor:
         """w [post, pre], zero where there is no synapse."""

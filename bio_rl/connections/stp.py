@@ -17,10 +17,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bio_rl.connections._base import BaseConnection
-from bio_rl.connections._init import orthogonal_weight
+from bio_rl.connections._init import orthogonal_weight, zero_bias
 
 
 class STP(NamedTuple):
@@ -45,6 +45,7 @@ class STPState(NamedTuple):
 
 def init(p: STP, batch: int, n: int, device: torch.device | None = None) -> STPState:
     """`batch` x `n` rested synapses."""
+    # a rested synapse releases the part U of all its resources
     u = torch.full((batch, n), p.U, device=device)
     x = torch.ones(batch, n, device=device)
     return STPState(u, x)
@@ -52,10 +53,12 @@ def init(p: STP, batch: int, n: int, device: torch.device | None = None) -> STPS
 
 def step(p: STP, s: STPState, spikes: Tensor, dt: float = 1.0) -> tuple[Tensor, STPState]:
     """(Their release [B, pre] in [0, 1], state) after one tick with spikes [B, pre] in {0, 1}."""
-    x = 1.0 + math.exp(-dt / p.tau_d) * (s.x - 1.0)
+    left_of_depression = math.exp(-dt / p.tau_d)
+    x = 1.0 + left_of_depression * (s.x - 1.0)
     u = s.u
     if p.tau_f > 0:
-        u = p.U + math.exp(-dt / p.tau_f) * (u - p.U)
+        left_of_facilitation = math.exp(-dt / p.tau_f)
+        u = p.U + left_of_facilitation * (u - p.U)
         # facilitation acts before the release of the same spike
         u = u + p.U * (1.0 - u) * spikes
     release = u * x * spikes
@@ -93,11 +96,12 @@ class Connection(BaseConnection):
             )
         self.synapse = STP(U, tau_f, tau_d)
         self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
-        self.bias = nn.Parameter(torch.zeros(n_post))
+        self.bias = zero_bias(n_post)
 
     def initial_state(self, batch: int) -> STPState:
-        n_pre = self.weight.shape[1]
-        return init(self.synapse, batch, n_pre, self.weight.device)
+        weight = self.weight
+        n_pre = weight.shape[1]
+        return init(self.synapse, batch, n_pre, weight.device)
 
     def transmit(self, spikes: Tensor, state: STPState, dt: float) -> tuple[Tensor, STPState]:
         """(The release [B, pre] of this tick, state)."""

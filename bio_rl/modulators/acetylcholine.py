@@ -1,7 +1,7 @@
 """Acetylcholine: how uncertain predictions are known to be, and so how fast to learn.
 
-h ← h e^(-1/τ) + (1 - e^(-1/τ)) |δ|                  the associability of Pearce & Hall 1980
-ACh = min(h / h_full, 1)                             a factor of the learning rate: Doya 2002
+    h ← h e^(-1/τ) + (1 - e^(-1/τ)) |δ|         the associability of Pearce & Hall 1980
+    ACh = min(h / h_full, 1)                    a factor of the learning rate: Doya 2002
 
 δ is any prediction error, such as dopamine's. This is expected uncertainty, errors of a size one is
 used to (Yu & Dayan 2005); errors beyond it are `noradrenaline`. As there, and as in a new place,
@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.modulators._modulator import never
+
 
 class AcetylcholineState(NamedTuple):
     h: Tensor
@@ -29,11 +31,29 @@ class Acetylcholine(NamedTuple):
     h_full: float = 1.0
     """Mean |δ| from which on learning goes at its full rate; about the size of a reward."""
 
-    def init(self, batch: int, device: torch.device | None = None) -> AcetylcholineState:
-        return AcetylcholineState(torch.full((batch,), self.h_full, device=device))
+    reads = "error"
+    sets = "learning_rate"
 
-    def step(self, s: AcetylcholineState, error: Tensor) -> tuple[Tensor, AcetylcholineState]:
-        """(ACh [B] in [0, 1], state) after one decision with the prediction error δ [B]."""
+    def init(self, batch: int, device: torch.device | None = None) -> AcetylcholineState:
+        # all is uncertain at first
+        h = torch.full((batch,), self.h_full, device=device)
+        return AcetylcholineState(h)
+
+    def step(
+        self, state: AcetylcholineState, x: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, AcetylcholineState]:
+        """(ACh [B] in [0, 1], state) after one decision with the prediction error δ = x [B]."""
+        # the sign of an error says nothing about how sure one is
+        size = x.detach().abs()
         keep = math.exp(-1.0 / self.tau)
-        h = keep * s.h + (1.0 - keep) * error.detach().abs()
-        return (h / self.h_full).clamp(max=1.0), AcetylcholineState(h)
+        h = keep * state.h + (1.0 - keep) * size
+        level = h / self.h_full
+        return level.clamp(max=1.0), AcetylcholineState(h)
+
+    def effect(self, level: Tensor) -> Tensor:
+        """The factor of the learning rate [B]."""
+        return level
+
+    def resets(self, before: AcetylcholineState, after: AcetylcholineState) -> Tensor:
+        """[B] bool, nowhere: expected uncertainty is no reason to let go."""
+        return never(after.h)

@@ -1,8 +1,8 @@
-"""Dopamine: what came beyond what was expected, and how its concentration lingers.
+"""Dopamine: rewards beyond those that were expected, and how its concentration lingers.
 
-δ = r + γ (1 - terminated) V(s') - V(s)                  Schultz, Dayan & Montague 1997; Sutton &
-Barto 2018, eq. 6.5 d ← d e^(-dt/τ_d) + pulse,   D = d + tonic               Izhikevich 2007, eq. 3
-(τ_d 200 ms)
+δ = r + γ (1 - terminated) V(s') - V(s)         Schultz, Dayan & Montague 1997; Sutton & Barto
+                                                2018, eq. 6.5
+d ← d e^(-dt/τ_d) + pulse,   D = d + tonic      Izhikevich 2007, eq. 3 (τ_d 200 ms)
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from torch import Tensor
 
 
 def dopamine_rpe(
-    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, gamma: float
+    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, gamma: float | Tensor
 ) -> Tensor:
     """The reward prediction error δ [B], detached: the phasic response of dopamine neurons.
 
     reward, value: [B], of the decision taken and of the state before it; next_value: [B], of the
-    state after it, before any reset, so that a time limit still bootstraps; terminated: [B] bool.
-    Raises ValueError for other shapes.
+    state after it, before any reset, so that a time limit still bootstraps; terminated: [B] bool;
+    gamma: γ, or [B] where serotonin sets it. Raises ValueError for other shapes.
     """
     if not (reward.shape == value.shape == next_value.shape == terminated.shape):
         shapes = [tuple(x.shape) for x in (reward, value, next_value, terminated)]
         raise ValueError(f"dopamine_rpe: all arguments are [B], got {shapes}")
-    return (reward + gamma * torch.where(terminated, 0.0, next_value) - value).detach()
+    # a state beyond a termination is worth nothing
+    next_value = torch.where(terminated, 0.0, next_value)
+    error = reward + gamma * next_value - value
+    return error.detach()
 
 
 class DopamineState(NamedTuple):
@@ -38,19 +41,23 @@ class Dopamine(NamedTuple):
     """Constants of the concentration that synapses see."""
 
     tau_d: float = 200.0
-    """ms, of its decay; 0 where a pulse is gone at the next tick."""
+    """Time constant of its decay in ms; 0 where a pulse is gone at the next tick."""
     tonic: float = 0.0
     """Level in the absence of pulses."""
 
     def init(self, batch: int, device: torch.device | None = None) -> DopamineState:
-        return DopamineState(torch.zeros(batch, device=device))
+        phasic = torch.zeros(batch, device=device)
+        return DopamineState(phasic)
 
     def step(
-        self, s: DopamineState, pulse: Tensor, dt: float = 1.0
+        self, state: DopamineState, pulse: Tensor, dt: float = 1.0
     ) -> tuple[Tensor, DopamineState]:
         """(The concentration D [B] at the end of a tick of dt ms, state). pulse: [B], released at
         the end of the tick.
         """
-        kept = math.exp(-dt / self.tau_d) if self.tau_d > 0 else 0.0
-        phasic = kept * s.phasic + pulse
-        return phasic + self.tonic, DopamineState(phasic)
+        keep = 0.0
+        if self.tau_d > 0:
+            keep = math.exp(-dt / self.tau_d)
+        phasic = keep * state.phasic + pulse
+        level = phasic + self.tonic
+        return level, DopamineState(phasic)

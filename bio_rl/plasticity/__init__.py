@@ -35,9 +35,11 @@ from bio_rl.plasticity._rule import (
     Post,
     Pre,
     Rule,
+    at_zero,
     decay,
     gate,
     last_tick,
+    low_pass,
     merged,
     no_tick,
     outer,
@@ -54,6 +56,7 @@ def load(name: str) -> type[Any]:
     is none, and TypeError where what is there is no rule.
     """
     kind = discovery.load(sys.modules[__name__], name).RULE
+    # a rule has a default for every constant, so that its name alone makes it
     if not isinstance(kind(), Rule):
         raise TypeError(
             f"the RULE of {name} is {kind.__name__}, which is no rule; expected a NamedTuple with "
@@ -82,6 +85,7 @@ def make(name: str, constants: Mapping[str, float] | None = None) -> Rule:
         if part == BOUNDS:
             weights = [Bounds(_chained(name, weights))._replace(**values[part])]
             continue
+        # a rule for biases acts on them alone, wherever it stands
         rule = kind(**values[part])
         (biases if rule.needs.bias else weights).append(rule)
     if not biases:
@@ -149,10 +153,12 @@ __all__ = [
     "Rule",
     "State",
     "WithBias",
+    "at_zero",
     "decay",
     "gate",
     "last_tick",
     "load",
+    "low_pass",
     "make",
     "merged",
     "no_tick",

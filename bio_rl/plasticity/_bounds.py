@@ -47,8 +47,13 @@ class Bounds(NamedTuple):
 
     def delta(self, state: Any, w: Tensor, modulator: Tensor) -> Tensor:
         change = self.rule.delta(state, w, modulator)
-        room_above = (self.w_max - w).clamp(min=0.0) ** self.mu
-        room_below = (w - self.w_min).clamp(min=0.0) ** self.mu
-        change = change * torch.where(change > 0, room_above, room_below)
-        bounded = (w + change).clamp(min=self.w_min).clamp(max=self.w_max)
-        return bounded - w
+        # beyond a bound there is no room
+        room_above = (self.w_max - w).clamp(min=0.0)
+        room_below = (w - self.w_min).clamp(min=0.0)
+        room = torch.where(change > 0, room_above, room_below)
+        change = change * room**self.mu
+
+        # a bound may be a tensor and the other a number, so one after the other
+        after = (w + change).clamp(min=self.w_min)
+        after = after.clamp(max=self.w_max)
+        return after - w

@@ -44,9 +44,12 @@ class Chain(NamedTuple):
         )
 
     def delta(self, state: tuple[Any, ...], w: Tensor, modulator: Tensor) -> Tensor:
-        change = change_by(self.rules[0], state[0], w, modulator)
-        for rule, part in zip(self.rules[1:], state[1:], strict=True):
-            change = change + change_by(rule, part, w + change, modulator)
+        first, *others = zip(self.rules, state, strict=True)
+        change = change_by(*first, w, modulator)
+        for rule, part in others:
+            # each part sees the weights as the parts before it leave them
+            met = w + change
+            change = change + change_by(rule, part, met, modulator)
         return change
 
 
@@ -64,8 +67,11 @@ class WithBias(NamedTuple):
 
     @property
     def needs(self) -> Needs:
-        parts = [self.weights, self.bias] if self.weights else [self.bias]
-        return merged(part.needs for part in parts)._replace(bias=True)
+        parts = [self.bias]
+        if self.weights:
+            parts.append(self.weights)
+        needs = merged(part.needs for part in parts)
+        return needs._replace(bias=True)
 
     def init(self, *shape: int, device: torch.device | None = None) -> tuple[Any, Any]:
         *lead, n_pre = shape
@@ -84,25 +90,34 @@ class WithBias(NamedTuple):
         dt: float = 1.0,
     ) -> tuple[Any, Any]:
         of_weights, of_bias = state
-        always_on = Pre(pre.spike[..., -1:])
-        of_bias = self.bias.trace(of_bias, w[..., -1:], always_on, post, signal, dt)
-        if not self.weights:
-            return of_weights, of_bias
-        others = Pre(pre.spike[..., :-1])
-        return self.weights.trace(of_weights, w[..., :-1], others, post, signal, dt), of_bias
+        weights, bias = _split(w)
+        others, always_on = _split(pre.spike)
+        # the bias is the weight from the neuron that is always on
+        of_bias = self.bias.trace(of_bias, bias, Pre(always_on), post, signal, dt)
+        if self.weights:
+            of_weights = self.weights.trace(of_weights, weights, Pre(others), post, signal, dt)
+        return of_weights, of_bias
 
     def delta(self, state: tuple[Any, Any], w: Tensor, modulator: Tensor) -> Tensor:
         of_weights, of_bias = state
-        bias = change_by(self.bias, of_bias, w[..., -1:], modulator)
-        if not self.weights:
-            change = bias.new_zeros(*bias.shape[:-1], w.shape[-1] - 1)
+        weights, bias = _split(w)
+        of_bias = change_by(self.bias, of_bias, bias, modulator)
+        if self.weights:
+            change = change_by(self.weights, of_weights, weights, modulator)
         else:
-            change = change_by(self.weights, of_weights, w[..., :-1], modulator)
-        return torch.cat((change, bias), -1)
+            *lead, _ = of_bias.shape
+            change = of_bias.new_zeros(*lead, weights.shape[-1])
+        return torch.cat((change, of_bias), -1)
+
+
+def _split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns of the weights, and the last one, that of the bias."""
+    return x[..., :-1], x[..., -1:]
 
 
 def change_by(rule: Rule, state: Any, w: Tensor, modulator: Tensor) -> Tensor:
     """The change [..., post, pre] by one part; the modulator of an unsupervised one is one."""
+    # an unsupervised rule would turn around where dopamine is negative
     if not rule.needs.modulator:
         modulator = torch.ones_like(modulator)
     return rule.delta(state, w, modulator)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -70,7 +70,9 @@ class Needs(NamedTuple):
     @property
     def reads_signal(self) -> bool:
         """Whether a signal makes a difference to the rule."""
-        return self.signal or bool(self.without_signal)
+        if self.signal:
+            return True
+        return len(self.without_signal) > 0
 
     def check(
         self,
@@ -88,6 +90,7 @@ class Needs(NamedTuple):
             raise ValueError(
                 f"the rule {rule} needs a learning signal for each neuron, and {network} gives none"
             )
+        # a signal takes the place of the variables that make one
         from_post = self.post if signal else (*self.post, *self.without_signal)
         for side, wanted, available in (("pre", self.pre, pre), ("post", from_post, post)):
             missing = sorted(set(wanted) - _with_activity(available))
@@ -115,13 +118,18 @@ def merged(needs: Iterable[Needs]) -> Needs:
 
 def _union(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     """Every name once, in the order of VARIABLES."""
-    wanted = {name for group in names for name in group}
+    wanted: set[str] = set()
+    for group in names:
+        wanted.update(group)
     return tuple(name for name in VARIABLES if name in wanted)
 
 
 def _with_activity(names: Collection[str]) -> set[str]:
     """The names, with the activity that a spike is."""
-    return {*names, "activity"} if "spike" in names else set(names)
+    given = set(names)
+    if "spike" in given:
+        given.add("activity")
+    return given
 
 
 @runtime_checkable
@@ -171,12 +179,28 @@ class LastTick(NamedTuple):
     """[..., post] activity at the last tick."""
 
 
-def no_tick(*shape: int, device: torch.device | None = None) -> LastTick:
-    """The LastTick before the first, at zero, for synapses (..., post, pre): the `init` of such a
-    rule.
+RuleState = TypeVar("RuleState", bound=tuple)
+
+
+def at_zero(kind: Callable[..., RuleState], *axes: str) -> Callable[..., RuleState]:
+    """An `init` of a rule: it returns a `kind` whose fields are all at zero.
+
+    axes: of each field in turn, "pre" for [..., pre], "post" for [..., post], or "synapse" for
+    [..., post, pre].
     """
-    x, y, _ = zeros(*shape, device=device)
-    return LastTick(x, y)
+
+    def init(*shape: int, device: torch.device | None = None) -> RuleState:
+        pre, post, synapse = zeros(*shape, device=device)
+        fresh = {"pre": pre, "post": post, "synapse": synapse}
+        # clones, so that no two fields share memory
+        fields = [fresh[axis].clone() for axis in axes]
+        return kind(*fields)
+
+    return init
+
+
+no_tick = at_zero(LastTick, "pre", "post")
+"""The LastTick before the first: the `init` of a rule with this state."""
 
 
 def last_tick(
@@ -188,12 +212,16 @@ def last_tick(
     dt: float = 1.0,
 ) -> LastTick:
     """The LastTick after a tick with the activities of pre and post: the `trace` of such a rule."""
-    return LastTick(remembered(pre.spike), remembered(post.spike))
+    x = remembered(pre.spike)
+    y = remembered(post.spike)
+    return LastTick(x, y)
 
 
 def remembered(activity: Tensor) -> Tensor:
     """An activity as a state keeps it: without its history where the learner wants no gradient."""
-    return activity if torch.is_grad_enabled() else activity.detach()
+    if torch.is_grad_enabled():
+        return activity
+    return activity.detach()
 
 
 def decay(tau: float | Tensor, dt: float) -> float | Tensor:
@@ -202,20 +230,32 @@ def decay(tau: float | Tensor, dt: float) -> float | Tensor:
     tau: τ in ms, a number or a tensor; gradients flow to a tensor.
     """
     if not isinstance(tau, Tensor):
-        return math.exp(-dt / tau) if tau > 0 else 0.0
+        if tau <= 0:
+            return 0.0
+        return math.exp(-dt / tau)
     # a division by zero would turn the gradient into NaN even where its result is not used
     positive = torch.where(tau > 0, tau, 1.0)
-    return torch.where(tau > 0, torch.exp(-dt / positive), 0.0)
+    left = torch.exp(-dt / positive)
+    return torch.where(tau > 0, left, 0.0)
+
+
+def low_pass(mean: Tensor, value: Tensor, keep: float | Tensor) -> Tensor:
+    """The running mean after a tick with this value, of which the part `keep` is the past's."""
+    return keep * mean + (1.0 - keep) * value
 
 
 def outer(post: Tensor, pre: Tensor) -> Tensor:
     """The products post_j pre_i: [..., post] and [..., pre] to [..., post, pre]."""
-    return post.unsqueeze(-1) * pre.unsqueeze(-2)
+    rows = post.unsqueeze(-1)
+    columns = pre.unsqueeze(-2)
+    return rows * columns
 
 
 def gate(modulator: Tensor, e: Tensor) -> Tensor:
     """The modulator, [...] or [..., post], times the e [..., post, pre] that it gates."""
-    return rows(modulator, e) * e
+    # with an axis of one for each that the modulator lacks
+    gates = rows(modulator, e)
+    return gates * e
 
 
 def zeros(*shape: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:

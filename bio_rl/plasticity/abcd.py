@@ -35,9 +35,12 @@ class ABCD(NamedTuple):
         # unsqueezed, the activities line up with the synapses [..., post, pre]
         pre = state.x.unsqueeze(-2)
         post = state.y.unsqueeze(-1)
+
+        # the coefficients may be one number, or another for each synapse
         both = outer(state.y, state.x)
         terms = self.a * both + self.b * pre + self.c * post + self.d
-        return self.lr * gate(modulator, terms)
+        gated = gate(modulator, terms)
+        return self.lr * gated
 
 
 RULE = ABCD

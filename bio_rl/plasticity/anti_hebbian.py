@@ -31,10 +31,11 @@ class AntiHebbian(NamedTuple):
     trace = staticmethod(last_tick)
 
     def delta(self, state: LastTick, w: Tensor, modulator: Tensor) -> Tensor:
-        # what chance alone would make of two neurons of the mean activity p
+        # the mean product of two uncorrelated neurons of the mean activity p
         by_chance = self.p**2
-        correlation = outer(state.y, state.x) - by_chance
-        return -self.lr * gate(modulator, correlation)
+        together = outer(state.y, state.x)
+        gated = gate(modulator, together - by_chance)
+        return -self.lr * gated
 
 
 RULE = AntiHebbian

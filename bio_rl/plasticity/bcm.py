@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, low_pass, outer, remembered
 
 
 class BCMState(NamedTuple):
@@ -37,10 +36,7 @@ class BCM(NamedTuple):
     lr: float = 0.001
 
     needs = Needs(modulator=False, every_tick=True)
-
-    def init(self, *shape: int, device: torch.device | None = None) -> BCMState:
-        x, y, _ = zeros(*shape, device=device)
-        return BCMState(x, y, torch.zeros_like(y))
+    init = staticmethod(at_zero(BCMState, "pre", "post", "post"))
 
     def trace(
         self,
@@ -52,14 +48,21 @@ class BCM(NamedTuple):
         dt: float = 1.0,
     ) -> BCMState:
         keep = decay(self.tau_theta, dt)
-        theta = keep * state.theta + (1.0 - keep) * post.spike.square()
-        return BCMState(remembered(pre.spike), remembered(post.spike), theta)
+        # the square grows faster than the activity: a neuron that is active too much must stop
+        squared = post.spike.square()
+        return BCMState(
+            x=remembered(pre.spike),
+            y=remembered(post.spike),
+            theta=low_pass(state.theta, squared, keep),
+        )
 
     def delta(self, state: BCMState, w: Tensor, modulator: Tensor) -> Tensor:
         # below the threshold the neuron's synapses are depressed, above it potentiated
-        phi = state.y * (state.y - state.theta)
+        y = state.y
+        phi = y * (y - state.theta)
         change = outer(phi, state.x)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = BCM

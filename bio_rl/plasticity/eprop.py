@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, decay, gate, low_pass, outer, zeros
 
 
 class EPropState(NamedTuple):
@@ -56,9 +56,13 @@ class EProp(NamedTuple):
     needs = Needs(modulator=True, every_tick=False, post=("psi",), signal=True)
 
     def init(self, *shape: int, device: torch.device | None = None) -> EPropState:
-        eps_v, _, e_bar = zeros(*shape, device=device)
-        eps_a = torch.zeros_like(e_bar) if self.adapts else ()
-        return EPropState(eps_v, e_bar, torch.zeros_like(e_bar), eps_a)
+        eps_v, _, synapses = zeros(*shape, device=device)
+        return EPropState(
+            eps_v=eps_v,
+            e_bar=synapses,
+            f=synapses.clone(),
+            eps_a=synapses.clone() if self.adapts else (),
+        )
 
     def trace(
         self,
@@ -71,33 +75,38 @@ class EProp(NamedTuple):
     ) -> EPropState:
         """Raises ValueError without post.psi or a signal."""
         if signal is None:
-            raise ValueError(
-                "eprop: signal, the learning signal, is missing; it is needed at every tick"
-            )
+            raise ValueError("eprop: signal, the learning signal, is missing; each tick needs it")
         if isinstance(post.psi, tuple):
             raise ValueError(
                 "eprop: post.psi, the pseudo-derivative of each spike, is missing; "
-                "it is needed at every tick"
+                "each tick needs it"
             )
         alpha = decay(self.tau_mem, dt)
         kappa = decay(self.tau_out, dt)
-        eps_v = alpha * state.eps_v + (1.0 - alpha) * pre.spike
-        eps_a = state.eps_a
+        eps_v = low_pass(state.eps_v, pre.spike, alpha)
         e = outer(post.psi, eps_v)
+        # a neuron without adaptation has no ε^a
+        eps_a = state.eps_a
         if not isinstance(eps_a, tuple):
-            e = e - (self.beta * post.psi).unsqueeze(-1) * eps_a
+            # a spike raises the threshold, by which its synapses brake the next
+            brake = self.beta * post.psi
+            e = e - brake.unsqueeze(-1) * eps_a
             eps_a = decay(self.tau_adapt, dt) * eps_a + e
-        e_bar = kappa * state.e_bar + (1.0 - kappa) * e
-        f = decay(self.tau_gamma, dt) * state.f + signal.unsqueeze(-1) * e_bar
+        e_bar = low_pass(state.e_bar, e, kappa)
+        learned = signal.unsqueeze(-1) * e_bar
+        f = decay(self.tau_gamma, dt) * state.f + learned
         return EPropState(eps_v, e_bar, f, eps_a)
 
     @property
     def adapts(self) -> bool:
         """Whether any neuron adapts."""
-        return isinstance(self.beta, Tensor) or self.beta != 0.0
+        if isinstance(self.beta, Tensor):
+            return True
+        return self.beta != 0.0
 
     def delta(self, state: EPropState, w: Tensor, modulator: Tensor) -> Tensor:
-        return -self.lr * gate(modulator, state.f)
+        gated = gate(modulator, state.f)
+        return -self.lr * gated
 
 
 RULE = EProp

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, low_pass, outer, remembered
 
 
 class ExploratoryHebbState(NamedTuple):
@@ -37,10 +36,7 @@ class ExploratoryHebb(NamedTuple):
     lr: float = 0.01
 
     needs = Needs(modulator=True, every_tick=True)
-
-    def init(self, *shape: int, device: torch.device | None = None) -> ExploratoryHebbState:
-        x, y, _ = zeros(*shape, device=device)
-        return ExploratoryHebbState(x, y, torch.zeros_like(y))
+    init = staticmethod(at_zero(ExploratoryHebbState, "pre", "post", "post"))
 
     def trace(
         self,
@@ -52,14 +48,18 @@ class ExploratoryHebb(NamedTuple):
         dt: float = 1.0,
     ) -> ExploratoryHebbState:
         keep = decay(self.tau_mean, dt)
-        mean = keep * state.mean + (1.0 - keep) * post.spike
-        return ExploratoryHebbState(remembered(pre.spike), remembered(post.spike), mean)
+        return ExploratoryHebbState(
+            x=remembered(pre.spike),
+            y=remembered(post.spike),
+            mean=low_pass(state.mean, post.spike, keep),
+        )
 
     def delta(self, state: ExploratoryHebbState, w: Tensor, modulator: Tensor) -> Tensor:
         # the running mean is the signal, so what is left of the activity is the noise
         noise = state.y - state.mean
         change = outer(noise, state.x)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = ExploratoryHebb

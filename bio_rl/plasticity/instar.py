@@ -31,7 +31,8 @@ class Instar(NamedTuple):
         pre = state.x.unsqueeze(-2)
         post = state.y.unsqueeze(-1)
         change = post * (pre - w)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Instar

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, low_pass, outer, remembered
 
 
 class IntrinsicState(NamedTuple):
@@ -41,10 +40,7 @@ class Intrinsic(NamedTuple):
     """
 
     needs = Needs(modulator=False, every_tick=True, post=("spike",), bias=True)
-
-    def init(self, *shape: int, device: torch.device | None = None) -> IntrinsicState:
-        x, excess, _ = zeros(*shape, device=device)
-        return IntrinsicState(x, excess)
+    init = staticmethod(at_zero(IntrinsicState, "pre", "post"))
 
     def trace(
         self,
@@ -58,12 +54,15 @@ class Intrinsic(NamedTuple):
         keep = decay(self.tau_rate, dt)
         # dt is in ms, and rates are in Hz
         rate = 1000.0 / dt * post.spike
-        excess = keep * state.excess + (1.0 - keep) * (rate - self.target)
-        return IntrinsicState(remembered(pre.spike), excess)
+        excess = low_pass(state.excess, rate - self.target, keep)
+        x = remembered(pre.spike)
+        return IntrinsicState(x, excess)
 
     def delta(self, state: IntrinsicState, w: Tensor, modulator: Tensor) -> Tensor:
+        # an excess of spikes makes the neuron harder to excite
         change = outer(-state.excess, state.x)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Intrinsic

@@ -29,8 +29,10 @@ class Oja(NamedTuple):
         # unsqueezed, the activities line up with the synapses [..., post, pre]
         pre = state.x.unsqueeze(-2)
         post = state.y.unsqueeze(-1)
+        # the last term shrinks a long weight vector
         change = post * (pre - post * w)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Oja

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, outer, remembered
 
 
 class PairSTDPState(NamedTuple):
@@ -46,12 +45,7 @@ class PairSTDP(NamedTuple):
     lr: float = 1.0
 
     needs = Needs(modulator=False, every_tick=True, pre=("spike",), post=("spike",))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> PairSTDPState:
-        x, y, _ = zeros(*shape, device=device)
-        pre = torch.zeros_like(x)
-        post = torch.zeros_like(y)
-        return PairSTDPState(x, y, pre, post)
+    init = staticmethod(at_zero(PairSTDPState, "pre", "post", "pre", "post"))
 
     def trace(
         self,
@@ -63,16 +57,28 @@ class PairSTDP(NamedTuple):
         dt: float = 1.0,
     ) -> PairSTDPState:
         # a spike enters its trace one tick late: spikes of one tick do not pair
-        x = decay(self.tau_plus, dt) * (state.x + state.pre)
-        y = decay(self.tau_minus, dt) * (state.y + state.post)
-        return PairSTDPState(x, y, remembered(pre.spike), remembered(post.spike))
+        x = state.x + state.pre
+        y = state.y + state.post
+        return PairSTDPState(
+            x=decay(self.tau_plus, dt) * x,
+            y=decay(self.tau_minus, dt) * y,
+            pre=remembered(pre.spike),
+            post=remembered(post.spike),
+        )
 
     def delta(self, state: PairSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
-        room_above = (self.w_max - w).clamp(min=0.0) ** self.mu
-        room_below = (w - self.w_min).clamp(min=0.0) ** self.mu
-        up = self.a_plus * room_above * outer(state.post, state.x)
-        down = self.a_minus * room_below * outer(state.y, state.pre)
-        return self.lr * gate(modulator, up - down)
+        # beyond a bound there is no room
+        room_above = (self.w_max - w).clamp(min=0.0)
+        room_below = (w - self.w_min).clamp(min=0.0)
+
+        # the spikes of the last tick meet the traces of those before
+        causal = outer(state.post, state.x)
+        reverse = outer(state.y, state.pre)
+
+        up = self.a_plus * room_above**self.mu * causal
+        down = self.a_minus * room_below**self.mu * reverse
+        gated = gate(modulator, up - down)
+        return self.lr * gated
 
 
 RULE = PairSTDP

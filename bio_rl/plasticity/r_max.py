@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, outer
 
 
 class RMaxState(NamedTuple):
@@ -38,10 +37,7 @@ class RMax(NamedTuple):
     lr: float = 1.0
 
     needs = Needs(modulator=True, every_tick=False, post=("activity", "p"))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> RMaxState:
-        x, _, e = zeros(*shape, device=device)
-        return RMaxState(x, e)
+    init = staticmethod(at_zero(RMaxState, "pre", "synapse"))
 
     def trace(
         self,
@@ -58,14 +54,17 @@ class RMax(NamedTuple):
                 "r_max: post.p, the probability of each spike, is missing; "
                 "only a stochastic neuron has it"
             )
+        # this tick's spikes are in the trace, as they are in the membrane that gave p
         x = decay(self.tau_mem, dt) * state.x + pre.spike
         # what the neuron did beyond what was to be expected; zero on average
         surprise = post.spike - post.p
-        e = decay(self.tau_e, dt) * state.e + outer(surprise, x)
+        hebbian = outer(surprise, x)
+        e = decay(self.tau_e, dt) * state.e + hebbian
         return RMaxState(x, e)
 
     def delta(self, state: RMaxState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, state.e)
+        gated = gate(modulator, state.e)
+        return self.lr * gated
 
 
 RULE = RMax

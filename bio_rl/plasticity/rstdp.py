@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, outer
 
 
 class RSTDPState(NamedTuple):
@@ -38,10 +37,7 @@ class RSTDP(NamedTuple):
     lr: float = 1.0
 
     needs = Needs(modulator=True, every_tick=False, pre=("spike",), post=("spike",))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> RSTDPState:
-        x, y, c = zeros(*shape, device=device)
-        return RSTDPState(x, y, c)
+    init = staticmethod(at_zero(RSTDPState, "pre", "post", "synapse"))
 
     def trace(
         self,
@@ -55,14 +51,18 @@ class RSTDP(NamedTuple):
         x = decay(self.tau_plus, dt) * state.x
         y = decay(self.tau_minus, dt) * state.y
         # this tick's spikes enter the traces below: spikes of one tick do not pair
-        causal = self.a_plus * outer(post.spike, x)
-        reverse = self.a_minus * outer(y, pre.spike)
-        pairing = causal - reverse
-        c = decay(self.tau_c, dt) * state.c + pairing
-        return RSTDPState(x + pre.spike, y + post.spike, c)
+        causal = outer(post.spike, x)
+        reverse = outer(y, pre.spike)
+        pairing = self.a_plus * causal - self.a_minus * reverse
+        return RSTDPState(
+            x=x + pre.spike,
+            y=y + post.spike,
+            c=decay(self.tau_c, dt) * state.c + pairing,
+        )
 
     def delta(self, state: RSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, state.c)
+        gated = gate(modulator, state.c)
+        return self.lr * gated
 
 
 RULE = RSTDP

@@ -34,7 +34,8 @@ class Sanger(NamedTuple):
         # a sum over the outputs up to each, so that the first explains most
         explained = (post * w).cumsum(-2)
         change = post * (pre - explained)
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Sanger

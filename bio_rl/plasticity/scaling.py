@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, low_pass
 
 
 class ScalingState(NamedTuple):
@@ -38,10 +37,7 @@ class Scaling(NamedTuple):
     """
 
     needs = Needs(modulator=False, every_tick=True, pre=(), post=("spike",))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> ScalingState:
-        _, excess, _ = zeros(*shape, device=device)
-        return ScalingState(excess)
+    init = staticmethod(at_zero(ScalingState, "post"))
 
     def trace(
         self,
@@ -55,13 +51,14 @@ class Scaling(NamedTuple):
         keep = decay(self.tau_rate, dt)
         # dt is in ms, and rates are in Hz
         rate = 1000.0 / dt * post.spike
-        excess = keep * state.excess + (1.0 - keep) * (rate - self.target)
+        excess = low_pass(state.excess, rate - self.target, keep)
         return ScalingState(excess)
 
     def delta(self, state: ScalingState, w: Tensor, modulator: Tensor) -> Tensor:
         # the same factor for every synapse of a neuron, whose weights keep their proportions
         change = -state.excess.unsqueeze(-1) * w
-        return self.lr * gate(modulator, change)
+        gated = gate(modulator, change)
+        return self.lr * gated
 
 
 RULE = Scaling

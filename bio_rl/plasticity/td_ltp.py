@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate
 
 
 class TDLTPState(NamedTuple):
@@ -46,10 +45,7 @@ class TDLTP(NamedTuple):
     lr: float = 1.0
 
     needs = Needs(modulator=True, every_tick=False, pre=("spike",), post=("spike",))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> TDLTPState:
-        _, _, rest = zeros(*shape, device=device)
-        return TDLTPState(rest, rest.clone(), rest.clone(), rest.clone())
+    init = staticmethod(at_zero(TDLTPState, "synapse", "synapse", "synapse", "synapse"))
 
     def trace(
         self,
@@ -65,16 +61,23 @@ class TDLTP(NamedTuple):
         y = post.spike.unsqueeze(-1)
         membrane = decay(self.tau_mem, dt) * state.membrane + x
         synapse = decay(self.tau_syn, dt) * state.synapse + x
-        coincidence = y * (membrane - synapse) / (self.tau_mem - self.tau_syn)
-        slow = decay(self.tau_kappa, dt) * state.slow + coincidence
-        fast = decay(self.nu_kappa, dt) * state.fast + coincidence
-        # a spike of the neuron resets what its synapses evoked before it
+        evoked = y * (membrane - synapse)
+        coincidence = evoked / (self.tau_mem - self.tau_syn)
+        # a spike of the neuron resets the potential that its synapses evoked before it
         silent = 1.0 - y
-        return TDLTPState(membrane * silent, synapse * silent, slow, fast)
+        return TDLTPState(
+            membrane=membrane * silent,
+            synapse=synapse * silent,
+            slow=decay(self.tau_kappa, dt) * state.slow + coincidence,
+            fast=decay(self.nu_kappa, dt) * state.fast + coincidence,
+        )
 
     def delta(self, state: TDLTPState, w: Tensor, modulator: Tensor) -> Tensor:
-        e = (state.slow - state.fast) / (self.tau_kappa - self.nu_kappa)
-        return self.lr * gate(modulator, e)
+        # the difference of two decays rises with ν_κ and falls with τ_κ
+        difference = state.slow - state.fast
+        e = difference / (self.tau_kappa - self.nu_kappa)
+        gated = gate(modulator, e)
+        return self.lr * gated
 
 
 RULE = TDLTP

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, low_pass, outer
 
 
 class ThreeFactorState(NamedTuple):
@@ -39,10 +38,7 @@ class ThreeFactor(NamedTuple):
     lr: float = 0.01
 
     needs = Needs(modulator=True, every_tick=False, post=(), without_signal=("activity", "p"))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> ThreeFactorState:
-        x, _, e = zeros(*shape, device=device)
-        return ThreeFactorState(x, e)
+    init = staticmethod(at_zero(ThreeFactorState, "pre", "synapse"))
 
     def trace(
         self,
@@ -60,14 +56,17 @@ class ThreeFactor(NamedTuple):
                     "three_factor: neither signal nor post.p, the probability of each spike, "
                     "is given; give one"
                 )
+            # the neuron's own spike is the action, and its probability the policy
             signal = post.spike - post.p
         keep = decay(self.tau_pre, dt)
-        x = keep * state.x + (1.0 - keep) * pre.spike
-        e = decay(self.tau_e, dt) * state.e + outer(signal, x)
+        x = low_pass(state.x, pre.spike, keep)
+        hebbian = outer(signal, x)
+        e = decay(self.tau_e, dt) * state.e + hebbian
         return ThreeFactorState(x, e)
 
     def delta(self, state: ThreeFactorState, w: Tensor, modulator: Tensor) -> Tensor:
-        return self.lr * gate(modulator, state.e)
+        gated = gate(modulator, state.e)
+        return self.lr * gated
 
 
 RULE = ThreeFactor

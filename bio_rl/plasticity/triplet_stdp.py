@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bio_rl.plasticity import Needs, Post, Pre, decay, gate, outer, remembered, zeros
+from bio_rl.plasticity import Needs, Post, Pre, at_zero, decay, gate, outer, remembered
 
 
 class TripletSTDPState(NamedTuple):
@@ -49,17 +48,7 @@ class TripletSTDP(NamedTuple):
     lr: float = 1.0
 
     needs = Needs(modulator=False, every_tick=True, pre=("spike",), post=("spike",))
-
-    def init(self, *shape: int, device: torch.device | None = None) -> TripletSTDPState:
-        pre, post, _ = zeros(*shape, device=device)
-        return TripletSTDPState(
-            r1=pre,
-            r2=pre.clone(),
-            o1=post,
-            o2=post.clone(),
-            pre=pre.clone(),
-            post=post.clone(),
-        )
+    init = staticmethod(at_zero(TripletSTDPState, "pre", "pre", "post", "post", "pre", "post"))
 
     def trace(
         self,
@@ -71,21 +60,28 @@ class TripletSTDP(NamedTuple):
         dt: float = 1.0,
     ) -> TripletSTDPState:
         # a spike enters its traces one tick late: spikes of one tick do not pair
+        r1 = state.r1 + state.pre
+        r2 = state.r2 + state.pre
+        o1 = state.o1 + state.post
+        o2 = state.o2 + state.post
         return TripletSTDPState(
-            r1=decay(self.tau_plus, dt) * (state.r1 + state.pre),
-            r2=decay(self.tau_x, dt) * (state.r2 + state.pre),
-            o1=decay(self.tau_minus, dt) * (state.o1 + state.post),
-            o2=decay(self.tau_y, dt) * (state.o2 + state.post),
+            r1=decay(self.tau_plus, dt) * r1,
+            r2=decay(self.tau_x, dt) * r2,
+            o1=decay(self.tau_minus, dt) * o1,
+            o2=decay(self.tau_y, dt) * o2,
             pre=remembered(pre.spike),
             post=remembered(post.spike),
         )
 
     def delta(self, state: TripletSTDPState, w: Tensor, modulator: Tensor) -> Tensor:
+        # pairs count the more, the more the same side fired before: triplets
         a_plus = self.a2_plus + self.a3_plus * state.o2
         a_minus = self.a2_minus + self.a3_minus * state.r2
+
         up = outer(state.post * a_plus, state.r1)
         down = outer(state.o1, state.pre * a_minus)
-        return self.lr * gate(modulator, up - down)
+        gated = gate(modulator, up - down)
+        return self.lr * gated
 
 
 RULE = TripletSTDP

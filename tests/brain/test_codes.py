@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from bio_rl import seeding
-from bio_rl.codes import delta, population, rate
+from bio_rl.codes import DECODERS, DRAWS, ENCODERS, delta, encode, population, rate
 from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.codes.firing_rate import firing_rate
 from bio_rl.codes.homeostat import activity, homeostat
-from bio_rl.codes.latency import latency, linear_latency
-from bio_rl.codes.membrane import last_membrane, max_membrane
+from bio_rl.codes.latency import first_spike, latency, linear_latency
+from bio_rl.codes.membrane import last_membrane, max_membrane, membranes
 from bio_rl.codes.population import Population, deterministic
 from bio_rl.codes.population_vector import population_vector
 from bio_rl.codes.rate import poisson
 from bio_rl.contracts import Percept, Probe
+from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks import Blueprint
 from bio_rl.neurons.leaky_integrator import LeakyIntegrator
 
@@ -163,6 +164,36 @@ def test_linear_latency_by_hand():
     ]
 
 
+def test_the_first_spike_code_by_hand():
+    # K = 10: τ = 5 ms, θ = 0.1:  x = 1: t = 5 ln(1 / 0.9) = 0.53 ms | 0.2: 5 ln 2 = 3.47 ms
+    #                            | 0.11: 5 ln 11 = 12.0 ms, its last tick | 0.1: never
+    spikes = first_spike(torch.tensor([[1.0, 0.2, 0.11, 0.1]]), 10)
+    assert spikes.sum(0).tolist() == [[1, 1, 1, 0]]
+    assert spikes.argmax(0)[0, :3].tolist() == [0, 3, 9]
+
+
+# --- any code, as a network calls it ---
+
+
+@pytest.mark.parametrize("code", ENCODERS)
+def test_every_encoder_says_more_of_a_stronger_input_and_nothing_of_none(code):
+    intensity = torch.tensor([0.0, 0.15, 0.3, 1.0]).repeat(200, 1)
+    key = seeding.keys(0, 200) if code in DRAWS else None
+    spikes = encode(code, intensity, 8, key)
+    assert spikes.shape == (8, 200, 4) and set(spikes.unique().tolist()) <= {0.0, 1.0}
+    assert not spikes[..., 0].any()
+    # a spike counts the more the earlier it is: so it does in a rate and in a latency code
+    said = (spikes * torch.arange(8, 0, -1).view(8, 1, 1)).sum(0).mean(0)
+    assert (said.diff() > 0).all()
+
+
+def test_an_encoder_that_cannot_be_called_says_why():
+    with pytest.raises(ValueError, match="code is 'latent'; did you mean 'latency'"):
+        encode("latent", ROW, 4)
+    with pytest.raises(ValueError, match="the code poisson draws, and needs a noise key"):
+        encode("poisson", ROW, 4)
+
+
 # --- delta code ---
 
 
@@ -241,9 +272,28 @@ def test_membranes_by_hand_with_the_gradient_at_the_tick_that_is_read():
         assert grad.flatten().nonzero().flatten().tolist() == at and grad.sum() == 2
 
 
+def test_the_membranes_of_a_decision_by_hand():
+    # two decisions of two ticks, κ = 0.5, so the largest is 1.5: drives 1 1 | 3 0
+    v = membranes(torch.tensor([1.0, 1.0, 3.0, 0.0]).view(4, 1, 1), 2, 0.5)
+    torch.testing.assert_close(v.flatten() * 1.5, torch.tensor([1.0, 1.5, 3.0, 1.5]))
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.6, 0.0])
+def test_a_linear_readout_of_averaged_spikes_is_the_last_membrane(keep):
+    # so that a network with tau_out has this decoder, and the firing rate where nothing is lost
+    spikes, weight = (uniform(12, 3, 5) < 0.4).float(), uniform(2, 5, seed=1) - 0.5
+    out = leaky_average(spikes, 4, keep) @ weight.T
+    v = membranes(spikes @ weight.T, 4, keep)
+    torch.testing.assert_close(last_membrane(v, 4), out)
+    if keep == 1.0:
+        torch.testing.assert_close(firing_rate(spikes, 4) @ weight.T, out)
+    assert (max_membrane(v, 4) >= last_membrane(v, 4)).all()
+    assert (max_membrane(v, 4) > out + 1e-3).any()
+
+
 def test_decoders_never_mix_rows():
     train = uniform(8, 3, 2)
-    for decode in (firing_rate, last_membrane, max_membrane):
+    for decode in DECODERS.values():
         assert torch.equal(decode(train, 4)[:, 1:2], decode(train[:, 1:2], 4))
 
 

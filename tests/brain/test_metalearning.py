@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from bio_rl import modulators
 from bio_rl.modulators.acetylcholine import Acetylcholine
+from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.noradrenaline import Noradrenaline, inverse_temperature
 from bio_rl.modulators.serotonin import Serotonin, SerotoninState
+from bio_rl.plasticity import Post, Pre, make
 
 ROWS, REVERSAL, AFTER = 200, 800, 50
 
@@ -41,10 +44,11 @@ def test_noradrenaline_is_what_errors_of_late_have_beyond_the_usual():
     fast, slow = (
         1.0 - 0.9 * math.exp(-1.0 / tau) for tau in (2.0, 20.0)
     )  # of 0.1 at first and |δ| = 1
-    level, reset, s = run(p, [-1.0])
-    assert level.item() == pytest.approx(1.0 - slow / fast) and reset.item()
-    level, reset, s = p.step(s, torch.tensor([1.0]))
-    assert level.item() > 0.3 and not reset.item()  # once
+    start = p.init(1)
+    level, s = p.step(start, torch.tensor([-1.0]))
+    assert level.item() == pytest.approx(1.0 - slow / fast) and p.resets(start, s).item()
+    level, after = p.step(s, torch.tensor([1.0]))
+    assert level.item() > 0.3 and not p.resets(s, after).item()  # once
     assert (
         run(p, [0.1] * 5)[0].item() == pytest.approx(0.0, abs=1e-6)
         and run(p, [0.0] * 5)[0].item() == 0.0
@@ -76,7 +80,8 @@ def bandits() -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
         error = reward - q[rows, arm]
         q[rows, arm] += 0.05 * error
         level, s_ach = ach.step(s_ach, error)
-        surprise, reset, s_ne = ne.step(s_ne, error)
+        surprise, after = ne.step(s_ne, error)
+        reset, s_ne = ne.resets(s_ne, after), after
         seen.append((level, surprise, reset))
     found = [torch.stack(x) for x in zip(*seen, strict=True)]
     return tuple(
@@ -169,3 +174,83 @@ def test_rows_do_not_mix(p):
         all(torch.equal(a[:1], b) for a, b in zip(both[:-1], alone[:-1], strict=True))
         and both[0][0] != both[0][1]
     )
+
+
+# together, as an agent takes them
+
+
+def test_each_sets_its_own_and_the_others_are_left_as_they_are():
+    error, reward = torch.tensor([0.5, -3.0]), torch.tensor([1.0, 0.0])
+    nothing = modulators.make([])
+    effects, states = nothing.step(nothing.init(2), error, reward, 0.9)
+    assert states == () and not effects.reset.any()
+    assert [x.tolist() for x in effects[:2]] == [[1.0, 1.0], [1.0, 1.0]]
+    torch.testing.assert_close(effects.discount, torch.full((2,), 0.9))
+    together = modulators.make(["serotonin", "acetylcholine", "noradrenaline"])
+    before = together.init(2)
+    effects, after = together.step(before, error, reward, 0.9, torch.Generator().manual_seed(0))
+    gamma, s = Serotonin().step(before[0], reward, torch.Generator().manual_seed(0))
+    level, _ = Acetylcholine().step(before[1], error)
+    surprise, _ = Noradrenaline().step(before[2], error)
+    assert torch.equal(effects.discount, gamma) and torch.equal(after[0].sigma, s.sigma)
+    assert torch.equal(effects.learning_rate, level) and level[0] < 1.0
+    assert torch.equal(effects.inverse_temperature, 1.0 - surprise) and surprise[1] > 0.0
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["serotonine"], "no neuromodulator called 'serotonine' .*; did you mean 'serotonin'"),
+        (["dopamine"], "known: acetylcholine, noradrenaline, serotonin"),
+        (["serotonin", "serotonin"], "the neuromodulator serotonin is there twice"),
+    ],
+)
+def test_modulators_that_cannot_be_together_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        modulators.make(names)
+
+
+def bandit_learner(
+    names: list[str], lr: float, decisions: int, p_best: float
+) -> tuple[Tensor, Tensor]:
+    """([decisions, ROWS] whether the arm was taken that was the better one at first, the values
+    [ROWS, 2]) of learners whose values a rule learns that dopamine gates. After 400 decisions the
+    arms are swapped.
+    """
+    g, rule = torch.Generator().manual_seed(0), make("three_factor", {"tau_e": 0.0, "lr": lr})
+    together = modulators.make(names)
+    w, trace, states = torch.zeros(ROWS, 1, 2), rule.init(ROWS, 1, 2), together.init(ROWS)
+    factor, rate, taken = torch.ones(ROWS), torch.ones(ROWS), []
+    nothing, ended = torch.zeros(ROWS), torch.ones(ROWS, dtype=torch.bool)
+    for t in range(decisions):
+        policy = (10.0 * factor.unsqueeze(-1) * w[:, 0]).softmax(1)
+        arm = torch.multinomial(policy, 1, generator=g)[:, 0]
+        best = arm == (t >= 400)
+        p = torch.where(best, p_best, 1.0 - p_best)
+        reward = (torch.rand(ROWS, generator=g) < p).float()
+        chosen = torch.nn.functional.one_hot(arm, 2).float()
+        error = dopamine_rpe(reward, (w[:, 0] * chosen).sum(1), nothing, ended, 0.9)
+        trace = rule.trace(trace, w, Pre(chosen), Post(nothing[:, None]), torch.ones(ROWS, 1))
+        w = w + rule.delta(trace, w, rate * error)
+        effects, states = together.step(states, error, reward, 0.9, g)
+        rate, factor = effects.learning_rate, effects.inverse_temperature
+        taken.append(arm == 0)
+    return torch.stack(taken).float(), w[:, 0]
+
+
+def test_acetylcholine_gives_learned_values_that_chance_moves_less():
+    plain, modulated = (
+        bandit_learner(names, 0.3, 400, p_best=0.9)[1][:, 0] for names in ([], ["acetylcholine"])
+    )
+    assert modulated.mean() == pytest.approx(0.9, abs=0.03)
+    assert modulated.std() < 0.6 * plain.std()
+
+
+def test_noradrenaline_explores_after_a_reversal_and_not_before_it():
+    plain, modulated = (
+        bandit_learner(names, 0.05, 430, p_best=0.95)[0].mean(1)
+        for names in ([], ["noradrenaline"])
+    )
+    assert modulated[300:400].mean() > 0.99
+    explored = [1.0 - taken[420:].mean() for taken in (plain, modulated)]
+    assert explored[1] > 2.0 * explored[0]
