@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,6 +106,29 @@ def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
         for name in names if i % 2 == 0 else reversed(names):
             speeds[name].append(sides[name]())
     return Rounds(speeds)
+
+
+def speed(
+    call: Callable[[], Any], calls: int, device: torch.device, work: float = 1.0
+) -> Callable[[], float]:
+    """A measurement: work done per second by `calls` calls, each of which does `work`.
+
+    The device's queue is drained before and after.
+    """
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def measure() -> float:
+        wait()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        wait()
+        return work * calls / (time.perf_counter() - began)
+
+    return measure
 
 
 def report(bench: str, settings: Shared, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.bench._report import Rounds, Shared, interleave, rounded, spread
-from bio_rl.bench.gpu import speed
+from bio_rl.bench._report import Rounds, Shared, interleave, rounded, speed, spread
 from bio_rl.bench.neurons import LEAST_S, threads
 from bio_rl.kernels.plastic import plastic_step
 
