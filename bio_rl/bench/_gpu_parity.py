@@ -92,12 +92,14 @@ def errors(
     of a single learned w, a sum over all neurons and ticks that nearly cancels, is compared with
     that of a float64 reference.
     """
+    # drawn on the CPU, so that they are the same on every device
     inputs = draw(p, hold, readout, decisions, ticks, batch, n)
     inputs = inputs._replace(drive=inputs.drive.to(dtype))
     inputs = tree_map(lambda x: x.to(device), inputs)
     single = inputs._replace(drive=inputs.drive.float())
     ours = outcome(p, inputs, ticks, hold, readout, "triton")
     reference = outcome(p, single, ticks, hold, readout, "torch")
+    # a single w has a number of no dimension
     if "grad_w" in reference and reference["grad_w"][0].dim() == 0:
         double = tree_map(lambda x: x if x.dtype == torch.bool else x.double(), single)
         exact = outcome(p._replace(w=p.w.double()), double, ticks, hold, readout, "torch")
@@ -158,6 +160,7 @@ def outcome(
     "grad" is that of the drive and of the state; "grad_w" is there where the neuron learns one.
     """
     drive = inputs.drive.clone().requires_grad_()
+    # leaves of their own, to which the gradients come
     state = {name: x.clone().requires_grad_() for name, x in differentiable(inputs.state).items()}
     sources = [drive, *state.values()]
     learns_w = isinstance(p, PLIF)

@@ -48,6 +48,9 @@ class Shared:
         return settings
 
 
+# Timing
+
+
 class Rounds(NamedTuple):
     """Speeds per side and round."""
 
@@ -99,6 +102,7 @@ def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
     if rounds < 1:
         raise ValueError(f"--rounds is {rounds}, expected a positive number")
     speeds: dict[str, list[float]] = {name: [] for name in sides}
+    # compilation and caches
     for run in sides.values():
         run()
     names = list(sides)
@@ -131,6 +135,9 @@ def speed(
     return measure
 
 
+# Results
+
+
 def report(bench: str, settings: Shared, results: Mapping[str, Any]) -> dict[str, Any]:
     """The object that `--json` prints and `--out` keeps."""
     return {
@@ -147,6 +154,9 @@ def save(path: Path, values: Mapping[str, Any]) -> None:
     """Write a report to `path`, atomically; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     runfolder.write_json(path, values)
+
+
+# This machine
 
 
 def device() -> str:
@@ -191,6 +201,9 @@ def note_load() -> None:
             f"note: load average {load:.1f} on {cores()} cores before the start; "
             "other work disturbs the figures"
         )
+
+
+# The table
 
 
 def show(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -36,6 +36,7 @@ class OurVecEnv(VecEnv):
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        # SB3 wants a list of dictionaries with the last observations in them
         for i in np.flatnonzero(done):
             cut = bool(truncated[i] and not terminated[i])
             infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": cut}
@@ -117,6 +118,7 @@ def off_policy(
         seed=0,
     )
     model.set_logger(configure(None, []))
+    # as much as our replay holds
     for _ in range(1000):
         obs = observation.sample()[None]
         next_obs = observation.sample()[None]

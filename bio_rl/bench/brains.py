@@ -109,6 +109,7 @@ def train(settings: Settings, seed: int) -> Trained:
     with closing(api.make_env(whole.run, num_envs)) as env:
         runner = Runner(api.make_agent(whole, env), env)
         runner.start(seed)
+        # as many steps as there are brains, since all are counted together
         while runner.seen < steps:
             runner.step()
             for end in runner.episodes:
@@ -116,5 +117,6 @@ def train(settings: Settings, seed: int) -> Trained:
                 counts[end.row % n] += 1
     with closing(api.make_env(whole.run, n * settings.episodes)) as env:
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
+    # row b of the evaluation is of brain b mod n too
     by_brain = returns.reshape(settings.episodes, n).mean(0)
     return Trained(by_brain.tolist(), int(counts.max()), runner.collect_s + runner.learn_s)

@@ -94,6 +94,9 @@ def train(settings: Settings, place: Path) -> dict[tuple[str, int], Path]:
     return {(t.network, t.seed): t.folder(place) for t in todo}
 
 
+# Evaluations
+
+
 def compare(
     folders: Iterable[Path], damages: Mapping[str, dict[str, Any]], settings: Settings
 ) -> dict[str, Any]:
@@ -128,12 +131,14 @@ def conditions(settings: Settings) -> dict[str, dict[str, Any]]:
 def score(trained: api.Trained, damage: dict[str, Any], settings: Settings) -> float:
     """The greedy mean return of a run's last weights with this damage."""
     made = vector.make(settings.world, settings.episodes, **damage)
+    # one thread, as the trainings have it
     with closing(made) as env, api.single_thread():
         return evaluate(trained.agent, env, api.FINAL_SEED).mean
 
 
 def figures(scores: list[float], intact: list[float]) -> dict[str, Any]:
     """Mean returns over seeds, and the ratio of each to that of the intact robot, as `kept`."""
+    # seed by seed: every policy is its own measure
     ratios = np.array(scores) / np.array(intact)
     return {
         "mean": rounded(float(np.mean(scores))),

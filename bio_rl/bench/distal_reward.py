@@ -98,6 +98,9 @@ def run(settings: Settings) -> dict[str, Any]:
     return {"rewarded": figures(rewarded), "shuffled": figures(shuffled)}
 
 
+# One seed
+
+
 def pair(seed: int, settings: Settings) -> Pair:
     """Both runs of a seed."""
     p = network.Constants()
@@ -140,6 +143,9 @@ def outcome(p: network.Constants, course: network.Run, seconds: float) -> Outcom
     )
 
 
+# Figures over seeds
+
+
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Figures over seeds: weights in mV, means over the last sixth of the time.
 
@@ -172,6 +178,9 @@ def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 def all_rounded(values: np.ndarray) -> list[float]:
     """Some numbers to the digits of a report."""
     return [rounded(float(x)) for x in values]
+
+
+# A picture of one reward
 
 
 class Span(NamedTuple):
@@ -220,6 +229,7 @@ def lone_pairings(course: network.Run, before: int, after: int) -> Iterator[Span
         low = int(pairing) - before
         end = pairing + LONGEST_DELAY + after
         near = rewards[(rewards >= low) & (rewards < end)]
+        # one that comes sooner was earned by a pairing before
         if len(near) != 1 or near[0] < pairing + SHORTEST_DELAY:
             continue
         high = int(near[0]) + after

@@ -94,6 +94,7 @@ def stepper(
     n = settings.num_envs
     space = like.action_space
     space.seed(0)
+    # EnvPool takes no strided arrays
     actions = [np.ascontiguousarray(space.sample()) for _ in range(ACTIONS)]
     if resets:
         env.reset()

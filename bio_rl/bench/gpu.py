@@ -55,6 +55,7 @@ class Settings(Shared):
 
 def run(settings: Settings) -> dict[str, Any]:
     """Figures of each part; empty without a CUDA device."""
+    # no error: the same command may be typed on any machine
     if not torch.cuda.is_available():
         print(f"torch {torch.__version__} sees no CUDA device: nothing was measured")
         return {}

@@ -88,6 +88,7 @@ def run(settings: Settings) -> dict[str, Any]:
     failures = []
     with closing(sweep.run_all(todo, settings.jobs, settings.run_dir)) as finished:
         for training, records in finished:
+            # the others go on: a night of trainings must not end with one of them
             if isinstance(records, Exception):
                 failures.append(str(records))
                 print(f"{training}: failed", flush=True)
@@ -95,6 +96,7 @@ def run(settings: Settings) -> dict[str, Any]:
             # keys of JSON are texts
             by_seed = {str(seed): record for seed, record in records.items()}
             results[training.case]["seeds"] |= by_seed
+            # after each, so that an interrupted bench keeps what is finished
             if settings.out is not None:
                 _report.save(settings.out, _report.report("learning", settings, summary(results)))
             means = ", ".join(f"{record['mean']:.1f}" for record in records.values())
@@ -103,6 +105,9 @@ def run(settings: Settings) -> dict[str, Any]:
     if failures:
         raise _report.BenchError("\n\n".join(failures))
     return summary(results)
+
+
+# Trainings
 
 
 def trainings(settings: Settings) -> list[Training]:
@@ -145,6 +150,9 @@ def _group_before(groups: list[Training], training: Training) -> int | None:
         if group.case == training.case and group.each[-1] + 1 == training.seed:
             return i
     return None
+
+
+# What is saved
 
 
 def read(settings: Settings) -> dict[str, Any]:
@@ -213,6 +221,9 @@ def difference(old: Any, new: Any, at: str = "") -> str:
         return f"{at.removeprefix('.')} {old!r}, now {new!r}"
     key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
     return difference(old.get(key), new.get(key), f"{at}.{key}")
+
+
+# Figures
 
 
 def summary(cases: Mapping[str, Any]) -> dict[str, Any]:

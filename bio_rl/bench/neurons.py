@@ -97,6 +97,7 @@ def measured(
     forwards: Mapping[str, nn.Module], x: Tensor, settings: Settings, *, backward: bool
 ) -> Rounds:
     """Calls per second of every side."""
+    # every side computes the same shape
     shape = next(iter(forwards.values()))(x).shape
     cotangent = torch.randn(shape) if backward else None
     sides = {}
@@ -128,6 +129,7 @@ def timer(once: Callable[[], None], seconds: float) -> Callable[[], float]:
 
     Their number is found at the first use, which is not counted.
     """
+    # 0: not found yet
     repeats = 0
 
     def measure() -> float:
@@ -180,6 +182,9 @@ def median_ratio(rounds: Rounds, peer: str) -> float:
     return spread("ratio", rounds.ratios("ours", peer))["ratio"]
 
 
+# The sides
+
+
 def sides(
     T: int, batch: int, n_in: int, hidden: int, n_out: int
 ) -> tuple[dict[str, nn.Module], Tensor]:
@@ -217,6 +222,7 @@ class Ours(nn.Module):
         self.readout = dense.Connection(hidden, n_out, graded=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # a reset at the only decision: neurons start at rest
         reset = torch.ones(1, x.shape[1], dtype=torch.bool)
         for connection in self.connections:
             drive, _ = connection(x, ())

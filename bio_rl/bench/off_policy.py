@@ -105,6 +105,9 @@ def compare(agent: str, settings: Settings) -> dict[str, Any]:
     }
 
 
+# Sides
+
+
 def timed(do: Callable[[int], None], threads: int, updates: int) -> Callable[[], float]:
     """A measurement: updates per second."""
 
@@ -138,6 +141,7 @@ def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
     def do(updates: int) -> None:
         for _ in range(updates):
             learner.learn(learner.draw())
+        # the calls return before the device has done them
         if on_gpu:
             torch.cuda.synchronize()
 
@@ -168,6 +172,7 @@ def noise(agent: str, settings: Settings) -> Transition:
     g = torch.Generator().manual_seed(0)
     batch = (STORED, settings.seeds)
     obs = torch.randn(*batch, settings.observation, generator=g)
+    # drawn for dqn too, so that its rewards are those of the others
     action = torch.rand(*batch, settings.action, generator=g) * 2 - 1
     if agent == "dqn":
         action = torch.randint(settings.action, batch, generator=g)

@@ -77,6 +77,7 @@ def run(settings: Settings) -> dict[str, Any]:
             # w and e in float32
             need = 8.0 * math.prod(shape)
             free = memory(device)
+            # some room for temporaries
             if 1.25 * need > free:
                 print(
                     f"{case} is left out: it needs {need / 2**30:.1f} GiB, "
@@ -105,6 +106,9 @@ def memory(device: torch.device) -> float:
         return 1024.0 * int(lines["MemAvailable"].split()[0])
     except (OSError, KeyError):
         return math.inf
+
+
+# The sides
 
 
 class Synapses:
@@ -212,8 +216,12 @@ def compiled(s: Synapses) -> dict[str, Callable[[], Any]]:
     return calls
 
 
+# Timing
+
+
 def timer(call: Callable[[], Any], seconds: float, device: torch.device) -> Callable[[], float]:
     """A measurement: calls per second of as many calls as fill `seconds`."""
+    # the first call may compile
     once = speed(call, 1, device)
     once()
     calls = max(1, math.ceil(seconds * once()))
