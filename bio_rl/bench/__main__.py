@@ -1,9 +1,9 @@
-"""`python -m bio_rl.bench NAME [flags]`: measure something, print a table and with `--json` one
-object as the last line.
+"""`python -m bio_rl.bench NAME [flags]`: measure something, and print a table.
 
-A bench is a file here: a frozen `Settings(Shared)`, and `run(settings) -> {case: {figure: value}}`.
-Where this machine has nothing for it to measure it says so and returns {}: no table then, and
-`--out` keeps what it had. A case whose figure `failed` is not zero makes the exit status 1.
+With `--json` the last line is one object. A bench is a file here: a frozen `Settings(Shared)`, and
+`run(settings) -> {case: {figure: value}}`. Where this machine has nothing for it to measure it says
+so and returns {}: no table then, and `--out` keeps what it had. A case whose figure `failed` is not
+zero makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"wrote {settings.out}")
     if settings.json:
         print(_report.as_json(values))
+    # bench hostile counts lines that fail, and others may
     if any(figures.get("failed") for figures in results.values()):
         sys.exit(1)
 
 
 def usage() -> None:
     """Say what there is to measure."""
-    print(
-        "usage: python -m bio_rl.bench NAME [--json] [--out FILE] [flags]; NAME --help says more\n"
-    )
+    print("usage: python -m bio_rl.bench NAME [--json] [--out FILE] [flags]; NAME --help says more")
+    print()
     for name, module in discovery.names(bench).items():
-        print(f"  {name:12} {discovery.summary(importlib.import_module(module).__doc__)}")
+        text = importlib.import_module(module).__doc__
+        print(f"  {name:12} {discovery.summary(text)}")
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, signal.default_int_handler
-    )  # a bench that is stopped stops the trainings it started
+    # a bench that is stopped stops the trainings it started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     main()

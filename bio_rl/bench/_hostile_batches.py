@@ -31,6 +31,7 @@ class Batch(VectorEnv):
         return self.obs(), {}
 
     def step(self, actions: Any) -> Any:
+        # all rows end together, so that there are infos either for all or for none
         self.t += 1
         done = np.full(self.num_envs, self.t % LENGTH == 0)
         reward = np.ones(self.num_envs)
@@ -43,6 +44,9 @@ class Batch(VectorEnv):
         if not done.any():
             return {}
         return {"final_obs": self.obs(), "_final_obs": done, "final_info": {}, "_final_info": done}
+
+
+# Each breaks one promise of Gymnasium's vector interface
 
 
 class BatchOfThree(Batch):

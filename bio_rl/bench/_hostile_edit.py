@@ -36,6 +36,7 @@ class Edit:
 
     def write(self, path: str, content: str | bytes = b"") -> None:
         """Put `content` in place of the file."""
+        # surrogates stand for bytes that are no text, as in names of files
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         target = self.folder / path
         self.remove(path)
@@ -103,6 +104,7 @@ class Edit:
                 del container[key]
             else:
                 container[key] = value
+            # as checkpoint.save writes it, which would refuse most of these values
             head = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION}
             torch.save({**head, "tree": whole[""]}, path)
 

@@ -1,4 +1,4 @@
-"""What keeps a hostile line from this process and its machine: time, memory, and a clean return."""
+"""Bounds on a hostile line: its time, its memory, and a process that is as before afterwards."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def as_it_was(folder: Path) -> Iterator[None]:
         sys.path.insert(0, str(folder))  # as `python -m bio_rl` has it
         evaluation.MAX_STEPS = ENDLESS
         _hostile_worlds.OneInstance.open_ones = 0
+        # pytest, say, turns warnings into errors; a user has neither
         with warnings.catch_warnings(), _little_memory():
             _usual_warnings()
             warnings.showwarning = _print_warning  # whatever the caller does with warnings
@@ -88,7 +89,8 @@ def _restore_process(afterwards: ExitStack, folder: Path) -> None:
 
 
 def _refill(table: Any, before: Mapping[Any, Any]) -> None:
-    """Give a table its former entries again, in place: others hold it too."""
+    """Give a table its former entries again."""
+    # in place, as others hold it too
     table.clear()
     table.update(before)
 

@@ -60,6 +60,7 @@ class Fine(gym.Env):
 
     def sample(self) -> Any:
         """An observation out of the space."""
+        # drawn from the world's own generator, so that a seed fixes the observations too
         self.observation_space.seed(int(self.np_random.integers(2**31)))
         return self.observation_space.sample()
 
@@ -81,6 +82,9 @@ class Fine(gym.Env):
 
     def check(self, action: Any) -> None:
         """Look at the action."""
+
+
+# Other interfaces and other ways to live
 
 
 class Strict(Fine):
@@ -174,6 +178,9 @@ class TakesArgument(Fine):
             raise ValueError(f"hills is {hills}, expected 0 or more")
 
 
+# Faults of a single method
+
+
 class NoSpaces(gym.Env):
     """It forgot its spaces."""
 
@@ -248,6 +255,9 @@ class BatchCrash(batches.Batch):
         raise ZeroDivisionError("in the simulator's own code")
 
 
+# Worlds that differ in a value
+
+
 def raiser(error: BaseException) -> Any:
     """A `fail` that raises this."""
 
@@ -320,6 +330,9 @@ class ChattyWorld(Fine):
         print("step", self.t)
         print("step", self.t, file=sys.stderr)
         warnings.warn("the floor is wet", stacklevel=1)
+
+
+# All of them
 
 
 def worlds() -> dict[str, Any]:

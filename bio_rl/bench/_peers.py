@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
@@ -11,11 +13,12 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without MuJoCo's note, once per environment, that Gymnasium's XML uses a deprecated
-    attribute.
-    """
-    import mujoco
+    """A context without MuJoCo's notes, one per environment, of a deprecated attribute.
 
+    Gymnasium's XML uses it.
+    """
+    # Both functions are missing from the stubs of mujoco.
+    mujoco: Any = importlib.import_module("mujoco")
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:
@@ -26,7 +29,6 @@ def quiet() -> Iterator[None]:
 
 def sync(env: str, num_envs: int) -> VectorEnv:
     """Gymnasium's SyncVectorEnv of `num_envs` of its environments, in SAME_STEP mode."""
+    makers = [lambda: gym.make(env)] * num_envs
     with quiet():
-        return SyncVectorEnv(
-            [lambda: gym.make(env)] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP
-        )
+        return SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)

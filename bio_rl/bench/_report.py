@@ -1,4 +1,4 @@
-"""What every bench shares: its flags, timing in turn, the JSON object and the table."""
+"""Parts that every bench shares: its flags, timing in turn, the JSON object and the table."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,30 +42,43 @@ class Shared:
 
     def measured(self) -> dict[str, Any]:
         """The settings that say what was measured."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k not in ("json", "out")}
+        settings = dataclasses.asdict(self)
+        del settings["json"]
+        del settings["out"]
+        return settings
+
+
+# Timing
 
 
 class Rounds(NamedTuple):
-    """Speeds per side and round: `speeds[side][i]` of different sides were measured within moments
-    of each other.
-    """
+    """Speeds per side and round."""
 
     speeds: dict[str, list[float]]
+    """`speeds[side][i]` of different sides were measured within moments of each other."""
 
     def figures(self, side: str, *peers: str, name: str = "steps_per_s") -> dict[str, Any]:
-        """`side`'s median speed as `name`, and `vs_<peer>`, the median of paired ratios; each with
-        its quartiles.
+        """`side`'s median speed as `name`, and its ratio to each peer as `vs_<peer>`.
+
+        A ratio is the median over rounds; everything has its quartiles.
         """
-        found = {name: self.speeds[side]}
+        figures = spread(name, self.speeds[side])
         for peer in peers:
-            found[f"vs_{peer}"] = [
-                a / b for a, b in zip(self.speeds[side], self.speeds[peer], strict=True)
-            ]
-        return {k: v for key, values in found.items() for k, v in spread(key, values).items()}
+            figures |= spread(f"vs_{peer}", self.ratios(side, peer))
+        return figures
+
+    def ratios(self, side: str, peer: str) -> list[float]:
+        """The speed of `side` over that of `peer`, round by round."""
+        pairs = zip(self.speeds[side], self.speeds[peer], strict=True)
+        return [mine / other for mine, other in pairs]
 
     def fastest(self, *sides: str) -> str:
         """The one of `sides` with the highest median."""
-        return max(sides, key=lambda side: float(np.median(self.speeds[side])))
+
+        def median(side: str) -> float:
+            return float(np.median(self.speeds[side]))
+
+        return max(sides, key=median)
 
 
 def spread(name: str, values: list[float]) -> dict[str, Any]:
@@ -78,21 +93,49 @@ def rounded(x: float) -> float:
 
 
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
-    """Measure all sides in turn, `rounds` times after one that is not counted (compilation,
-    caches).
+    """Measure all sides in turn, `rounds` times after one that is not counted.
 
-    A side runs for a moment and returns its speed (or any figure). Every other round goes
-    backwards, so that a drift of the machine's clock favours nobody.
+    That one is for compilation and caches. A side runs for a moment and returns its speed (or any
+    figure). Every other round goes backwards, so that a drift of the machine's clock favours
+    nobody.
     """
     if rounds < 1:
         raise ValueError(f"--rounds is {rounds}, expected a positive number")
     speeds: dict[str, list[float]] = {name: [] for name in sides}
+    # compilation and caches
     for run in sides.values():
         run()
+    names = list(sides)
     for i in range(rounds):
-        for name in list(sides)[:: 1 if i % 2 == 0 else -1]:
+        for name in names if i % 2 == 0 else reversed(names):
             speeds[name].append(sides[name]())
     return Rounds(speeds)
+
+
+def speed(
+    call: Callable[[], Any], calls: int, device: torch.device, work: float = 1.0
+) -> Callable[[], float]:
+    """A measurement: work done per second by `calls` calls, each of which does `work`.
+
+    The device's queue is drained before and after.
+    """
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def measure() -> float:
+        wait()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        wait()
+        return work * calls / (time.perf_counter() - began)
+
+    return measure
+
+
+# Results
 
 
 def report(bench: str, settings: Shared, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,23 +156,32 @@ def save(path: Path, values: Mapping[str, Any]) -> None:
     runfolder.write_json(path, values)
 
 
+# This machine
+
+
 def device() -> str:
-    """The CPU's model and the number of its cores that this process may use, and the GPU if torch
-    sees one.
-    """
-    model = platform.processor() or platform.machine()
-    with suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = (
-            next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
-        )
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{model}, {cores()} cores{gpu}"
+    """The CPU's model, the number of its cores that this process may use, and the GPU if any."""
+    text = f"{_cpu()}, {cores()} cores"
+    if torch.cuda.is_available():
+        text += f", {torch.cuda.get_device_name()}"
+    return text
+
+
+def _cpu() -> str:
+    """The CPU's model as Linux names it, else the kind of processor."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def cores() -> int:
     """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # a container or taskset may allow fewer than there are, and only Linux says so
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def peer_versions() -> dict[str, str]:
@@ -142,50 +194,57 @@ def peer_versions() -> dict[str, str]:
 
 
 def note_load() -> None:
-    """Say so where other work is running: absolute speeds are then too low, ratios are noisy."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    """Say so where other work is running: speeds are then too low, and ratios are noisy."""
+    load, _, _ = os.getloadavg()
     if load > 0.5:
         print(
-            f"note: load average {load:.1f} on {cores()} cores before the start; other work disturbs the figures"
+            f"note: load average {load:.1f} on {cores()} cores before the start; "
+            "other work disturbs the figures"
         )
+
+
+# The table
 
 
 def show(title: str, results: Mapping[str, Mapping[str, Any]]) -> None:
-    """A table of the scalar figures with their spreads, cases across where there are few of them."""
-    names = list(
-        dict.fromkeys(
-            name for figures in results.values() for name in figures if _shown(figures, name)
-        )
-    )
-    cells = {
-        (case, name): _cell(figures, name) for case, figures in results.items() for name in names
-    }
-    down, across = (names, list(results)) if len(results) <= len(names) else (list(results), names)
+    """Print the scalar figures with their spreads; cases go across where there are few of them."""
+    cases = list(results)
+    names = _scalars(results)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("")
-    for column in across:
-        table.add_column(column, justify="right")
-    for row in down:
-        table.add_row(row, *(cells[(c, row) if down is names else (row, c)] for c in across))
+    if len(cases) <= len(names):
+        for case in cases:
+            table.add_column(case, justify="right")
+        for name in names:
+            table.add_row(name, *(_cell(results[case], name) for case in cases))
+    else:
+        for name in names:
+            table.add_column(name, justify="right")
+        for case in cases:
+            table.add_row(case, *(_cell(results[case], name) for name in names))
+    # A file or a pipe has no width of its own, and 80 columns would break the rows.
     width = None if Console().is_terminal else 160
     Console(width=width).print(table)
 
 
-def _shown(figures: Mapping[str, Any], name: str) -> bool:
-    return not isinstance(figures[name], dict | list | tuple) and not name.endswith(SPREADS)
+def _scalars(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The names of all figures that are one number or text, in the order of their appearance."""
+    names: dict[str, None] = {}
+    for figures in results.values():
+        for name, value in figures.items():
+            if not isinstance(value, dict | list | tuple) and not name.endswith(SPREADS):
+                names[name] = None
+    return list(names)
 
 
 def _cell(figures: Mapping[str, Any], name: str) -> str:
+    """A figure as text, with its spread; empty where a case has none."""
     value = figures.get(name)
     if value is None:
         return ""
-    text = (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1e4
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    text = str(value)
+    if isinstance(value, float):
+        text = f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     for ending in SPREADS:
         if pair := figures.get(name + ending):
             text += f"  [{pair[0]:,.4g}, {pair[1]:,.4g}]"

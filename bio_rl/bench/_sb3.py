@@ -1,5 +1,4 @@
-"""Stable-Baselines3 as a peer: PPO in its own vector environment and in ours, and updates of its
-off-policy learners.
+"""Stable-Baselines3 as a peer: PPO in its own environments and ours, and off-policy updates.
 
 Importing this needs the bench extra.
 """
@@ -35,7 +34,9 @@ class OurVecEnv(VecEnv):
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         obs, reward, terminated, truncated, info = self.env.step(self._actions)
-        done, infos = terminated | truncated, [{} for _ in range(self.num_envs)]
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        # SB3 wants a list of dictionaries with the last observations in them
         for i in np.flatnonzero(done):
             cut = bool(truncated[i] and not terminated[i])
             infos[i] = {"terminal_observation": info["final_obs"][i], "TimeLimit.truncated": cut}
@@ -60,6 +61,8 @@ class OurVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         return [False] * self.num_envs
 
+    # The rest of the interface is never asked for by what is measured here.
+
 
 def dummy(env: str, num_envs: int) -> VecEnv:
     """SB3's default: Gymnasium's environment, one after the other in this process."""
@@ -73,7 +76,7 @@ class Learner:
     def __init__(
         self, env: VecEnv, hidden: Sequence[int], normalise: bool, settings: dict[str, Any]
     ) -> None:
-        """settings: n_steps, batch_size, n_epochs."""
+        """The settings are SB3's n_steps, batch_size and n_epochs."""
         env = VecNormalize(env) if normalise else env
         policy = {"net_arch": list(hidden), "activation_fn": torch.nn.Tanh}
         self.model = PPO("MlpPolicy", env, policy_kwargs=policy, device="cpu", seed=0, **settings)
@@ -94,7 +97,8 @@ class Nowhere(gym.Env):
     """Spaces without a world: steps are made up."""
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = observation_space
+        self.action_space = action_space
 
     def reset(self, **_: Any) -> tuple[Any, dict[str, Any]]:
         return self.observation_space.sample(), {}
@@ -103,20 +107,22 @@ class Nowhere(gym.Env):
 def off_policy(
     agent: str, observation: gym.Space, action: gym.Space, hidden: Sequence[int], batch: int
 ) -> Callable[[int], None]:
-    """So many updates of SB3's learner of that name from a replay that is filled with noise."""
+    """A function that does so many updates of SB3's learner of that name, from a noisy replay."""
     kind = {"sac": SAC, "td3": TD3, "dqn": DQN}[agent]
-    own = {
-        "policy_kwargs": {"net_arch": list(hidden)},
-        "device": "cpu",
-        "buffer_size": 20_000,
-        "seed": 0,
-    }
-    model = kind("MlpPolicy", Nowhere(observation, action), **own)
+    model = kind(
+        "MlpPolicy",
+        Nowhere(observation, action),
+        policy_kwargs={"net_arch": list(hidden)},
+        device="cpu",
+        buffer_size=20_000,
+        seed=0,
+    )
     model.set_logger(configure(None, []))
+    # as much as our replay holds
     for _ in range(1000):
-        seen, after = observation.sample()[None], observation.sample()[None]
-        done = np.array([False])
-        model.replay_buffer.add(
-            seen, after, np.array([action.sample()]), np.random.randn(1), done, [{}]
-        )
+        obs = observation.sample()[None]
+        next_obs = observation.sample()[None]
+        acted = np.array([action.sample()])
+        reward = np.random.randn(1)
+        model.replay_buffer.add(obs, next_obs, acted, reward, np.array([False]), [{}])
     return lambda updates: model.train(updates, batch)

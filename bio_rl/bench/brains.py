@@ -1,5 +1,4 @@
-"""Many brains in one process: trained side by side with weights of their own, then evaluated
-greedily, each by itself.
+"""Many brains in one process: trained side by side with their own weights, then evaluated greedily.
 
 Brains of one run see different lives and draw different noise; cells that are drawn at random are
 the same for them, so that several --seeds are several draws of these. A training is bounded by
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,15 +28,15 @@ class Settings(Shared):
     env: str = "MountainCar-v0"
     """Environment id."""
     agent: str = "three_factor"
-    """A local learner with several brains."""
+    """A local learner whose seeds learn side by side."""
     brains: int = 20
-    """In one process; each has as many environments as the preset says."""
+    """Brains in one process; each has as many environments as the preset says."""
     seeds: tuple[int, ...] = (0,)
-    """Of the runs."""
+    """Seeds of the runs, one after the other."""
     steps: int | None = None
     """Environment steps of each brain; by default the preset's."""
     episodes: int = 20
-    """Of the greedy evaluation of each brain."""
+    """Episodes of the greedy evaluation of each brain."""
 
     def __post_init__(self) -> None:
         for name in ("brains", "episodes"):
@@ -45,60 +44,74 @@ class Settings(Shared):
                 raise ValueError(f"--{name} is {getattr(self, name)}, expected at least 1")
 
 
+class Trained(NamedTuple):
+    """The brains of one run."""
+
+    returns: list[float]
+    """Greedy mean return of each brain."""
+    most_episodes: int
+    """The most episodes that one of them had in training."""
+    seconds: float
+    """Seconds of learning."""
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """{env: figures over all brains of all seeds}."""
-    scores: list[float] = []
-    most, seconds = 0, 0.0
+    runs = []
     with api.single_thread():
         for seed in settings.seeds:
-            found, episodes, spent = train(settings, seed)
-            scores += found
-            most, seconds = max(most, episodes), seconds + spent
-            print(
-                f"{settings.env} seed {seed}: {', '.join(f'{x:.1f}' for x in found)} in {spent:.0f} s",
-                flush=True,
-            )
-    normal = statistics.normalised(float(np.median(scores)), worlds.reference(settings.env))
+            trained = train(settings, seed)
+            runs.append(trained)
+            returns = ", ".join(f"{x:.1f}" for x in trained.returns)
+            where = f"{settings.env} seed {seed}"
+            print(f"{where}: {returns} in {trained.seconds:.0f} s", flush=True)
+    return {settings.env: figures(settings.env, runs)}
+
+
+def figures(env: str, runs: list[Trained]) -> dict[str, Any]:
+    """Figures over all brains of some runs."""
+    scores = [x for trained in runs for x in trained.returns]
+    median = float(np.median(scores))
+    seconds = sum(trained.seconds for trained in runs)
+    normal = statistics.normalised(median, worlds.reference(env))
     return {
-        settings.env: {
-            "brains": len(scores),
-            "median": rounded(float(np.median(scores))),
-            "iqm": rounded(statistics.interquartile_mean(scores)),
-            "min": rounded(min(scores)),
-            "mean": rounded(float(np.mean(scores))),
-            **({"normalised_median": rounded(normal[0])} if normal else {}),
-            "most_episodes": most,
-            "seconds_a_brain": rounded(seconds / len(scores)),
-            "scores": [rounded(x) for x in scores],
-        }
+        "brains": len(scores),
+        "median": rounded(median),
+        "iqm": rounded(statistics.interquartile_mean(scores)),
+        "min": rounded(min(scores)),
+        "mean": rounded(float(np.mean(scores))),
+        **({"normalised_median": rounded(normal[0])} if normal else {}),
+        "most_episodes": max(trained.most_episodes for trained in runs),
+        "seconds_a_brain": rounded(seconds / len(scores)),
+        "scores": [rounded(x) for x in scores],
     }
 
 
-def train(settings: Settings, seed: int) -> tuple[list[float], int, float]:
-    """(Greedy mean returns of the brains, the most episodes of one of them in training, seconds of
-    learning) of a run.
-    """
-    n, preset = settings.brains, config.experiment(settings.env, settings.agent)
-    each, steps = preset.run.num_envs, settings.steps or preset.run.steps
-    own = {"agent_settings": {"brains": n}}
+def train(settings: Settings, seed: int) -> Trained:
+    """The brains of a run, trained side by side and evaluated."""
+    n = settings.brains
+    preset = config.experiment(settings.env, settings.agent)
+    num_envs = n * preset.run.num_envs
+    steps = settings.steps or preset.run.steps
     whole = config.experiment(
         settings.env,
         settings.agent,
-        num_envs=n * each,
-        steps=n * steps,
+        seeds=n,
+        steps=steps,
         episodes=0,
         seed=seed,
-        **own,
     )
     counts = np.zeros(n, int)
-    with closing(api.make_env(whole.run, n * each)) as env:
+    with closing(api.make_env(whole.run, num_envs)) as env:
         runner = Runner(api.make_agent(whole, env), env)
         runner.start(seed)
+        # the runner counts the steps of all brains together
         while runner.seen < n * steps:
             runner.step()
             for end in runner.episodes:
-                counts[end.row // each] += 1
-        seconds = runner.collect_s + runner.learn_s
+                # rows are a block for each brain
+                counts[end.row // preset.run.num_envs] += 1
     with closing(api.make_env(whole.run, n * settings.episodes)) as env:
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
-    return returns.reshape(n, settings.episodes).mean(1).tolist(), int(counts.max()), seconds
+    by_brain = returns.reshape(n, settings.episodes).mean(1)
+    return Trained(by_brain.tolist(), int(counts.max()), runner.collect_s + runner.learn_s)

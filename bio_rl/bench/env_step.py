@@ -1,7 +1,7 @@
-"""Steps per second of the MuJoCo worlds under random actions, against Gymnasium's SyncVectorEnv and
-EnvPool.
+"""Steps per second of the MuJoCo worlds, against Gymnasium's SyncVectorEnv and EnvPool.
 
-Only true transitions count: a row in which a NEXT_STEP environment merely resets itself is no step.
+All take random actions. Only true transitions count: a row in which a NEXT_STEP environment merely
+resets itself is no step.
 """
 
 from __future__ import annotations
@@ -52,57 +52,68 @@ def compare(env: str, settings: Settings) -> dict[str, Any]:
     """Ours against the peers that are installed."""
     if not vector.find_id(env).startswith("bio_rl/"):
         raise ValueError(f"--env {env}: the library has no environment of its own under this name")
-    n, made = settings.num_envs, {}
-    made["ours"] = gym.make_vec(vector.find_id(env), n, autoreset_mode=AutoresetMode.SAME_STEP)
-    made["sync"] = sync(env, n)
+    n = settings.num_envs
+    ours = gym.make_vec(vector.find_id(env), n, autoreset_mode=AutoresetMode.SAME_STEP)
+    peers: dict[str, Any] = {"sync": sync(env, n)}
     pool = envpool(env, n)
     if pool is not None:
-        made["envpool"] = pool
-    sides = {
-        name: stepper(e, settings, made["ours"], counts=name == "envpool")
-        for name, e in made.items()
-    }
+        peers["envpool"] = pool
+    sides = {"ours": stepper(ours, settings, ours)}
+    for name, peer in peers.items():
+        sides[name] = stepper(peer, settings, ours, resets=name == "envpool")
     measured = interleave(sides, settings.rounds)
-    for e in made.values():
-        e.close()
-    figures = measured.figures("ours", *(name for name in made if name != "ours"))
-    for name in made:
-        if name != "ours":
-            figures |= measured.figures(name, name=f"{name}_steps_per_s")
+    for made in (ours, *peers.values()):
+        made.close()
+    figures = measured.figures("ours", *peers)
+    for name in peers:
+        figures |= measured.figures(name, name=f"{name}_steps_per_s")
     return figures
 
 
 def envpool(env: str, n: int) -> Any:
     """EnvPool's environment on all cores; None, and said so, where it is missing."""
     try:
-        import envpool  # a peer: the bench extra
+        import envpool  # a peer, which the bench extra brings
     except ImportError:
         print("envpool is not installed, so it is left out: pip install 'bio-rl[bench]'")
         return None
     if env not in envpool.list_all_envs():
         print(f"EnvPool has no {env}, so it is left out")
         return None
-    return envpool.make(env, env_type="gymnasium", num_envs=n, num_threads=min(cores(), n), seed=0)
+    threads = min(cores(), n)
+    return envpool.make(env, env_type="gymnasium", num_envs=n, num_threads=threads, seed=0)
 
 
-def stepper(env: Any, settings: Settings, like: VectorEnv, counts: bool) -> Callable[[], float]:
-    """A measurement of `env`: true transitions per second. counts: it resets in a step of its own,
-    which is no step.
+def stepper(
+    env: Any, settings: Settings, like: VectorEnv, resets: bool = False
+) -> Callable[[], float]:
+    """A measurement of `env`: true transitions per second.
+
+    resets: it spends a step on the reset of a row, which is no transition; it takes no seed.
     """
-    n, space = settings.num_envs, like.action_space
+    n = settings.num_envs
+    space = like.action_space
     space.seed(0)
+    # EnvPool takes no strided arrays
     actions = [np.ascontiguousarray(space.sample()) for _ in range(ACTIONS)]
-    env.reset() if counts else env.reset(seed=0)
-    state = {"ended": 0, "at": 0}
+    if resets:
+        env.reset()
+    else:
+        env.reset(seed=0)
+    # Both go on from one measurement to the next.
+    at = 0
+    resetting = 0
 
     def measure() -> float:
-        steps, began = 0, time.perf_counter()
+        nonlocal at, resetting
+        steps = 0
+        began = time.perf_counter()
         while (elapsed := time.perf_counter() - began) < settings.seconds:
-            _, _, terminated, truncated, _ = env.step(actions[state["at"] % ACTIONS])
-            steps += n - state["ended"]
-            state["at"] += 1
-            if counts:
-                state["ended"] = int(np.count_nonzero(terminated | truncated))
+            _, _, terminated, truncated, _ = env.step(actions[at % ACTIONS])
+            steps += n - resetting
+            at += 1
+            if resets:
+                resetting = int(np.count_nonzero(terminated | truncated))
         return steps / elapsed
 
     return measure

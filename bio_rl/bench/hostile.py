@@ -21,6 +21,8 @@ from bio_rl.bench import _hostile_stage as stage
 from bio_rl.bench._report import Shared, cores
 from bio_rl.training import checkpoint
 
+# The data
+
 DATA = Path(__file__).with_suffix(".toml")
 FORMS = ("commands", "processes", "calls")
 """Command lines in this process, lines of shell in their own processes, expressions in Python."""
@@ -34,6 +36,8 @@ KINDS = {
     "debris": "a run folder without a readable checkpoint was left behind",
     "damage": "a file was changed that should not be",
 }
+# Texts
+
 LONGEST = 800
 """Characters of a sentence that refuses something."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -101,6 +105,9 @@ class Verdict(NamedTuple):
     """Its output, or the error of a call."""
 
 
+# Reading the data
+
+
 def read(path: Path = DATA) -> list[Line]:
     """The lines of a data file, with its words put in.
 
@@ -146,6 +153,9 @@ def words(known: dict[str, str]) -> Callable[[str], str]:
     return fill
 
 
+# Playing
+
+
 def run(settings: Settings) -> dict[str, Any]:
     """{form: how many lines, and how many of each kind of fault}."""
     lines = [
@@ -175,6 +185,7 @@ def play(lines: Sequence[Line], seconds: float) -> Iterator[Verdict]:
     ):
         origin = Path(parent) / "stage"
         stage.train_runs(origin, fill, " ".join(f"{line.typed} {line.before}" for line in lines))
+        # short names: paths with a line's name in them would be matched by its patterns
         folders = {line.name: Path(parent) / f"line{i}" for i, line in enumerate(lines)}
         beside: list[Future[Verdict]] = [
             pool.submit(verdict, line, origin, folders[line.name], 2 * seconds)
@@ -212,6 +223,9 @@ def _outcome(line: Line, folder: Path, seconds: float) -> stage.Outcome:
             return stage.process(folder, line.run, seconds, line.ordinary)
         case _:
             return stage.call(folder, line.run, seconds)
+
+
+# Judging
 
 
 def judge(line: Line, outcome: stage.Outcome) -> str:
@@ -264,6 +278,7 @@ def clear(line: Line, said: str, refused: bool) -> bool:
     # The parser of the flags draws a box of its own.
     if not refused or "╭─" in plain:
         return True
+    # a warning or the progress may stand before the refusal
     last = plain.strip().splitlines()[-1] if plain.strip() else ""
     return bool(re.match(r"(.*: )?error: ", last)) and len(last) <= LONGEST
 
@@ -298,6 +313,9 @@ def resumable(run: Path) -> bool:
     except checkpoint.CheckpointError:
         return False
     return bool(paths)
+
+
+# Reporting
 
 
 def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -1,34 +1,41 @@
-"""What training reaches: whole runs over several seeds, their final greedy returns as an
-interquartile mean with interval.
+"""The final greedy returns of whole trainings over several seeds, with bootstrap intervals.
 
 Seeds of a learner that can train them side by side share a process, and its seconds.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bio_rl import vector
 from bio_rl.bench import _report
 from bio_rl.bench._report import Shared, rounded
+from bio_rl.rl.off_policy import Learner
 from bio_rl.training import config, statistics, sweep
 from bio_rl.training.sweep import Training
 
 RATIO = "ratio_spiking_mlp"
+"""The name of the figure that compares the two networks."""
 MEAN = "mean over environments"
+"""The name of the case that holds the mean of the ratios."""
+COUNTS = ("env", "network", "agent", "seeds")
+NUMBERS = ("jobs", "episodes")
+"""Settings of which there must be at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Shared):
-    """Train every network in every environment from every seed. Finished seeds in --out are not
-    trained again.
+    """Train every network in every environment from every seed.
+
+    Finished seeds in --out are not trained again.
     """
 
     env: tuple[str, ...] = ("HalfCheetah-v5",)
@@ -40,28 +47,32 @@ class Settings(Shared):
     agent: tuple[str, ...] = ("ppo",)
     """Learning algorithms."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Of the trainings."""
+    """Seeds of the trainings."""
     steps: int | None = None
     """Environment steps of a training; by default the preset's."""
     flags: str = ""
-    """Further flags of train.py for every training, as in --flags="--neuron alif"; they are part of
-    a case's name.
+    """Further flags of train.py for every training, as in --flags="--neuron alif".
+
+    They are part of a case's name.
     """
     jobs: int = 2
     """Trainings at a time."""
     together: bool = True
     """Train the seeds of a case side by side where the learner can; else each alone."""
     episodes: int = 20
-    """Of the final greedy evaluation."""
+    """Episodes of the final greedy evaluation."""
     run_dir: Path | None = None
     """Keep the run folders here; by default they are thrown away."""
 
     def __post_init__(self) -> None:
-        for name in ("env", "agent", "network", "seeds", "jobs", "episodes"):
-            if not getattr(self, name) or (
-                name in ("jobs", "episodes") and getattr(self, name) < 1
-            ):
-                raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
+        for name in COUNTS:
+            self._refuse_fewer_than_one(name, len(getattr(self, name)))
+        for name in NUMBERS:
+            self._refuse_fewer_than_one(name, getattr(self, name))
+
+    def _refuse_fewer_than_one(self, name: str, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -71,57 +82,77 @@ def run(settings: Settings) -> dict[str, Any]:
     """
     results = read(settings)
     todo = [t for t in trainings(settings) if str(t.seed) not in results[t.case]["seeds"]]
-    todo = side_by_side(todo) if settings.together else todo
+    if settings.together:
+        todo = side_by_side(todo)
     print(f"{len(todo)} trainings to do, {settings.jobs} at a time")
     failures = []
     with closing(sweep.run_all(todo, settings.jobs, settings.run_dir)) as finished:
         for training, records in finished:
+            # the others go on: a night of trainings must not end with one of them
             if isinstance(records, Exception):
                 failures.append(str(records))
                 print(f"{training}: failed", flush=True)
                 continue
-            results[training.case]["seeds"] |= {
-                str(seed): record for seed, record in records.items()
-            }
+            # keys of JSON are texts
+            by_seed = {str(seed): record for seed, record in records.items()}
+            results[training.case]["seeds"] |= by_seed
+            # after each, so that an interrupted bench keeps what is finished
             if settings.out is not None:
                 _report.save(settings.out, _report.report("learning", settings, summary(results)))
             means = ", ".join(f"{record['mean']:.1f}" for record in records.values())
-            print(f"{training}: {means} in {records[training.seed]['seconds']:.0f} s", flush=True)
+            seconds = records[training.seed]["seconds"]
+            print(f"{training}: {means} in {seconds:.0f} s", flush=True)
     if failures:
         raise _report.BenchError("\n\n".join(failures))
     return summary(results)
 
 
+# Trainings
+
+
 def trainings(settings: Settings) -> list[Training]:
-    """What is asked for, seed by seed, so that an interrupted bench has something of everything."""
-    common = {"steps": settings.steps, "episodes": settings.episodes, "flags": settings.flags}
+    """All trainings, seed by seed, so that an interrupted bench has something of everything."""
+    cases = itertools.product(settings.seeds, settings.env, settings.agent, settings.network)
     return [
-        Training(env=env, network=network, agent=agent, seed=seed, **common)
-        for seed in settings.seeds
-        for env in settings.env
-        for agent in settings.agent
-        for network in settings.network
+        Training(
+            env=env,
+            network=network,
+            agent=agent,
+            seed=seed,
+            steps=settings.steps,
+            episodes=settings.episodes,
+            flags=settings.flags,
+        )
+        for seed, env, agent, network in cases
     ]
 
 
 def side_by_side(todo: Iterable[Training]) -> list[Training]:
-    """The same trainings, consecutive seeds of a case as one where the learner trains them side by
-    side.
-    """
-    grouped: list[Training] = []
+    """The same trainings, with consecutive seeds of a case as one where the learner can do that."""
+    groups: list[Training] = []
     for training in sorted(todo, key=lambda t: t.seed):
-        able = hasattr(config.agents_module(training.agent).Agent, "member")
-        fits = (
-            i
-            for i, one in enumerate(grouped)
-            if one.case == training.case and one.each[-1] + 1 == training.seed
-        )
-        at = next(fits, None) if able else None
+        at = _group_before(groups, training) if trains_side_by_side(training.agent) else None
         if at is None:
-            grouped.append(training)
+            groups.append(training)
         else:
-            grouped[at] = replace(grouped[at], seeds=grouped[at].seeds + 1)
-    return grouped
+            groups[at] = replace(groups[at], seeds=groups[at].seeds + 1)
+    return groups
+
+
+def trains_side_by_side(agent: str) -> bool:
+    """Whether a learner trains several seeds in one process."""
+    return issubclass(config.agents_module(agent).Agent, Learner)
+
+
+def _group_before(groups: list[Training], training: Training) -> int | None:
+    """The index of the group that a training continues by one seed."""
+    for i, group in enumerate(groups):
+        if group.case == training.case and group.each[-1] + 1 == training.seed:
+            return i
+    return None
+
+
+# What is saved
 
 
 def read(settings: Settings) -> dict[str, Any]:
@@ -129,104 +160,146 @@ def read(settings: Settings) -> dict[str, Any]:
 
     Raises ValueError for cases that were trained with other settings: they must not be mixed.
     """
-    saved: Mapping[str, Any] = {}
-    if settings.out is not None and settings.out.is_file():
-        saved = json.loads(settings.out.read_text(encoding="utf-8"))["results"]
-    results = {case: dict(figures) for case, figures in saved.items() if "seeds" in figures}
+    results = saved_cases(settings.out)
     for training in trainings(settings):
         now = setting(training)
         case = results.setdefault(training.case, {"setting": now, "seeds": {}})
         case["setting"] = completed(case["setting"])
         if case["setting"] != now:
+            other = difference(case["setting"], now)
             raise ValueError(
-                f"{settings.out} holds {training.case} trained with other settings ({difference(case['setting'], now)}); "
+                f"{settings.out} holds {training.case} trained with other settings ({other}); "
                 "give another --out, or remove the file to train all anew"
             )
     return results
 
 
+def saved_cases(path: Path | None) -> dict[str, Any]:
+    """The cases of a report; none where there is no such file."""
+    if path is None or not path.is_file():
+        return {}
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    # The mean over environments is no case: it has no seeds, and is computed anew.
+    return {case: dict(figures) for case, figures in results.items() if "seeds" in figures}
+
+
 def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved setting with what is younger than it at its default, as it was when the seeds were
-    trained.
+    """A saved setting with fields that are younger than it at their defaults.
+
+    Those were in force when its seeds were trained.
     """
     run = saved["run"] | {"seed": 0, "run_dir": "."}
-    return {**saved, **compared(config.Experiment.from_dict({**saved, "run": run}).as_dict())}
+    experiment = config.Experiment.from_dict({**saved, "run": run})
+    return {**saved, **compared(experiment.as_dict())}
 
 
 def compared(full: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment as JSON has it, without what differs between the seeds of a case."""
-    run = {k: v for k, v in full["run"].items() if k not in ("seed", "run_dir")}
+    run = {name: value for name, value in full["run"].items() if name not in ("seed", "run_dir")}
+    # through JSON: a tuple must equal the list that it was saved as
     return json.loads(json.dumps({**full, "run": run}))
 
 
 def setting(training: Training) -> dict[str, Any]:
-    """Everything that is resolved for a training but its seed, as JSON has it. Raises ValueError
-    for unknown names.
+    """Everything that is resolved for a training but its seed, as JSON has it.
+
+    Raises ValueError for unknown names.
     """
     vector.find_id(training.env)
     steps: dict[str, Any] = {} if training.steps is None else {"steps": training.steps}
-    full = config.experiment(training.env, training.agent, training.network, **steps).as_dict()
-    flags = {"flags": training.flags} if training.flags else {}
-    return compared(full) | {"episodes": training.episodes} | flags
+    experiment = config.experiment(training.env, training.agent, training.network, **steps)
+    resolved = compared(experiment.as_dict())
+    resolved["episodes"] = training.episodes
+    if training.flags:
+        resolved["flags"] = training.flags
+    return resolved
 
 
 def difference(old: Any, new: Any, at: str = "") -> str:
     """The first entry in which two settings differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return f"{at.removeprefix('.')} {old!r}, now {new!r}"
-    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
-    return difference(old.get(keys[0]), new.get(keys[0]), f"{at}.{keys[0]}")
+    key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+    return difference(old.get(key), new.get(key), f"{at}.{key}")
+
+
+# Figures
 
 
 def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
-    """The cases with their figures over seeds and, where a learner has had both networks in a
-    world, their ratios.
+    """The cases with their figures over seeds, and the ratios of their networks.
+
+    A ratio is there where a learner has had both networks in a world.
     """
     results: dict[str, Any] = {case: figures(c) for case, c in cases.items() if c["seeds"]}
-    draws = []
+    ratios = []
     for case, mine in results.items():
         learner, _, network = case.rpartition("/")
         other = results.get(f"{learner}/mlp")
-        found = compare(mine, other) if network == "spiking" and other is not None else None
-        if found is not None:
-            mine |= ratio(*found)
-            draws.append(found)
-    if len(draws) > 1:
-        results[MEAN] = ratio(
-            float(np.mean([r for r, _ in draws])), np.mean([d for _, d in draws], axis=0)
-        )
+        if network != "spiking" or other is None:
+            continue
+        ratio = compare(mine, other)
+        if ratio is not None:
+            mine |= ratio.figures()
+            ratios.append(ratio)
+    if len(ratios) > 1:
+        results[MEAN] = mean_ratio(ratios).figures()
     return results
 
 
-def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, np.ndarray] | None:
-    """The ratio of two cases' interquartile means and its bootstrap draws; None where there is none
-    that says anything: of a mean, or a draw to divide by, that is not positive.
+class Ratio(NamedTuple):
+    """A ratio of interquartile means."""
+
+    value: float
+    draws: np.ndarray
+    """The same of each bootstrap sample."""
+
+    def figures(self) -> dict[str, Any]:
+        """The ratio with its bootstrap interval."""
+        interval = [rounded(x) for x in statistics.interval(self.draws)]
+        return {RATIO: rounded(self.value), f"{RATIO}_interval": interval}
+
+
+def mean_ratio(ratios: list[Ratio]) -> Ratio:
+    """The mean over environments, draw by draw."""
+    value = float(np.mean([ratio.value for ratio in ratios]))
+    return Ratio(value, np.mean([ratio.draws for ratio in ratios], axis=0))
+
+
+def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> Ratio | None:
+    """The ratio of two cases' interquartile means; None where there is none that says anything.
+
+    That is a ratio of a mean, or a draw to divide by, that is not positive.
     """
-    records = [list(case["seeds"].values()) for case in (mine, other)]
-    known = all(record.get("normalised") is not None for case in records for record in case)
-    scores = [[record["normalised" if known else "mean"] for record in case] for case in records]
+    cases = [list(case["seeds"].values()) for case in (mine, other)]
+    # On the scale of the world's reference where every seed has a place on it.
+    normalised = all(r.get("normalised") is not None for records in cases for r in records)
+    key = "normalised" if normalised else "mean"
+    scores = [[record[key] for record in records] for records in cases]
     means = [statistics.interquartile_mean(x) for x in scores]
     draws = [
         statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)
     ]
     if min(*means, draws[1].min()) <= 0:
         return None
-    return means[0] / means[1], draws[0] / draws[1]
+    return Ratio(means[0] / means[1], draws[0] / draws[1])
 
 
 def figures(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Over seeds: the final greedy mean returns, the best evaluations in training, the seconds; and
-    all records.
+    """Figures of a case over its seeds, and all their records.
+
+    The returns are those of the final greedy evaluations; the best are of evaluations in training.
     """
     records = list(case["seeds"].values())
-    final, best, seconds = ([r[k] for r in records] for k in ("mean", "best_eval", "seconds"))
+    final = [record["mean"] for record in records]
+    best = [record["best_eval"] for record in records]
+    seconds = [record["seconds"] for record in records]
+    interval = statistics.bootstrap_interval(final, statistics.interquartile_mean)
     return {
         "n": len(records),
-        "steps": int(max(r["steps"] for r in records)),
+        "steps": int(max(record["steps"] for record in records)),
         "iqm": rounded(statistics.interquartile_mean(final)),
-        "iqm_interval": [
-            rounded(x) for x in statistics.bootstrap_interval(final, statistics.interquartile_mean)
-        ],
+        "iqm_interval": [rounded(x) for x in interval],
         "median": rounded(float(np.median(final))),
         "min": rounded(min(final)),
         "mean": rounded(float(np.mean(final))),
@@ -241,11 +314,12 @@ def figures(case: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def normalised(records: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The returns on the scale of the world's reference, 0 random and 1 the expert's or ideal;
-    nothing where it has none.
+    """The returns on the scale of the world's reference; nothing where it has none.
+
+    0 is random, and 1 the expert's or the ideal return.
     """
-    scores = [record.get("normalised") for record in records]
-    if None in scores:
+    scores = [record["normalised"] for record in records if record.get("normalised") is not None]
+    if len(scores) < len(records):
         return {}
     return {
         "normalised_mean": rounded(float(np.mean(scores))),
@@ -257,17 +331,11 @@ def operations(records: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Means over seeds of a decision's operations, by network; nothing where a record has none."""
     if not all("operations" in record for record in records):
         return {}
-    counts = [record["operations"] for record in records]
-    means = {
-        n: {k: rounded(float(np.mean([c[n][k] for c in counts]))) for k in counts[0][n]}
-        for n in counts[0]
-    }
+    by_seed = [record["operations"] for record in records]
+    means: dict[str, dict[str, float]] = {}
+    for network, counts in by_seed[0].items():
+        means[network] = {
+            kind: rounded(float(np.mean([operations[network][kind] for operations in by_seed])))
+            for kind in counts
+        }
     return {"operations_per_decision": means}
-
-
-def ratio(value: float, draws: np.ndarray) -> dict[str, Any]:
-    """A ratio of interquartile means with its bootstrap interval."""
-    return {
-        RATIO: rounded(value),
-        f"{RATIO}_interval": [rounded(x) for x in statistics.interval(draws)],
-    }

@@ -1,5 +1,4 @@
-"""Two spiking layers through T ticks, forward and backward: ours against SpikingJelly, snnTorch,
-norse and a plain MLP.
+"""Two spiking layers through T ticks: ours against SpikingJelly, snnTorch, norse and an MLP.
 
 Every side computes dense in -> hidden, neurons, dense hidden -> hidden, neurons, dense hidden ->
 out at each tick, from the same weights and inputs, and the gradients of all weights; the MLP has
@@ -35,15 +34,14 @@ SHAPES = (
     (128, 32, 128, 512, 8),
 )
 PACKAGES = {"spikingjelly": "spikingjelly", "snntorch": "snntorch", "norse": "norse"}
+"""{side: the module that it needs}."""
 LEAST_S = 0.06
-"""Of one measurement of one side."""
+"""s of one measurement of one side, at least."""
 GAIN = 5.0
-"""Of the weights, as in networks/spiking.py: about one neuron in four spikes."""
+"""Gain of the weights, as in networks/spiking.py: about one neuron in four spikes."""
 
 TAU_MEM = 1.0 / math.log(2.0)
-"""ms: a membrane keeps half of its potential per tick, as SpikingJelly's default does (its tau =
-2).
-"""
+"""ms: a membrane keeps half of its potential per tick, as SpikingJelly's default tau of 2 does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +67,12 @@ class Settings(Shared):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """Figures of every shape, once forward and backward and once forward alone, and their geometric
-    means.
-    """
+    """Figures of every shape, forward and backward and forward alone, and their geometric means."""
     both: dict[str, Rounds] = {}
     alone: dict[str, Rounds] = {}
     with threads(settings.threads), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "PyTree type", UserWarning
-        )  # norse registers its tuples twice
+        # norse registers its tuples twice
+        warnings.filterwarnings("ignore", "PyTree type", UserWarning)
         for shape in settings.shapes:
             forwards, x = sides(*shape)
             case = "T{} B{} {}-{}-{}".format(*shape)
@@ -89,7 +84,7 @@ def run(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Torch with so many threads."""
+    """A context in which torch has so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -102,19 +97,22 @@ def measured(
     forwards: Mapping[str, nn.Module], x: Tensor, settings: Settings, *, backward: bool
 ) -> Rounds:
     """Calls per second of every side."""
+    # every side computes the same shape
     shape = next(iter(forwards.values()))(x).shape
     cotangent = torch.randn(shape) if backward else None
-    calls = {name: call(module, x, cotangent) for name, module in forwards.items()}
-    return interleave(
-        {name: timer(f, settings.seconds) for name, f in calls.items()}, settings.rounds
-    )
+    sides = {}
+    for name, module in forwards.items():
+        once = call(module, x, cotangent)
+        sides[name] = timer(once, settings.seconds)
+    return interleave(sides, settings.rounds)
 
 
 def call(forward: nn.Module, x: Tensor, cotangent: Tensor | None) -> Callable[[], None]:
-    """One call of `forward`, and with a cotangent the gradients of its weights, allocated anew."""
+    """A function that runs `forward` once, and with a cotangent computes its weights' gradients."""
     weights = list(forward.parameters())
 
     def learn() -> None:
+        # allocated anew, as every optimiser has it
         for weight in weights:
             weight.grad = None
         forward(x).backward(cotangent)
@@ -127,9 +125,11 @@ def call(forward: nn.Module, x: Tensor, cotangent: Tensor | None) -> Callable[[]
 
 
 def timer(once: Callable[[], None], seconds: float) -> Callable[[], float]:
-    """A measurement: calls per second of as many calls as fill `seconds`, counted at its first,
-    uncounted use.
+    """A measurement: calls per second of as many calls as fill `seconds`.
+
+    Their number is found at the first use, which is not counted.
     """
+    # 0: not found yet
     repeats = 0
 
     def measure() -> float:
@@ -148,63 +148,67 @@ def timer(once: Callable[[], None], seconds: float) -> Callable[[], float]:
 
 
 def figures(rounds: Rounds) -> dict[str, Any]:
-    """Median time per call of each side in ms, and the median of paired ratios of the others' time
-    to ours.
-    """
-    found = {}
+    """ms per call of each side, and the ratios of the others' time to ours; medians over rounds."""
+    figures: dict[str, Any] = {}
     for side, speeds in rounds.speeds.items():
-        found |= spread(f"{side}_ms", [1e3 / speed for speed in speeds])
-    peers = [side for side in rounds.speeds if side != "ours"]
-    ratios = rounds.figures("ours", *peers, name="calls_per_s")
-    return found | {name: value for name, value in ratios.items() if name.startswith("vs_")}
+        figures |= spread(f"{side}_ms", [1e3 / speed for speed in speeds])
+    for side in rounds.speeds:
+        if side != "ours":
+            figures |= spread(f"vs_{side}", rounds.ratios("ours", side))
+    return figures
 
 
 def means(cases: Mapping[str, Rounds]) -> dict[str, Any]:
-    """Over all shapes: geometric mean and minimum of the ratios to the MLP and to the fastest of
-    the peers at each shape.
+    """Geometric means and minima over all shapes of the ratios to the MLP and to the peers.
+
+    At each shape the fastest of the peers counts.
     """
-    against: dict[str, list[float]] = {"vs_fastest_peer": [], "vs_mlp": []}
+    ratios: dict[str, list[float]] = {"vs_fastest_peer": [], "vs_mlp": []}
     for rounds in cases.values():
         peers = [side for side in rounds.speeds if side in PACKAGES]
-        pairs = (
-            {"vs_fastest_peer": rounds.fastest(*peers), "vs_mlp": "mlp"}
-            if peers
-            else {"vs_mlp": "mlp"}
-        )
-        for name, peer in pairs.items():
-            against[name].append(rounds.figures("ours", peer)[f"vs_{peer}"])
-    found = {}
-    for name, ratios in against.items():
-        if ratios:
-            found |= {
-                name: rounded(float(np.exp(np.log(ratios).mean()))),
-                f"{name}_min": min(ratios),
-            }
-    return found
+        if peers:
+            ratios["vs_fastest_peer"].append(median_ratio(rounds, rounds.fastest(*peers)))
+        ratios["vs_mlp"].append(median_ratio(rounds, "mlp"))
+    figures = {}
+    for name, values in ratios.items():
+        if values:
+            figures[name] = rounded(float(np.exp(np.log(values).mean())))
+            figures[f"{name}_min"] = min(values)
+    return figures
+
+
+def median_ratio(rounds: Rounds, peer: str) -> float:
+    """The median over rounds of our speed over a peer's."""
+    return spread("ratio", rounds.ratios("ours", peer))["ratio"]
+
+
+# The sides
 
 
 def sides(
     T: int, batch: int, n_in: int, hidden: int, n_out: int
 ) -> tuple[dict[str, nn.Module], Tensor]:
-    """The network of each side, ours first, with the same weights; peers that are not installed are
-    left out. And an input.
+    """The network of each side, ours first, all with the same weights; and an input.
+
+    Peers that are not installed are left out.
     """
     torch.manual_seed(0)
-    ours, x = Ours(n_in, hidden, n_out), torch.randn(T, batch, n_in)
-    found: dict[str, nn.Module] = {"ours": ours}
+    ours = Ours(n_in, hidden, n_out)
+    x = torch.randn(T, batch, n_in)
+    networks: dict[str, nn.Module] = {"ours": ours}
     for name, make in PEERS.items():
         try:
-            found[name] = make(n_in, hidden, n_out)
+            networks[name] = make(n_in, hidden, n_out)
         except ImportError as error:
             print(f"{name} is left out ({error}): pip install 'bio-rl[bench]'")
-    for module in found.values():
-        for own, weight in zip(module.parameters(), ours.parameters(), strict=True):
-            own.data.copy_(weight.data)
-    return found, x
+    for network in networks.values():
+        for copy, weight in zip(network.parameters(), ours.parameters(), strict=True):
+            copy.data.copy_(weight.data)
+    return networks, x
 
 
 class Ours(nn.Module):
-    """As networks/spiking.py runs its layers: one decision of T ticks that starts at rest."""
+    """Layers as networks/spiking.py runs them: one decision of T ticks that starts at rest."""
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
         super().__init__()
@@ -218,6 +222,7 @@ class Ours(nn.Module):
         self.readout = dense.Connection(hidden, n_out, graded=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # a reset at the only decision: neurons start at rest
         reset = torch.ones(1, x.shape[1], dtype=torch.bool)
         for connection in self.connections:
             drive, _ = connection(x, ())
@@ -226,27 +231,31 @@ class Ours(nn.Module):
 
 
 def linears(n_in: int, hidden: int, n_out: int) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-    return nn.Linear(n_in, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, n_out)
+    """The three connections of a peer."""
+    return (
+        nn.Linear(n_in, hidden),
+        nn.Linear(hidden, hidden),
+        nn.Linear(hidden, n_out),
+    )
 
 
 class SpikingJelly(nn.Module):
-    """Multi-step LIFNode on its torch code, all that it has on the CPU; its state must be reset
-    before every call.
+    """Multi-step LIFNode on its torch code, which is all that it has on the CPU.
+
+    Its state must be reset before every call.
     """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
         super().__init__()
         from spikingjelly.activation_based import functional, neuron, surrogate
 
+        def node() -> nn.Module:
+            atan = surrogate.ATan()
+            return neuron.LIFNode(surrogate_function=atan, detach_reset=True, step_mode="m")
+
         first, second, readout = linears(n_in, hidden, n_out)
-        nodes = [
-            neuron.LIFNode(surrogate_function=surrogate.ATan(), detach_reset=True, step_mode="m")
-            for _ in range(2)
-        ]
-        self.network, self.reset = (
-            nn.Sequential(first, nodes[0], second, nodes[1], readout),
-            functional.reset_net,
-        )
+        self.network = nn.Sequential(first, node(), second, node(), readout)
+        self.reset = functional.reset_net
 
     def forward(self, x: Tensor) -> Tensor:
         self.reset(self.network)
@@ -254,8 +263,9 @@ class SpikingJelly(nn.Module):
 
 
 class SnnTorch(nn.Module):
-    """Leaky (by default with atan) in a loop over time, its membrane carried by hand, so that no
-    hidden state must be reset.
+    """Leaky (by default with atan) in a loop over time.
+
+    Its membrane is carried by hand, so that no hidden state must be reset.
     """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
@@ -266,20 +276,22 @@ class SnnTorch(nn.Module):
         self.neurons = nn.ModuleList(snntorch.Leaky(beta=0.5) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        # the readout, which comes last, has no neurons
         for linear, neuron in zip(self.linears, self.neurons, strict=False):
-            drive, spikes, membrane = linear(x), [], None
+            drive = linear(x)
+            membrane = torch.zeros_like(drive[0])
+            spikes = []
             for now in drive.unbind():
-                spike, membrane = neuron(
-                    now, torch.zeros_like(now) if membrane is None else membrane
-                )
+                spike, membrane = neuron(now, membrane)
                 spikes.append(spike)
             x = torch.stack(spikes)
         return self.linears[-1](x)
 
 
 class Norse(nn.Module):
-    """Functional LIFBox, its cheapest LIF (no synaptic current), in a loop over time; its default
-    surrogate SuperSpike.
+    """Functional LIFBox in a loop over time: its cheapest LIF, without a synaptic current.
+
+    The surrogate is its default, SuperSpike.
     """
 
     def __init__(self, n_in: int, hidden: int, n_out: int) -> None:
@@ -287,14 +299,15 @@ class Norse(nn.Module):
         from norse.torch.functional import lif_box
 
         self.linears = nn.ModuleList(linears(n_in, hidden, n_out))
-        self.step, self.at_rest = lif_box.lif_box_feed_forward_step, lif_box.LIFBoxFeedForwardState
-        self.p = lif_box.LIFBoxParameters(
-            tau_mem_inv=torch.tensor(500.0)
-        )  # times its tick of 1 ms: half
+        self.step = lif_box.lif_box_feed_forward_step
+        self.at_rest = lif_box.LIFBoxFeedForwardState
+        # times its tick of 1 ms: half
+        self.p = lif_box.LIFBoxParameters(tau_mem_inv=torch.tensor(500.0))
 
     def forward(self, x: Tensor) -> Tensor:
         for linear in self.linears[:-1]:
-            drive, spikes = linear(x), []
+            drive = linear(x)
+            spikes = []
             state = self.at_rest(v=torch.zeros_like(drive[0]))
             for now in drive.unbind():
                 spike, state = self.step(now, state, self.p)

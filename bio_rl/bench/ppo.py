@@ -1,5 +1,4 @@
-"""Steps per second of whole PPO training, ours with an MLP and with a spiking network, against
-Stable-Baselines3's MLP.
+"""Steps per second of PPO training, with an MLP and spiking, against Stable-Baselines3's MLP.
 
 Everyone gets the same environments x rollout, minibatch, epochs, layer sizes and normalisations.
 SB3 runs in its own DummyVecEnv (`sb3`) and in our native environment (`sb3_on_our_env`), each at
@@ -11,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from bio_rl.training.config import Experiment, Run
 from bio_rl.training.runner import Runner
 
 OURS = ("mlp", "spiking")
+"""Networks that we are measured with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,43 +56,43 @@ class Settings(Shared):
 def run(settings: Settings) -> dict[str, Any]:
     """Figures of `mlp` and `spiking`, and of each form of SB3."""
     runners = {network: ours(network, settings) for network in OURS}
-    times: dict[str, list[tuple[float, float]]] = {network: [] for network in OURS}
-    sides = {k: our_side(r, settings.updates, times[k]) for k, r in runners.items()}
+    times: dict[str, list[Phases]] = {network: [] for network in OURS}
+    sides = {}
+    for network, runner in runners.items():
+        sides[network] = our_side(runner, settings.updates, times[network])
     forms = sb3_sides(settings)
     for of_form in forms.values():
         sides |= of_form
-    measured = interleave(sides, settings.rounds)
-    best = {form: measured.fastest(*of_form) for form, of_form in forms.items()}
-    measured = Rounds(
-        measured.speeds | {form: measured.speeds[side] for form, side in best.items()}
-    )
-    results = {k: measured.figures(k, *forms) | phases(times[k][1:]) for k in OURS}
+    tried = interleave(sides, settings.rounds)
+    best = {form: tried.fastest(*of_form) for form, of_form in forms.items()}
+    # each form of SB3 stands under its own name with the threads that suit it best
+    fastest = {form: tried.speeds[side] for form, side in best.items()}
+    measured = Rounds({**tried.speeds, **fastest})
+    results = {}
+    for network in OURS:
+        # the first measurement was not counted
+        results[network] = measured.figures(network, *forms) | median_phases(times[network][1:])
     for form, of_form in forms.items():
-        tried = {side.partition(" ")[2]: measured.figures(side)["steps_per_s"] for side in of_form}
-        results[form] = measured.figures(form) | {
-            "threads": int(best[form].split()[1]),
-            "tried": tried,
+        results[form] = measured.figures(form)
+        results[form]["threads"] = int(best[form].split()[1])
+        results[form]["tried"] = {
+            side.partition(" ")[2]: tried.figures(side)["steps_per_s"] for side in of_form
         }
-    for r in runners.values():
-        r.env.close()
+    for runner in runners.values():
+        runner.env.close()
     return results
 
 
 def ours(network: str, settings: Settings) -> Runner:
-    """Our PPO, started; with the agent's and the network's defaults wherever `settings` names
-    nothing.
-    """
-    agent = config.agents_module("ppo").Config(
-        update_every=settings.rollout,
-        minibatch=settings.minibatch,
-        epochs=settings.epochs,
-        normalise_obs=settings.normalise,
-        normalise_reward=settings.normalise,
-    )
-    own = {"hidden": settings.hidden} | ({"ticks": settings.ticks} if network == "spiking" else {})
-    blueprint = Blueprint(network, config.fill(Blueprint.default(network).config, own, network))
+    """Our PPO, started; its presets do not count, and the rest of its settings are defaults."""
+    network_settings: dict[str, Any] = {"hidden": settings.hidden}
+    if network == "spiking":
+        network_settings["ticks"] = settings.ticks
+    defaults = Blueprint.default(network).config
     experiment = Experiment(
-        Run(env=settings.env, network=network, num_envs=settings.num_envs), agent, blueprint
+        Run(env=settings.env, network=network, num_envs=settings.num_envs),
+        config.fill(config.agents_module("ppo").Config(), agent_settings(settings), "ppo"),
+        Blueprint(network, config.fill(defaults, network_settings, network)),
     )
     env = vector.make(settings.env, settings.num_envs)
     runner = Runner(api.make_agent(experiment, env), env)
@@ -100,25 +100,48 @@ def ours(network: str, settings: Settings) -> Runner:
     return runner
 
 
-def our_side(runner: Runner, updates: int, times: list[tuple[float, float]]) -> Callable[[], float]:
-    """A measurement: environment steps per second of `updates` rollouts and updates; times:
-    collects (rollout, update) in s.
+def agent_settings(settings: Settings) -> dict[str, Any]:
+    """The settings of our PPO."""
+    return {
+        "update_every": settings.rollout,
+        "minibatch": settings.minibatch,
+        "epochs": settings.epochs,
+        "normalise_obs": settings.normalise,
+        "normalise_reward": settings.normalise,
+    }
+
+
+class Phases(NamedTuple):
+    """s of the two phases of an update."""
+
+    collect: float
+    learn: float
+
+
+def our_side(runner: Runner, updates: int, times: list[Phases]) -> Callable[[], float]:
+    """A measurement: environment steps per second of `updates` rollouts and updates.
+
+    The time of each phase is added to `times`.
     """
 
     def measure() -> float:
-        seen, collect, learn = runner.seen, runner.collect_s, runner.learn_s
+        steps = runner.seen
+        collect_s = runner.collect_s
+        learn_s = runner.learn_s
         began = time.perf_counter()
         with api.single_thread():
             for _ in range(updates):
                 runner.step()
         elapsed = time.perf_counter() - began
-        times.append(((runner.collect_s - collect) / updates, (runner.learn_s - learn) / updates))
-        return (runner.seen - seen) / elapsed
+        collect = (runner.collect_s - collect_s) / updates
+        learn = (runner.learn_s - learn_s) / updates
+        times.append(Phases(collect, learn))
+        return (runner.seen - steps) / elapsed
 
     return measure
 
 
-def phases(times: list[tuple[float, float]]) -> dict[str, float]:
+def median_phases(times: list[Phases]) -> dict[str, float]:
     """Median time of one rollout and of one update."""
     collect, learn = np.median(times, axis=0)
     return {"collect_ms": rounded(1e3 * collect), "learn_ms": rounded(1e3 * learn)}
@@ -132,8 +155,10 @@ def sb3_sides(settings: Settings) -> dict[str, dict[str, Callable[[], float]]]:
         print("stable-baselines3 is not installed, so it is left out: pip install 'bio-rl[bench]'")
         return {}
     native = vector.make(settings.env, settings.num_envs).env
+    # its own environments have the same name without ours before it
+    gymnasiums = settings.env.rpartition("/")[2]
     envs = {
-        "sb3": _sb3.dummy(settings.env.rpartition("/")[2], settings.num_envs),
+        "sb3": _sb3.dummy(gymnasiums, settings.num_envs),
         "sb3_on_our_env": _sb3.OurVecEnv(native),
     }
     sizes = {

@@ -1,11 +1,9 @@
-"""What the runner and the vector adapter cost per step: an agent that does nothing in a world that
-does nothing.
-"""
+"""µs per step of the runner and the vector adapter: an idle agent in a world that does nothing."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +13,14 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from bio_rl.bench._report import Rounds, Shared, interleave, spread
-from bio_rl.contracts import ActOut, Episodes, Metrics, Percept, Rollout, State, Steps
+from bio_rl.contracts import ActOut, Agent, Episodes, Metrics, Percept, Probe, Rollout, State, Steps
 from bio_rl.training import runner
 from bio_rl.training.api import single_thread
 from bio_rl.vector.adapter import Vector
 
-OBS, ACTIONS = 17, 6
-"""Sizes of HalfCheetah-v5."""
+# Sizes of HalfCheetah-v5.
+OBS = 17
+ACTIONS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class Settings(Shared):
 
 
 class NullEnv(VectorEnv):
-    """Returns the same arrays at every step."""
+    """A world that returns the same arrays at every step."""
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
@@ -62,21 +61,27 @@ class NullEnv(VectorEnv):
         return self._step
 
 
-class NullAgent:
-    """Always decides the same and learns nothing. See `types.Agent`."""
+class NullAgent(Agent):
+    """An agent that always decides the same and learns nothing; see `contracts.Agent`."""
 
     def __init__(self, num_envs: int, steps: int) -> None:
         self.rollout: Steps | Episodes = Steps(steps)
+        self.device = torch.device("cpu")
         self._out = ActOut(torch.zeros(num_envs, ACTIONS), {"logp": torch.zeros(num_envs)}, ())
 
     def initial_state(self, batch: int) -> State:
         return ()
 
-    def act(self, percept: Percept, state: State, explore: bool = True) -> ActOut:
+    def act(
+        self, percept: Percept, state: State, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
         return self._out
 
     def update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:
         return state, {}
+
+    def trained_tensors(self) -> Iterable[torch.Tensor]:
+        return ()
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -85,26 +90,29 @@ class NullAgent:
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """µs per step (of all environments together) of the loop and of its parts, for each number of
-    environments.
-    """
+    """µs per step (of all environments together) of the loop and its parts, by their number."""
     with single_thread():
         return {f"num_envs={n}": overhead(n, settings) for n in settings.num_envs}
 
 
 def overhead(n: int, settings: Settings) -> dict[str, Any]:
-    """`overhead_us` is the loop's time without the environment's own; `adapter_us` is the share of
-    `Vector.step`.
+    """Figures for n environments: `overhead_us` is the loop's time without the environment's own.
+
+    `adapter_us` is the part of it in `Vector.step`.
     """
-    agent, env = NullAgent(n, settings.steps), Vector(NullEnv(n))
+    agent = NullAgent(n, settings.steps)
+    env = Vector(NullEnv(n))
     life = runner.begin(agent, env)
-    action, array = torch.zeros(n, ACTIONS), np.zeros((n, ACTIONS), np.float32)
-    loops = settings.rollouts
+    action = torch.zeros(n, ACTIONS)
+    array = np.zeros((n, ACTIONS), np.float32)
+    rollouts = settings.rollouts
+    # each of the first three is called as often as a rollout has steps
+    steps = rollouts * settings.steps
     sides = {
-        "env": timer(lambda: env.env.step(array), loops * settings.steps),
-        "adapter": timer(lambda: env.step(action), loops * settings.steps),
-        "decide": timer(lambda: runner.decide(agent, env, life), loops * settings.steps),
-        "collect": timer(lambda: runner.collect(agent, env, life), loops, settings.steps),
+        "env": timer(lambda: env.env.step(array), steps),
+        "adapter": timer(lambda: env.step(action), steps),
+        "decide": timer(lambda: runner.decide(agent, env, life), steps),
+        "collect": timer(lambda: runner.collect(agent, env, life), rollouts, settings.steps),
     }
     return parts(interleave(sides, settings.rounds))
 
@@ -123,16 +131,15 @@ def timer(call: Callable[[], Any], calls: int, steps: int = 1) -> Callable[[], f
 
 def parts(timed: Rounds) -> dict[str, Any]:
     """Differences of times within a round."""
-    env, adapter, decide, collect = (
-        np.asarray(timed.speeds[k]) for k in ("env", "adapter", "decide", "collect")
-    )
-    times = {
-        "overhead_us": collect - env,
-        "adapter_us": adapter - env,
-        "decide_us": decide - adapter,
-        "stack_us": collect - decide,
-        "env_us": env,
-    }
+    # each side does all that the one before it does, and more
+    env = np.asarray(timed.speeds["env"])
+    adapter = np.asarray(timed.speeds["adapter"])
+    decide = np.asarray(timed.speeds["decide"])
+    collect = np.asarray(timed.speeds["collect"])
     return {
-        k: v for name, values in times.items() for k, v in spread(name, values.tolist()).items()
+        **spread("overhead_us", (collect - env).tolist()),
+        **spread("adapter_us", (adapter - env).tolist()),
+        **spread("decide_us", (decide - adapter).tolist()),
+        **spread("stack_us", (collect - decide).tolist()),
+        **spread("env_us", env.tolist()),
     }

@@ -1,7 +1,7 @@
-"""Steps per second of every `bio_rl/` world at 1 and 1,024 environments, against a SyncVectorEnv of
-the same single class.
+"""Steps per second of every `bio_rl/` world, against a SyncVectorEnv of the same single class.
 
-Random actions drawn beforehand; only true transitions (all environments are asked for SAME_STEP).
+Random actions are drawn beforehand. All environments are asked for SAME_STEP, in which every step
+is a true transition.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from bio_rl.viz import worlds
 BATCHES = 16
 """Batches of random actions made beforehand and used in turn."""
 FEW = {"robotics": 16}
-"""At most so many single environments stand beside ours, by family: more would not be faster per
-step.
-"""
+"""The most single environments that stand beside ours, by family: more are no faster per step."""
 SOME = 64
-"""The same of every other family."""
+"""The most of every other family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +38,7 @@ class Settings(Shared):
     rounds: int = 5
     """Measurements of each side, in turn."""
     budget: float = 2.0
-    """s for each world, its construction aside, shared by all measurements; one lasts at least a
-    step.
-    """
+    """s for each world, shared by all its measurements; each lasts a step at least."""
 
     def __post_init__(self) -> None:
         if min(self.num_envs, default=0) < 1 or self.budget <= 0:
@@ -52,11 +48,14 @@ class Settings(Shared):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """{"Name-v0 x N": steps_per_s, vs_sync, sync_steps_per_s, sync_envs}; ids that cannot be made
-    here are left out.
+    """{"Name-v0 x N": steps_per_s, vs_sync, sync_steps_per_s, sync_envs}.
+
+    Worlds that cannot be made here are left out.
     """
     results: dict[str, Any] = {}
-    for env_id in [ours(env) for env in settings.env] or sorted(envs.discover()):
+    # refused before anything is measured
+    chosen = [ours(env) for env in settings.env]
+    for env_id in chosen or sorted(envs.discover()):
         try:
             results |= compare(env_id, settings)
         except (ImportError, gym.error.Error) as error:
@@ -69,50 +68,56 @@ def ours(env: str) -> str:
     env_id = vector.find_id(env)
     if not env_id.startswith("bio_rl/"):
         raise ValueError(
-            f"--env {env}: the library has no world of its own under this name (see: train.py list envs)"
+            f"--env {env}: the library has no world of its own under this name "
+            "(see: train.py list envs)"
         )
     return env_id
 
 
 def compare(env_id: str, settings: Settings) -> dict[str, Any]:
-    """One world at each number of environments beside the same number, or few, of the single class."""
+    """Figures of one world at each number of environments, beside some of the single class."""
     made: dict[str, VectorEnv] = {}
     try:
         for n in settings.num_envs:
             made[f"{n}"] = gym.make_vec(env_id, n, autoreset_mode=AutoresetMode.SAME_STEP)
             made[f"sync {n}"] = sync(env_id, peers(env_id, n))
+        # one more than the rounds, as the first is not counted
         seconds = settings.budget / (len(made) * (settings.rounds + 1))
-        measured = interleave(
-            {side: stepper(env, seconds) for side, env in made.items()}, settings.rounds
-        )
+        sides = {side: stepper(env, seconds) for side, env in made.items()}
+        measured = interleave(sides, settings.rounds)
     finally:
         for env in made.values():
             env.close()
     name = env_id.removeprefix("bio_rl/")
-    return {
-        f"{name} x {n:,}": figures(measured, n) | {"sync_envs": peers(env_id, n)}
-        for n in settings.num_envs
-    }
+    results = {}
+    for n in settings.num_envs:
+        results[f"{name} x {n:,}"] = figures(measured, n) | {"sync_envs": peers(env_id, n)}
+    return results
 
 
 def peers(env_id: str, n: int) -> int:
-    """How many single environments stand beside n of ours."""
-    return min(n, FEW.get(worlds.family(gym.spec(env_id)), SOME))
+    """The number of single environments that stand beside n of ours."""
+    family = worlds.family(gym.spec(env_id))
+    return min(n, FEW.get(family, SOME))
 
 
 def figures(measured: Rounds, n: int) -> dict[str, Any]:
-    """Of n environments."""
-    mine, theirs = measured.speeds[f"{n}"], measured.speeds[f"sync {n}"]
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    return (
-        spread("steps_per_s", mine) | spread("vs_sync", ratios) | spread("sync_steps_per_s", theirs)
-    )
+    """Speeds and their ratio at n environments."""
+    mine = f"{n}"
+    theirs = f"sync {n}"
+    return {
+        **spread("steps_per_s", measured.speeds[mine]),
+        **spread("vs_sync", measured.ratios(mine, theirs)),
+        **spread("sync_steps_per_s", measured.speeds[theirs]),
+    }
 
 
 def stepper(env: VectorEnv, seconds: float) -> Callable[[], float]:
-    """A measurement of `env`: steps of single environments per second, over `seconds` and at least
-    one step of all.
+    """A measurement of `env`: steps of single environments per second.
+
+    It lasts `seconds`, and one step of all at least.
     """
+    # drawn beforehand: sampling costs more than some worlds' steps
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(BATCHES)]
     env.reset(seed=0)
@@ -120,7 +125,9 @@ def stepper(env: VectorEnv, seconds: float) -> Callable[[], float]:
 
     def measure() -> float:
         nonlocal at
-        steps, elapsed, began = 0, 0.0, time.perf_counter()
+        steps = 0
+        elapsed = 0.0
+        began = time.perf_counter()
         while elapsed < seconds:
             env.step(actions[at % BATCHES])
             at += 1

@@ -154,7 +154,7 @@ def test_n2_soon_after_n1_earns_a_reward_one_to_three_seconds_later():
         t for t, gap in zip(n2, gaps, strict=True) if 0 < gap < p.coincidence
     ] == earns.tolist() and len(earns) > 5
     early = earns[earns < 17 * CHUNK]  # whose reward cannot lie beyond the end
-    times = np.repeat(np.arange(len(found.given)), found.given.astype(int))
+    times = np.repeat(np.arange(len(found.rewards)), found.rewards.astype(int))
     assert times[: len(early)].size == len(early) and times[0] >= earns[0] + p.delay[0]
     for n, t in enumerate(
         np.sort(early)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
+from bio_rl.bench import _gpu_parity as parity
 from bio_rl.bench import gpu
 from bio_rl.kernels.unroll import unroll
 from bio_rl.neurons.lif import LIF
@@ -22,7 +23,7 @@ pytest.importorskip("triton")
 from bio_rl.kernels.triton import unroll as triton_unroll
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-NEURONS = list(gpu.neurons(1))
+NEURONS = list(parity.neurons(1))
 TICKS = 3
 SHAPES = list(itertools.product([0.0, None], [1, TICKS], [None, 0.6]))  # reset, hold, readout
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(DEVICE.type == "cpu", reason="needs a CUDA device")]
@@ -44,8 +45,8 @@ def cases():
 
 
 def agree(name, surrogate, v_reset, hold, readout, **sizes):
-    p = gpu.neurons(sizes.get("n", 33))[name]._replace(surrogate=surrogate, v_reset=v_reset)
-    found = gpu.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
+    p = parity.neurons(sizes.get("n", 33))[name]._replace(surrogate=surrogate, v_reset=v_reset)
+    found = parity.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
     assert found["out"] == 0.0 if readout is None else found["out"] <= 1e-6
     assert found["state"] <= 1e-5 and found["grad"] <= 1e-5
     if "grad_w" in found:
@@ -65,13 +66,13 @@ def test_neurons_beyond_the_first_block_agree_too(name):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NEURONS)
 def test_half_precision_goes_in_and_out_and_the_state_stays_single(name, dtype):
-    p = gpu.neurons(33)[name]
-    found = gpu.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
+    p = parity.neurons(33)[name]
+    found = parity.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
     assert found["out"] == 0.0 and found["state"] <= 1e-5
     assert (
         found["grad"] <= 0.02 and found.get("grad_w", 0.0) <= 0.02
     )  # x and the drive's gradient keep 8 or 11 bits
-    given = gpu.draw(p, 1, None, 2, TICKS, 5, 33)
+    given = parity.draw(p, 1, None, 2, TICKS, 5, 33)
     drive = given.drive.to(DEVICE, dtype)
     state = tree_map(lambda x: x.to(DEVICE), given.state)
     p = p._replace(w=p.w.to(DEVICE)) if hasattr(p, "w") else p
@@ -193,17 +194,17 @@ def compile_all():
     triton_unroll._forward, triton_unroll._backward = map(Compiler, kernels)
     triton_unroll._INTERPRETED = True  # the tensors are on the CPU
     for name, half in itertools.product(NEURONS, [False, True]):
-        p = gpu.neurons(33)[name]._replace(v_reset=None if half else 0.0)
+        p = parity.neurons(33)[name]._replace(v_reset=None if half else 0.0)
         counts = []
         for decisions, ticks in [(3, 4), (1, 16), (16, 2), (7, 5)]:
             hold, readout = (ticks, 0.6) if half else (1, None)
-            given = gpu.draw(p, hold, readout, decisions, ticks, 5, 33)
+            given = parity.draw(p, hold, readout, decisions, ticks, 5, 33)
             given = given._replace(drive=given.drive.bfloat16()) if half else given
-            gpu.outcome(p, given, ticks, hold, readout, "triton")
+            parity.outcome(p, given, ticks, hold, readout, "triton")
             counts.append(variants(kernels))
         assert len(set(counts)) == 1, (name, counts)
-    gpu.outcome(
-        LIF(), gpu.draw(LIF(), 1, None, 1, 1, 1, 1), 1, 1, None, "triton"
+    parity.outcome(
+        LIF(), parity.draw(LIF(), 1, None, 1, 1, 1, 1), 1, 1, None, "triton"
     )  # one neuron: Triton makes M a constant
     assert len(texts) == variants(kernels) == 22
     assert not any(
@@ -229,15 +230,17 @@ class TestOnAGPU:
     )  # it jumps where x rounds past its border
     @pytest.mark.parametrize("name", NEURONS)
     def test_bf16_agrees_within_its_precision(self, name, surrogate):
-        p = gpu.neurons(33)[name]._replace(surrogate=surrogate)
-        found = gpu.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
+        p = parity.neurons(33)[name]._replace(surrogate=surrogate)
+        found = parity.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
         assert found["out"] == 0.0 and found["state"] <= 1e-5 and found["grad"] <= 0.02
 
     def test_many_neurons_take_the_wide_block(self):
         p, n = LIF(), triton_unroll._MANY // 512 + 16
-        given = gpu.draw(p, 1, None, 2, 2, 512, n)
+        given = parity.draw(p, 1, None, 2, 2, 512, n)
         given = tree_map(lambda x: x.to(DEVICE), given)
-        ours, reference = (gpu.outcome(p, given, 2, 1, None, name) for name in ("triton", "torch"))
+        ours, reference = (
+            parity.outcome(p, given, 2, 1, None, name) for name in ("triton", "torch")
+        )
         assert torch.equal(ours["out"][0], reference["out"][0])
         torch.testing.assert_close(ours["grad"], reference["grad"], rtol=1e-5, atol=1e-5)
 
