@@ -18,7 +18,7 @@ from bio_rl.bench._report import Rounds, Shared, interleave, spread
 from bio_rl.contracts import ActOut, Episodes, Metrics, Percept, Rollout, State, Steps
 from bio_rl.training import runner
 from bio_rl.training.api import single_thread
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 
 OBS, ACTIONS = 17, 6
 """Sizes of HalfCheetah-v5."""

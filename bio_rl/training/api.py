@@ -40,7 +40,7 @@ from bio_rl.training.replay_files import add_rows
 from bio_rl.training.runner import Life, Runner
 from bio_rl.training.session import Session
 from bio_rl.training.settings import as_texts
-from bio_rl.vector.adapter import SideBySide
+from bio_rl.vector import SideBySide
 
 __all__ = [
     "FINAL_EPISODES", "FINAL_SEED", "Trained", "claimed", "evaluate_run", "load", "make_agent", "make_env",

@@ -15,13 +15,14 @@ import torch
 from bio_rl import seeding, vector
 from bio_rl.contracts import Steps
 from bio_rl.energy import Operations, operations
+from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import trust
 from bio_rl.networks import Blueprint
 from bio_rl.training import config
 from bio_rl.training.config import Experiment, Run
 from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
 from bio_rl.training.replay_files import add_rows, claim_disk, saved_apart, state_without_rows
-from bio_rl.vector.adapter import EnvironmentCrashedError, SideBySide, Vector
+from bio_rl.vector import SideBySide, Vector
 
 FINAL_SEED = 2_000_000
 """Seed of the start states of the evaluation that is reported."""

@@ -24,7 +24,7 @@ from bio_rl.machine import trust
 from bio_rl.rl.off_policy import Learner
 from bio_rl.training import api
 from bio_rl.training.runner import Life, begin, collect, decide
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 
 RECOVERED = 0.9
 """Share of the drop that has to be regained."""

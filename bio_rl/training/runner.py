@@ -26,7 +26,7 @@ from bio_rl.contracts import (
 )
 from bio_rl.faults import DivergedError
 from bio_rl.state import rows, stack, tree_map
-from bio_rl.vector.adapter import Ended, Step, Vector
+from bio_rl.vector import Ended, Step, TensorVectorEnv
 
 
 class Life(NamedTuple):
@@ -56,7 +56,9 @@ CHECK_EVERY_ON_GPU = 32
 """Updates between checks of the weights on a GPU, where each has to wait for the device."""
 
 
-def begin(agent: Agent, env: Vector, seed: int | None = None, stream: int = EVALUATIONS) -> Life:
+def begin(
+    agent: Agent, env: TensorVectorEnv, seed: int | None = None, stream: int = EVALUATIONS
+) -> Life:
     """Fresh lives in all environments, which draw from `seed` and `stream` (`random.world_seeds`)."""
     obs = env.reset(seed, stream)
     n = env.num_envs
@@ -68,7 +70,7 @@ def begin(agent: Agent, env: Vector, seed: int | None = None, stream: int = EVAL
 
 
 def decide(
-    agent: Agent, env: Vector, life: Life, explore: bool = True, probe: Probe | None = None
+    agent: Agent, env: TensorVectorEnv, life: Life, explore: bool = True, probe: Probe | None = None
 ) -> tuple[Transition, Life]:
     """One decision in all environments."""
     percept, state, junk = life
@@ -95,7 +97,7 @@ def decide(
     return transition, _skip(life, seen, out.state, _ending(step, env))
 
 
-def _ending(step: Step, env: Vector) -> Tensor | None:
+def _ending(step: Step, env: TensorVectorEnv) -> Tensor | None:
     """Rows whose next step will be junk."""
     if env.mode.name != "NEXT_STEP":
         return None
@@ -121,7 +123,7 @@ def _skip(life: Life, seen: Percept, state: State, junk: Tensor | None) -> Life:
 
 
 def collect(
-    agent: Agent, env: Vector, life: Life, probe: Probe | None = None
+    agent: Agent, env: TensorVectorEnv, life: Life, probe: Probe | None = None
 ) -> tuple[Rollout, Life]:
     """Play what `agent.rollout` asks for. Returns the experience and the live state before the next
     reset is applied.
@@ -140,7 +142,7 @@ def collect(
     return Rollout(stack(transitions), stack(states), life.percept), life
 
 
-def _collect_episodes(agent: Agent, env: Vector, n: int) -> tuple[Rollout, Life]:
+def _collect_episodes(agent: Agent, env: TensorVectorEnv, n: int) -> tuple[Rollout, Life]:
     """n whole lives in every environment: a common fresh start, finished rows masked until the last
     has finished.
     """
@@ -172,7 +174,7 @@ class Runner:
     """An agent in its environments, with the counters of a run. `step` plays and learns once."""
 
     agent: Agent
-    env: Vector
+    env: TensorVectorEnv
     life: Life = None  # type: ignore[assignment]  # set by `start` or `load_state_dict`
     seen: int = 0
     """Environment steps that counted (junk rows are not steps)."""

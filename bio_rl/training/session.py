@@ -40,7 +40,7 @@ from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, read_rows, 
 from bio_rl.training.panel import Panel
 from bio_rl.training.replay_files import ReplayFiles, saved_apart, state_without_rows
 from bio_rl.training.runner import Runner
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 
 EVAL_SEED = 1_000_000
 """Seed of the start states of the evaluations while training, by which a best is proposed."""

@@ -16,10 +16,11 @@ import pytest
 
 import bio_rl
 from bio_rl.__main__ import main
+from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import signals
 from bio_rl.training import api, checkpoint, config, evaluation, session
 from bio_rl.training.metrics import read_rows
-from bio_rl.vector.adapter import EnvironmentCrashedError, Vector
+from bio_rl.vector import Vector
 
 # NumPy 2 warns where a world takes up a saved state that comes as tensors
 pytestmark = pytest.mark.thorough
