@@ -37,7 +37,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
+from bio_rl import contracts, seeding
 from bio_rl.checks import check_settings
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Steps
 from bio_rl.kernels.eprop import eprop_decision
@@ -154,7 +154,7 @@ class EPropAgentState(NamedTuple):
     """[B] bool: the episode goes on, so that dopamine is still to come."""
 
 
-class Agent(nn.Module):
+class Agent(nn.Module, contracts.Agent):
     """See `types.Agent`."""
 
     def __init__(

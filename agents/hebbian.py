@@ -33,7 +33,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
+from bio_rl import contracts, seeding
 from bio_rl.checks import check_settings
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, Steps
 from bio_rl.discovery import suggestion
@@ -116,7 +116,7 @@ class HebbianState(NamedTuple):
     """What each hidden layer does on average; empty for `node`."""
 
 
-class Agent(nn.Module):
+class Agent(nn.Module, contracts.Agent):
     """See `types.Agent`."""
 
     def __init__(

@@ -18,7 +18,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
+from bio_rl import contracts, seeding
 from bio_rl.checks import check_settings
 from bio_rl.codes.homeostat import activity
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
@@ -129,7 +129,7 @@ class Losses(NamedTuple):
     weight: Tensor
 
 
-class Agent(nn.Module):
+class Agent(nn.Module, contracts.Agent):
     """See `types.Agent`."""
 
     def __init__(

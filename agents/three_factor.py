@@ -24,7 +24,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
+from bio_rl import contracts, seeding
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Scattered
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
@@ -138,7 +138,7 @@ class ThreeFactorState(NamedTuple):
     surprise: NoradrenalineState
 
 
-class Agent(nn.Module):
+class Agent(nn.Module, contracts.Agent):
     """See `types.Agent`."""
 
     def __init__(

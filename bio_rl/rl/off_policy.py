@@ -189,7 +189,7 @@ class Learner(nn.Module):
 
     # ---------------------------------- the agent
 
-    def claim(self) -> str:
+    def check_memory(self) -> str:
         """What the replay will take, in words. Raises ValueError, with the flag to change, where
         memory has no room for it.
         """

@@ -298,8 +298,8 @@ def test_every_seed_has_a_whole_replay(name):
     two.replay.add(index(rows._replace(extras={}), (slice(None), slice(0, 2))))
     assert one.replay.room == two.replay.room == 1000
     assert (
-        one.claim().startswith("replay of 1,000 steps: ")
-        and "1,000 steps for each of 2 seeds: " in two.claim()
+        one.check_memory().startswith("replay of 1,000 steps: ")
+        and "1,000 steps for each of 2 seeds: " in two.check_memory()
     )
 
 
