@@ -1,7 +1,7 @@
 """Many copies of a world stepped as one, and the public bases for worlds that are fast that way.
 
-`make(env, num_envs)` builds what the training loop steps, in the interface `TensorVectorEnv`. A fast
-world of your own extends `native.NativeVectorEnv`, `trials.TrialVectorEnv` or
+`make(env, num_envs)` builds what the training loop steps, in the interface `TensorVectorEnv`. A
+fast world of your own extends `native.NativeVectorEnv`, `trials.TrialVectorEnv` or
 `mujoco.BatchVectorEnv`; `perturb` holds the faults that a world can be given.
 """
 

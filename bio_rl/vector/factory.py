@@ -29,7 +29,7 @@ NOT_OFFERED = ("phys2d/", "tabular/", "GymV2")
 PERTURBED = "CartPole-v1, Pendulum-v1 and the robots of MuJoCo, HalfCheetah-v5, Ant-v5, …"
 """Worlds that `--perturb` serves, for a message."""
 WORKERS_SIGNALS = {"SIGINT": signal.SIG_IGN, "SIGHUP": signal.SIG_IGN, "SIGTERM": signal.SIG_DFL}
-"""What signals do to worker processes: the main process answers Ctrl-C, saves and then ends them."""
+"""Signals of worker processes: the main process answers Ctrl-C, saves and then ends them."""
 
 
 def find_id(env: str) -> str:
@@ -148,7 +148,7 @@ def _make(
 
 
 def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any]) -> Exception:
-    """The error that explains what a constructor raised: refused settings, or a crash of its own."""
+    """The error that explains what a constructor raised: refused settings, or its own crash."""
     if isinstance(error, FaultyEnvironmentError):
         return error
     if isinstance(error, MemoryError):

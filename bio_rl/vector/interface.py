@@ -1,4 +1,4 @@
-"""The interface of the environments that the training loop plays: tensors in and out, resets inside.
+"""The interface of environments that the training loop plays: tensors in and out, resets inside.
 
 Whatever fulfils it can be trained in: `Vector` around a Gymnasium environment, `SideBySide` for
 several seeds, or a simulator of one's own whose tensors never leave the device.
@@ -92,6 +92,8 @@ class TensorVectorEnv(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue the saved episodes. Only called where the environment is `exact`."""
+        raise ValueError(f"{type(self).__name__} cannot go on with saved episodes: it saves none")
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what the environments hold, such as processes and windows."""
