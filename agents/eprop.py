@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.connections.plastic import Trail
+from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe

@@ -24,14 +24,14 @@ the noise, or it would expect what exploration has yet to earn. Legenstein, Chas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.connections.plastic import Plastic, PlasticState
+from bio_rl.connections._plastic import Plastic, PlasticState
 from bio_rl.contracts import ActOut, Lived, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe
@@ -54,7 +54,7 @@ class Config(LearningRateSchedule):
     """Discount per decision."""
     trace: float = 0.8
     """λ: eligibility fades by γλ per decision."""
-    rule: str = "three_factor"
+    rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the synapses onto hidden neurons, which says how they know what their neuron tried:
     three_factor is told the noise itself; exploratory_hebb goes by activity beyond its running
     mean.

@@ -18,7 +18,7 @@ Hidden synapses, where the network has some, learn by `rule` (rl.hidden), gated 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
 from bio_rl.codes.conjunctive import Scattered
-from bio_rl.connections.plastic import Plastic, PlasticState, Trail
+from bio_rl.connections._plastic import Plastic, PlasticState, Trail
 from bio_rl.contracts import (
     ActOut,
     Lived,
@@ -85,7 +85,7 @@ class Config(LearningRateSchedule):
     """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
     or none.
     """
-    rule: str = "three_factor"
+    rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the hidden synapses, where the network has some (train.py list rules); "+" chains
     rules, as in three_factor+scaling.
     """
@@ -190,7 +190,7 @@ class Agent(base.Agent):
                 "three_factor.cells_lr moves scattered cells, which --network cells has "
                 "with a single number of --cells.cells; this network has none"
             )
-        if not made.plastic and config.rule != Config.rule:
+        if not made.plastic and config.rule != "three_factor":
             raise ValueError(
                 f"three_factor.rule is {config.rule}, but {network.name} has no hidden synapses "
                 "that learn by a rule; spiking, mlp and lsnn have"

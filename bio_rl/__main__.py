@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import signal
 
-if (
-    __name__ == "__main__"
-):  # Ctrl-C during the imports below ends the process at once, without a traceback
+# Ctrl-C during the imports below ends the process at once, without a traceback.
+if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
@@ -20,146 +19,38 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
 from bio_rl import discovery, energy, faults, networks, vector
 from bio_rl.faults import DivergedError, EnvironmentCrashedError, FaultyEnvironmentError
-from bio_rl.machine import ram, signals, streams, trust  # fmt: skip
+from bio_rl.machine import ram, signals, streams, trust
 from bio_rl.machine.files import printable, refuse_link
-from bio_rl.training import api, checkpoint, config, resilience, statistics
+from bio_rl.training import api, checkpoint, config, resilience, statistics, users
 from bio_rl.training.commands import expanded
-from bio_rl.training.config import Run
+from bio_rl.training.config import Experiment, Run
+from bio_rl.training.flags import Doctor, Eval, List, Play, Plot, Resume
 
 WHITE = " \n\t"
 """What separates words and lines; other control characters of a file's text do not reach the
 terminal as they are.
 """
+LONG_WORD = 300
+"""Letters from which on a word of a message is cut."""
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
   resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
   plot RUN...   learning curves over seeds   doctor       what works here, how to get the rest
 `train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Place:
-    """Which run, and where runs are."""
-
-    run: tyro.conf.Positional[str] = "latest"
-    """A run folder, its name, or latest."""
-    run_dir: Path = Run.run_dir
-    """Parent of the run folders."""
-    trust: tuple[str, ...] = ()
-    """Modules that may be imported, and so run, for a world of somebody's own: my_module of --env
-    my_module:Id-v0.
-    """
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Eval(Place):
-    """Evaluate a run greedily over fixed start states."""
-
-    episodes: int | None = None
-    """How many episodes are played, one from each start state; by default 20. With --perturb the
-    number of lives: by default 20, or 10 with --learn on.
-    """
-    seed: int = api.FINAL_SEED
-    """Seed from which all start states are drawn: the same seed gives the same ones."""
-    best: bool = False
-    """The weights that evaluated best in training, instead of the last."""
-    json: bool = False
-    """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a
-    decision's, by network), normalised (0 random, 1 the expert's or ideal mean; null where no
-    reference is known); with --perturb the fields of `bio_rl.training.resilience.Resilience`.
-    """
-    perturb: tuple[str, ...] = ()
-    """Break the world half way through each episode and report drop and recovery: gear:bthigh=-1,
-    gravity=2, … (see docs/perturbations.md).
-    """
-    at: int | None = None
-    """Step of the perturbation, if not half way; with --learn on after 5 episodes' limits."""
-    steps: int | None = None
-    """Length of a perturbed life, if not one episode; with --learn on until 40 episodes' limits
-    after the perturbation: in CartPole with its motor inverted the slowest of 10 brains needed 20
-    of them.
-    """
-    learn: Literal["on", "off"] = "off"
-    """With --perturb: whether brains go on learning. Each life is then a copy of the agent, alone
-    in its environment, one life after the other. off: the agent is frozen, and all lives run at
-    once.
-    """
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Play(Place):
-    """Film a greedy episode of a run, or draw what its neurons do."""
-
-    video: Path | None = None
-    """The film to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
-    raster: Path | None = None
-    """The picture to write instead, .png, .svg or .pdf: input, spikes, membranes, action and reward
-    on one time axis.
-    """
-    decisions: int | None = None
-    """Length of the raster: by default 50, 60 of a brain that learns."""
-    learn: Literal["on", "off"] = "off"
-    """With --raster: whether the agent, a copy of it, goes on learning: dopamine, value,
-    eligibility and weight change around the end of an episode.
-    """
-    seed: int = api.FINAL_SEED
-    """Seed from which the start state is drawn."""
-    best: bool = False
-    """The weights that evaluated best in training, instead of the last."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Resume(Place):
-    """Continue a run from its last checkpoint, exactly where it stopped."""
-
-    steps: int | None = None
-    """Environment steps in all, if it is to become longer than it was planned."""
-    episodes: int | None = None
-    """Episodes in all, if they are to bound it."""
-    device: str | None = None
-    """auto, cpu or cuda, if the run goes on elsewhere than where it began."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class List:
-    """List what there is."""
-
-    kind: tyro.conf.Positional[str]
-    """envs, agents, networks or neurons."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plot:
-    """Draw learning curves: runs that differ in their seed alone are one curve, environments are
-    panels.
-    """
-
-    runs: tyro.conf.Positional[tuple[str, ...]] = ("latest",)
-    """Run folders, their names, latest, or folders that hold runs."""
-    out: Path | None = None
-    """The picture to write, .png, .svg or .pdf; by default learning_curves.png in the folder that
-    holds the runs.
-    """
-    key: str = "rollout/ep_rew_mean"
-    """The logged quantity, as TensorBoard names it."""
-    run_dir: Path = Run.run_dir
-    """Parent of the run folders."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Doctor:
-    """Say what is installed, what works here and how to get the rest; exits 1 where training cannot
-    work.
-    """
-
-    run_dir: Path = Run.run_dir
-    """Parent of the run folders: is it writable?"""
+REFUSED = (
+    ValueError,
+    OSError,
+    checkpoint.CheckpointError,
+    FaultyEnvironmentError,
+    DivergedError,
+)
+"""Errors that are told in a sentence, without a traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -169,14 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     for an error of a user's own world, with its traceback; 128 + the signal's number for a run that
     was stopped: 130 after Ctrl-C.
     """
-    if (
-        signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-        and threading.current_thread() is threading.main_thread()
-    ):
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # the imports are over
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL and in_main_thread:
+        # The imports are over.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with streams.tolerant() as output:
         command = _main(argv)
-    if output.fault is not None and command not in ("train", "resume"):  # whose work is in files
+    # Of train and resume the work is in files.
+    if output.fault is not None and command not in ("train", "resume"):
         print(f"error: standard output: {output.fault}", file=sys.stderr)
         sys.exit(1)
 
@@ -193,13 +84,7 @@ def _main(argv: Sequence[str] | None) -> str:
         COMMANDS[name](rest)
     except EnvironmentCrashedError as error:
         crash(error)
-    except (
-        ValueError,
-        OSError,
-        checkpoint.CheckpointError,
-        FaultyEnvironmentError,
-        DivergedError,
-    ) as error:
+    except REFUSED as error:
         refuse(str(error))
     except signals.Interrupted as stopped:
         sys.exit(signals.exit_status(stopped.number))
@@ -219,21 +104,8 @@ def shown(message: object) -> str:
     """A message as it may stand on a terminal: no control characters, and no word of thousands of
     letters.
     """
-    return re.sub(r"\S{300,}", lambda word: f"{word[0][:100]}…", printable(message, keep=WHITE))
-
-
-def ended(trained: api.Trained) -> None:
-    """Draw the learning curve into the run's folder, and exit as a run that was stopped does."""
-    from bio_rl.viz import curves
-
-    run = trained.experiment.run
-    with suppress(ImportError):  # the extra `plots`
-        curves.draw(
-            {run.env: {f"{run.agent} {run.network}": [trained.folder]}},
-            trained.folder / "learning_curve.png",
-        )
-    if trained.stopped is not None:
-        sys.exit(signals.exit_status(trained.stopped))
+    text = printable(message, keep=WHITE)
+    return re.sub(rf"\S{{{LONG_WORD},}}", lambda word: f"{word[0][:100]}…", text)
 
 
 def refuse(message: str) -> NoReturn:
@@ -270,182 +142,239 @@ def with_flags(config: Any) -> Any:
     return flagged(**{f.name: vars(config)[f.name] for f in dataclasses.fields(kind)})
 
 
+# ---------------------------------- train and resume
+
+
 def train(arguments: Sequence[str]) -> None:
-    """The flags of the chosen agent and network are those of their configs, with the preset's
-    values as defaults.
+    """Train; the flags of the chosen agent and network are those of their configs, with the
+    preset's values as defaults.
     """
-    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for flag, default in (("env", Run.env), ("agent", Run.agent), ("network", None)):
-        named.add_argument(f"--{flag}", default=default)
-    chosen, _ = named.parse_known_args([a for a in arguments if a not in ("--help", "-h")])
-    if module := trust.module_of(chosen.env):
+    for module in users.modules_typed(arguments):
         trust.import_named(module)
+    experiment = parsed_experiment(arguments)
+    if experiment.run.seeds > 1:
+        ended(api.run_seeds(experiment))
+    else:
+        ended([api.run_experiment(experiment)])
+
+
+def parsed_experiment(arguments: Sequence[str]) -> Experiment:
+    """The experiment that a command line describes; the modules that it names are imported."""
+    chosen = _chosen(arguments)
     vector.find_id(chosen.env)
     base = config.experiment(chosen.env, chosen.agent, chosen.network)
-    chosen.network = base.run.network
-    network_config = with_flags(base.network.config)
+    agent, network = base.prefixes
+    parts = {agent: with_flags(base.agent), network: with_flags(base.network.config)}
     kind = dataclasses.make_dataclass(
         "Train",
-        [
-            (chosen.agent, type(base.agent), dataclasses.field(default=base.agent)),
-            (
-                chosen.network,
-                type(network_config),
-                dataclasses.field(default=network_config),
-            ),
-        ],
+        [(name, type(part), dataclasses.field(default=part)) for name, part in parts.items()],
         bases=(Run,),
         frozen=True,
         kw_only=True,
     )
-    run_values = {f.name: getattr(base.run, f.name) for f in dataclasses.fields(Run)}
-    own = {chosen.agent: base.agent, chosen.network: network_config}
-    given = parse(
+    of_run = {field.name: getattr(base.run, field.name) for field in dataclasses.fields(Run)}
+    flags = parse(
         kind,
         arguments,
         "",
-        default=kind(**run_values, **own),
+        default=kind(**of_run, **parts),
         description=f"{Run.__doc__}\n\n{EXAMPLES}",
     )
-    run = Run(**{name: getattr(given, name) for name in run_values})
-    values = vars(getattr(given, chosen.network))
-    network = networks.Blueprint(chosen.network, dataclasses.replace(base.network.config, **values))
-    ended(
-        api.run_experiment(
-            config.Experiment(run, getattr(given, chosen.agent), network, base.preset)
-        )
+    run = Run(**{name: getattr(flags, name) for name in of_run})
+    own_agent = dataclasses.replace(base.agent, **vars(getattr(flags, agent)))
+    own_network = dataclasses.replace(base.network.config, **vars(getattr(flags, network)))
+    blueprint = networks.Blueprint(base.run.network, own_network)
+    return Experiment(run, own_agent, blueprint, base.preset)
+
+
+def _chosen(arguments: Sequence[str]) -> argparse.Namespace:
+    """The world, agent and network that a command line names; they decide what other flags are."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag, default in (("env", Run.env), ("agent", Run.agent), ("network", None)):
+        parser.add_argument(f"--{flag}", default=default)
+    chosen, _ = parser.parse_known_args([a for a in arguments if a not in ("--help", "-h")])
+    return chosen
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Continue a run."""
+    flags: Resume = parse(Resume, arguments, "resume")
+    trained = api.resume(
+        flags.run,
+        steps=flags.steps,
+        episodes=flags.episodes,
+        device=flags.device,
+        run_dir=flags.run_dir,
+        trust=flags.trust,
     )
+    ended([trained])
+
+
+def ended(trained: Sequence[api.Trained]) -> None:
+    """Draw the learning curve into each run's folder, and exit as a run that was stopped does."""
+    from bio_rl.viz import curves
+
+    for one in trained:
+        run = one.experiment.run
+        folders = {run.env: {f"{run.agent} {run.network}": [one.folder]}}
+        with suppress(ImportError):  # the extra `plots`
+            curves.draw(folders, one.folder / "learning_curve.png")
+    stopped = [one.stopped for one in trained if one.stopped is not None]
+    if stopped:
+        sys.exit(signals.exit_status(stopped[0]))
+
+
+# ---------------------------------- eval
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    from bio_rl.viz import worlds
-
-    given: Eval = parse(Eval, arguments, "eval")
-    trained = api.load(given.run, best=given.best, run_dir=given.run_dir, trust=given.trust)
-    if given.perturb:
-        evaluate_perturbed(given, trained)
+    """Evaluate a run, and print its score and what a decision costs."""
+    flags: Eval = parse(Eval, arguments, "eval")
+    trained = _loaded(flags)
+    if flags.perturb:
+        evaluate_perturbed(flags, trained)
         return
-    for name, value in {
-        "at": given.at,
-        "steps": given.steps,
-        "learn on": given.learn == "on" or None,
-    }.items():
-        if value is not None:
-            raise ValueError(f"--{name} goes with --perturb, as in --perturb gravity=2")
-    episodes = api.FINAL_EPISODES if given.episodes is None else given.episodes
-    result = api.evaluate_run(trained, episodes, given.seed)
+    _refuse_without_perturb(flags)
+    episodes = api.FINAL_EPISODES if flags.episodes is None else flags.episodes
+    result = api.evaluate_run(trained, episodes, flags.seed)
     counts = api.operations_per_decision(trained)
-    run = trained.experiment.run
-    normal = statistics.normalised(result.mean, worlds.reference(run.env, **run.env_kwargs))
-    if given.json:
-        figures = {
-            name: {k: float(x) for k, x in c._asdict().items()} for name, c in counts.items()
+    normal = _normalised(trained, result.mean)
+    if flags.json:
+        per_decision = {
+            name: {kind: float(x) for kind, x in count._asdict().items()}
+            for name, count in counts.items()
         }
-        print(
-            json.dumps(
-                {**result.as_dict(), "operations": figures, "normalised": normal and normal[0]}
-            )
-        )
+        more = {"operations": per_decision, "normalised": None if normal is None else normal[0]}
+        print(json.dumps({**result.as_dict(), **more}))
         return
-    print(f"{trained.experiment.run.env} after {trained.steps:,} steps: {result}")
+    run = trained.experiment.run
+    print(f"{run.env} after {trained.steps:,} steps: {result}")
     if normal is not None:
         print(f"normalised {normal[0]:.2f} of {normal[1]} (0 is random)")
     for name, count in counts.items():
-        beside = (
-            " of the default size, for comparison" if name != trained.experiment.run.network else ""
-        )
+        beside = "" if name == run.network else " of the default size, for comparison"
         print(f"per decision {energy.summary(count)}: {name}{beside}")
 
 
-def evaluate_perturbed(given: Eval, trained: api.Trained) -> None:
+def _loaded(flags: Eval | Play) -> api.Trained:
+    return api.load(flags.run, best=flags.best, run_dir=flags.run_dir, trust=flags.trust)
+
+
+def _refuse_without_perturb(flags: Eval) -> None:
+    """Raise ValueError for a flag that has no meaning where nothing is perturbed."""
+    learns = flags.learn == "on" or None
+    for name, value in {"at": flags.at, "steps": flags.steps, "learn on": learns}.items():
+        if value is not None:
+            raise ValueError(f"--{name} goes with --perturb, as in --perturb gravity=2")
+
+
+def _normalised(trained: api.Trained, mean: float) -> tuple[float, str] | None:
+    """The score on a scale from random (0) to the reference (1), and the reference's kind."""
+    from bio_rl.viz import worlds
+
+    run = trained.experiment.run
+    return statistics.normalised(mean, worlds.reference(run.env, **run.env_kwargs))
+
+
+def evaluate_perturbed(flags: Eval, trained: api.Trained) -> None:
     """Report what the perturbation costs, and draw it into the run folder."""
-    settings = {
-        "episodes": given.episodes,
-        "seed": given.seed,
-        "at": given.at,
-        "steps": given.steps,
-        "best": given.best,
-    }
-    result = resilience.evaluate_run(trained, given.perturb, learn=given.learn == "on", **settings)
-    if given.json:
+    result = resilience.evaluate_run(
+        trained,
+        flags.perturb,
+        learn=flags.learn == "on",
+        episodes=flags.episodes,
+        seed=flags.seed,
+        at=flags.at,
+        steps=flags.steps,
+        best=flags.best,
+    )
+    run = trained.experiment.run
+    if flags.json:
         print(json.dumps(result.as_dict()))
     else:
-        print(f"{trained.experiment.run.env} after {trained.steps:,} steps; {result}")
+        print(f"{run.env} after {trained.steps:,} steps; {result}")
     path = trained.folder / "resilience.png"
     refuse_link(path)
+    how = "learning" if result.learn else "frozen"
     try:
-        from bio_rl.viz import resilience as picture
-
-        back = None if result.recovery is None else result.at + result.recovery
-        title = f"{trained.experiment.run.env} · {' '.join(given.perturb)} · {'learning' if result.learn else 'frozen'}"
-        picture.draw(
-            result.curve,
-            result.curve_se,
-            result.at,
-            result.before,
-            result.asymptote,
-            back,
-            title,
-            path,
-        )
-        print(f"wrote {path}", file=sys.stderr if given.json else sys.stdout)
+        _draw_life(result, f"{run.env} · {' '.join(flags.perturb)} · {how}", path)
     except ImportError:
         print(
             "no picture: it needs the extra `plots`, pip install 'bio-rl[plots]'", file=sys.stderr
         )
+        return
+    print(f"wrote {path}", file=sys.stderr if flags.json else sys.stdout)
+
+
+def _draw_life(result: resilience.Resilience, title: str, path: Path) -> None:
+    """Draw a perturbed life to `path`. Raises ImportError without the extra `plots`."""
+    from bio_rl.viz import resilience as picture
+
+    back = None if result.recovery is None else result.at + result.recovery
+    picture.draw(
+        result.curve,
+        result.curve_se,
+        result.at,
+        result.before,
+        result.asymptote,
+        back,
+        title,
+        path,
+    )
+
+
+# ---------------------------------- play, list, plot, doctor
 
 
 def play(arguments: Sequence[str]) -> None:
+    """Film an episode of a run, or draw what its neurons do."""
     from bio_rl.viz import raster, video
 
-    given: Play = parse(Play, arguments, "play")
-    if given.raster is None and given.learn == "on":
+    flags: Play = parse(Play, arguments, "play")
+    learns = flags.learn == "on"
+    if flags.raster is None and learns:
         raise ValueError("--learn on goes with --raster, as in --raster brain.png")
-    trained = api.load(given.run, best=given.best, run_dir=given.run_dir, trust=given.trust)
-    if given.raster is not None:
-        print(
-            f"wrote {raster.draw(trained, expanded(given.raster), given.seed, given.decisions, given.learn == 'on')}"
-        )
-        if given.video is None:
+    trained = _loaded(flags)
+    if flags.raster is not None:
+        place = expanded(flags.raster)
+        path = raster.draw(trained, place, flags.seed, flags.decisions, learns)
+        print(f"wrote {path}")
+        if flags.video is None:
             return
-    refuse_link(trained.folder / "episode.mp4")
-    path, total = video.film(
-        trained, expanded(given.video or trained.folder / "episode.mp4"), given.seed
-    )
+    usual = trained.folder / "episode.mp4"
+    refuse_link(usual)
+    path, total = video.film(trained, expanded(flags.video or usual), flags.seed)
     print(f"return {total:.1f}; wrote {path}")
 
 
-def resume(arguments: Sequence[str]) -> None:
-    given: Resume = parse(Resume, arguments, "resume")
-    where = {"device": given.device, "run_dir": given.run_dir, "trust": given.trust}
-    ended(api.resume(given.run, steps=given.steps, episodes=given.episodes, **where))
-
-
 def show(arguments: Sequence[str]) -> None:
+    """Print a list of worlds, agents, networks or neurons."""
     from bio_rl.viz import tables
 
-    given: List = parse(List, arguments, "list")
-    if given.kind not in tables.KINDS:
-        raise ValueError(
-            f"nothing to list called {given.kind!r}; {discovery.suggestion(given.kind, tables.KINDS)}"
-        )
-    tables.KINDS[given.kind]()
+    kind = parse(List, arguments, "list").kind
+    if kind not in tables.KINDS:
+        near = discovery.suggestion(kind, tables.KINDS)
+        raise ValueError(f"nothing to list called {kind!r}; {near}")
+    tables.KINDS[kind]()
 
 
 def plot(arguments: Sequence[str]) -> None:
+    """Draw learning curves."""
     from bio_rl.viz import plot
 
-    given: Plot = parse(Plot, arguments, "plot")
-    runs = tuple(str(expanded(run)) for run in given.runs)
-    out = None if given.out is None else expanded(given.out)
-    print(f"wrote {plot.draw(runs, expanded(given.run_dir), out, given.key)}")
+    flags: Plot = parse(Plot, arguments, "plot")
+    runs = tuple(str(expanded(run)) for run in flags.runs)
+    out = None if flags.out is None else expanded(flags.out)
+    path = plot.draw(runs, expanded(flags.run_dir), out, flags.key)
+    print(f"wrote {path}")
 
 
 def examine(arguments: Sequence[str]) -> None:
+    """Say what works here."""
     from bio_rl import doctor
 
-    given: Doctor = parse(Doctor, arguments, "doctor")
-    sys.exit(doctor.main(expanded(given.run_dir)))
+    flags: Doctor = parse(Doctor, arguments, "doctor")
+    sys.exit(doctor.main(expanded(flags.run_dir)))
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {

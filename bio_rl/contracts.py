@@ -99,7 +99,7 @@ class Lived(NamedTuple):
     state: State
     """The network's state after the decision."""
     trails: tuple[Any, ...]
-    """A `connections.plastic.Trail` for each of `Network.plastic`, in their order."""
+    """A `connections.Trail` for each of `Network.plastic`, in their order."""
 
 
 class NetworkConfig(Protocol):
@@ -315,6 +315,10 @@ class Agent(Protocol):
     """How much experience `update` receives."""
     device: torch.device
     """Where percepts and states are."""
+    replay: Any = None
+    """Experience that is kept to learn from again (`rl.replay.Replay`), whose rows are saved apart;
+    None where there is none.
+    """
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` fresh lives."""
@@ -347,3 +351,21 @@ class Agent(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def learned_state(self) -> dict[str, Any]:
+        """All of `state_dict` but the rows of the replay."""
+        return self.state_dict()
+
+    def check_memory(self) -> str:
+        """What the agent will keep in memory, in words; "" for nothing worth a word.
+
+        Raises ValueError, with the flag to change, where memory has no room for it.
+        """
+        return ""
+
+    def member(self, i: int) -> Agent:
+        """The agent of the i-th of several seeds as it is now, which shares nothing with this one.
+
+        An agent of one seed is its own only member.
+        """
+        return self

@@ -1,13 +1,34 @@
-"""Adding a thing is adding a file: the file's name is the thing's name on the command line."""
+"""Adding a thing is adding a file: the file's name is the thing's name on the command line.
+
+A thing of a user's own lies outside the package and is called `my_module:Name`, its module and the
+class in it. `load` gives both in one form: a module that holds the thing where the package's own
+files hold theirs (`PARTS`). Whose code may run is decided by who named it: `load` looks only into
+modules that were allowed (`machine.trust.import_named`), never into those that a file names.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Iterable
 from types import ModuleType
+
+PARTS = {
+    "agents": "Agent",
+    "networks": "Network",
+    "neurons": "NEURON",
+    "plasticity": "RULE",
+    "connections": "Connection",
+}
+"""The attribute under which a file of each package holds what it adds."""
+WITH_SETTINGS = ("agents", "networks")
+"""Packages whose files also hold a dataclass `Config`, whose fields are flags."""
+_allowed: set[str] = set()
+"""Modules that the user named, on this command line or in this program."""
 
 
 def names(package: ModuleType) -> dict[str, str]:
@@ -20,16 +41,84 @@ def names(package: ModuleType) -> dict[str, str]:
 
 
 def load(package: ModuleType, name: str) -> ModuleType:
-    """The module called `name`. Raises ValueError with the nearest valid name when there is none."""
+    """The module of the thing called `name`, a file of `package` or `my_module:Name`.
+
+    The latter is a module with all attributes of my_module in which the class `Name` has the name
+    that it has in the package's own files: `load(networks, "mine:Tiny").Network` is `mine.Tiny`.
+    Raises ValueError with the nearest valid name when there is none, and for a module that nobody
+    has named.
+    """
+    if isinstance(name, str) and ":" in name:
+        return _users_own(package, name)
     known = names(package)
     if not isinstance(name, str) or name not in known:
-        kind = package.__name__.rpartition(".")[2].removesuffix("s")
-        raise ValueError(f"no {kind} called {name!r}; {suggestion(str(name), known)}")
+        raise ValueError(f"no {_kind(package)} called {name!r}; {suggestion(str(name), known)}")
     return importlib.import_module(known[name])
 
 
+def allow(module: str) -> None:
+    """Let things be taken from a module that the user named."""
+    _allowed.add(module)
+
+
+def needs(name: str, module: str) -> str:
+    """The words for a module that nobody named, with the way to ask for it."""
+    return (
+        f"{name!r} needs the module {module!r}, and importing it runs its code; "
+        f"if you trust it, add: --trust {module}"
+    )
+
+
+def _users_own(package: ModuleType, name: str) -> ModuleType:
+    """The module of `my_module:Name` in the form of the package's own."""
+    module_name, _, attribute = name.rpartition(":")
+    if module_name not in _allowed or module_name not in sys.modules:
+        raise ValueError(needs(name, module_name))
+    module = sys.modules[module_name]
+    thing = vars(module).get(attribute)
+    folder = package.__name__.rpartition(".")[2]
+    part = PARTS.get(folder)
+    if part is None:
+        raise ValueError(f"{name!r}: a {_kind(package)} of one's own cannot be named so")
+    if not isinstance(thing, type):
+        known = _classes(module)
+        raise ValueError(
+            f"{module_name} has no {_kind(package)} called {attribute!r}; "
+            f"{suggestion(attribute, known)}"
+        )
+    if folder in WITH_SETTINGS and not dataclasses.is_dataclass(vars(module).get("Config")):
+        raise ValueError(
+            f"{module_name} has no Config, expected a frozen dataclass of that name with the "
+            f"settings of its {_kind(package)}"
+        )
+    if vars(module).get(part) is thing:
+        return module
+    # A module of its own, so that what the user's module calls by this name is left alone.
+    view = ModuleType(module.__name__, module.__doc__)
+    vars(view).update(vars(module))
+    vars(view)[part] = thing
+    return view
+
+
+def _classes(module: ModuleType) -> list[str]:
+    """The names of the public classes that a module defines."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+        and name != "Config"
+    ]
+
+
+def _kind(package: ModuleType) -> str:
+    """What a thing of a package is called in messages."""
+    return package.__name__.rpartition(".")[2].removesuffix("s")
+
+
 def summary(docstring: str | None) -> str:
-    """The first sentence of a docstring in one line: what stands before a blank or an indented line."""
+    """The first sentence of a docstring in one line, up to a blank or an indented line."""
     lines = []
     for line in inspect.cleandoc(docstring or "").splitlines():
         if not line.strip() or (lines and line.startswith(" ")):

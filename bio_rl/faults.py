@@ -42,6 +42,15 @@ class DivergedError(RuntimeError):
     """
 
 
+class SeedDivergedError(DivergedError):
+    """One of several seeds that are trained side by side diverged."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        """index: the seed's place among them, from 0."""
+        super().__init__(reason)
+        self.index = index
+
+
 def users_traceback(error: EnvironmentCrashedError) -> str:
     """The traceback of what an environment raised, as text, from the first line of the user's own
     on.

@@ -16,7 +16,7 @@ from bio_rl.bench._report import Rounds, Shared, interleave, spread
 from bio_rl.contracts import ActOut, Agent, Episodes, Metrics, Percept, Probe, Rollout, State, Steps
 from bio_rl.training import runner
 from bio_rl.training.api import single_thread
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 
 # Sizes of HalfCheetah-v5.
 OBS = 17

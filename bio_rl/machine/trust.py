@@ -1,9 +1,9 @@
 """Whose code runs: a module is imported only when the user named it, on this command line or in
 this program.
 
-A run folder may come from a stranger. Its `config.json` may name a module, but only text that the
-user typed can make it run: `--env my_module:Id-v0`, or `--trust my_module` for a run that was
-trained in such a world.
+A run folder may come from a stranger. Its `config.json` may name modules, but only text that the
+user typed can make one run: `--env my_module:Id-v0`, `--agent my_module:Agent` and their like, or
+`--trust my_module` for a run that was made with it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bio_rl import discovery
 from bio_rl.faults import EnvironmentCrashedError
 
 
-def module_of(env: str) -> str:
-    """The module that an environment's name asks for: `my_module` of `my_module:Id-v0`, an empty
-    text for a plain id.
+def module_of(name: str) -> str:
+    """The module that a name asks for: `my_module` of `my_module:Id-v0` or `my_module:Agent`, an
+    empty text for a plain name.
     """
-    return env.rpartition(":")[0]
+    return name.rpartition(":")[0]
 
 
 def import_named(module: str, run_folder: Path | None = None) -> None:
-    """Import a module that the user named; the working folder is searched last, after everything
-    that is installed.
+    """Import a module that the user named, and let things be taken from it (`discovery.load`).
+
+    The working folder is searched last, after everything that is installed.
 
     run_folder: a module that lies in this folder is refused, because whoever wrote the run wrote it
     too. Raises ValueError where the module cannot be found or imported, EnvironmentCrashedError
     where it raises an error of its own.
     """
-    if module in sys.modules:
-        return
+    if module not in sys.modules:
+        _import(module, run_folder)
+    discovery.allow(module)
+
+
+def _import(module: str, run_folder: Path | None) -> None:
     with _working_folder_on_path():
         try:
             spec = importlib.util.find_spec(module)
@@ -42,11 +48,13 @@ def import_named(module: str, run_folder: Path | None = None) -> None:
             raise ValueError(f"cannot import {module!r}: {error}") from error
         if spec is None:
             raise ValueError(
-                f"cannot import {module!r}: there is no such module here or among the installed ones"
+                f"cannot import {module!r}: "
+                "there is no such module here or among the installed ones"
             )
         if run_folder is not None and _lies_in(spec.origin, run_folder):
             raise ValueError(
-                f"{module!r} lies in the run folder {run_folder}: code that comes with a run is never imported"
+                f"{module!r} lies in the run folder {run_folder}: "
+                "code that comes with a run is never imported"
             )
         try:
             importlib.import_module(module)
@@ -66,9 +74,7 @@ def check_named(env: str) -> None:
     """
     module = module_of(env)
     if module and module not in sys.modules:
-        raise ValueError(
-            f"{env!r} needs the module {module!r}, and importing it runs its code; if you trust it, add: --trust {module}"
-        )
+        raise ValueError(discovery.needs(env, module))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.connections import recurrent
-from bio_rl.connections.plastic import Trail
+from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Part, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
 from bio_rl.networks import _parts

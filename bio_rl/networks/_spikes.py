@@ -19,7 +19,7 @@ from bio_rl import seeding
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
 from bio_rl.connections import dense, recurrent
-from bio_rl.connections.plastic import Trail
+from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Lived, Network, Part, Percept, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks import _parts

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bio_rl import contracts
 from bio_rl.checks import check_settings
-from bio_rl.connections import plastic
+from bio_rl.connections import _plastic
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.lsnn import decision
 from bio_rl.modes import transformed
@@ -170,7 +170,7 @@ class Network(contracts.Network):
         state, trail = self.run(x.obs, x.reset, state, probe)
         # a trail has its rows first
         pre, psi, spikes = (x.transpose(0, 1) for x in trail)
-        return Lived(state.x, state, (plastic.Trail(pre, Post(spikes, psi=psi)),))
+        return Lived(state.x, state, (_plastic.Trail(pre, Post(spikes, psi=psi)),))
 
     def forward(
         self, x: Percept, state: LSNNState, probe: Probe | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bio_rl import contracts
-from bio_rl.connections.plastic import Trail
+from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks import _parts

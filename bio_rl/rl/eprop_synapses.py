@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bio_rl.connections.plastic import Trail
+from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Network, Synapses
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.neurons import some

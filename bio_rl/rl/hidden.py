@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import plasticity
-from bio_rl.connections.plastic import Plastic, PlasticState, Trail
+from bio_rl.connections._plastic import Plastic, PlasticState, Trail
 from bio_rl.contracts import Network
 from bio_rl.plasticity import Rule
 

@@ -26,6 +26,7 @@ class OneByOne:
     def __init__(self, agents: Sequence[Agent]) -> None:
         """agents: one for each seed, alike but for it."""
         self.agents = list(agents)
+        self.replay = None  # each agent has its own, if any
         self.rollout = agents[0].rollout
         self.device = agents[0].device
 
@@ -73,6 +74,10 @@ class OneByOne:
 
     def state_dict(self) -> dict[str, Any]:
         return {str(i): agent.state_dict() for i, agent in enumerate(self.agents)}
+
+    def learned_state(self) -> dict[str, Any]:
+        """`state_dict` without the rows of replays."""
+        return {str(i): agent.learned_state() for i, agent in enumerate(self.agents)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for i, agent in enumerate(self.agents):

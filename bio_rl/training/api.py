@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from bio_rl import vector
-from bio_rl.groups import blocks
-from bio_rl.machine import trust
+from bio_rl.contracts import Agent
+from bio_rl.machine import trust as trusted_modules
 from bio_rl.machine.files import one_line, printable
 from bio_rl.machine.signals import StopRequest
-from bio_rl.training import checkpoint, config, runfolder
+from bio_rl.training import checkpoint, config, runfolder, users
 from bio_rl.training.build import (
     FINAL_EPISODES,
     FINAL_SEED,
     Trained,
-    claimed,
+    check_room,
     evaluate_trained,
     make_agent,
     make_env,
@@ -35,17 +32,31 @@ from bio_rl.training.commands import expanded
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.fitting import check_tree, fit_agent
-from bio_rl.training.panel import Panel
 from bio_rl.training.replay_files import add_rows
-from bio_rl.training.runner import Life, Runner
+from bio_rl.training.runner import Runner
+from bio_rl.training.saving import BEST, new_folder
+from bio_rl.training.seeds import run_seeds
 from bio_rl.training.session import Session
 from bio_rl.training.settings import as_texts
-from bio_rl.vector.adapter import SideBySide
+from bio_rl.vector import TensorVectorEnv
 
 __all__ = [
-    "FINAL_EPISODES", "FINAL_SEED", "Trained", "claimed", "evaluate_run", "load", "make_agent", "make_env",
-    "operations_per_decision", "pick_device", "read_last", "resume", "run_experiment", "single_thread", "train",
-]  # fmt: skip
+    "FINAL_EPISODES",
+    "FINAL_SEED",
+    "Trained",
+    "evaluate_run",
+    "load",
+    "make_agent",
+    "make_env",
+    "operations_per_decision",
+    "pick_device",
+    "read_last",
+    "resume",
+    "run_experiment",
+    "run_seeds",
+    "single_thread",
+    "train",
+]
 
 
 def train(
@@ -59,23 +70,40 @@ def train(
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000,
     ppo={"gamma": 0.98}).
 
+    env, agent, network: names, or `my_module:Name` for your own, whose module is imported.
     env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; and
-    the agent's and the network's own, as dicts under their names.
+    the agent's and the network's own, as dicts under the words with which their flags begin.
     """
     if not isinstance(env, str):
         raise ValueError(
             f"env is {env!r:.80}, expected the name of an environment, such as HalfCheetah-v5"
         )
-    if module := trust.module_of(env):
-        trust.import_named(module)
+    # What is written in a program is as good as typed: it may be imported.
+    if module := trusted_modules.module_of(env):
+        trusted_modules.import_named(module)
+    _import_parts([agent, network])
     network = network or config.served(config.agents_module(agent))[0]
-    own = {
-        "agent_settings": settings.pop(agent, None),
-        "network_settings": settings.pop(network, None),
-    }
+    agent_prefix, network_prefix = config.prefixes(agent, network)
+    agent_settings = settings.pop(agent_prefix, None)
+    network_settings = settings.pop(network_prefix, None)
+    _import_parts([agent_settings, network_settings])
     if env_kwargs is not None:
         settings["env_arg"] = as_texts(env_kwargs)
-    return run_experiment(config.experiment(env, agent, network, **own, **settings))
+    experiment = config.experiment(
+        env,
+        agent,
+        network,
+        agent_settings=agent_settings,
+        network_settings=network_settings,
+        **settings,
+    )
+    return run_experiment(experiment)
+
+
+def _import_parts(values: Iterable[Any]) -> None:
+    """Import the modules of parts of the user's own that these texts and settings name."""
+    for module in users.modules_of(values):
+        trusted_modules.import_named(module)
 
 
 def run_experiment(experiment: Experiment) -> Trained:
@@ -86,59 +114,19 @@ def run_experiment(experiment: Experiment) -> Trained:
     if run.seeds > 1:
         return run_seeds(experiment)[0]
     with StopRequest() as stop, ExitStack() as stack:
+        device = pick_device(run.device)
         env = stack.enter_context(
-            open_env(make_env(run, run.num_envs, pick_device(run.device), workers=run.workers))
+            open_env(make_env(run, run.num_envs, device, workers=run.workers))
         )
-        agent = claimed(make_agent(experiment, env), run)
+        agent = make_agent(experiment, env)
+        check_room(agent, run)
         vector.probe(env)
         start = Runner(agent, env)
         start.start(run.seed)
-        session = Session(
-            experiment, agent, env, stack.enter_context(_new_folder(experiment)), stop
-        )
+        folder = stack.enter_context(new_folder(experiment))
+        session = Session(experiment, agent, env, folder, stop)
         session.runner.life = start.life
         return session.learn()
-
-
-def run_seeds(experiment: Experiment) -> list[Trained]:
-    """Train the seeds of a run side by side, each in a new run folder as if it had been trained
-    alone.
-    """
-    run, device = experiment.run, pick_device(experiment.run.device)
-    alone = [config.replace_run(experiment, seed=run.seed + i, seeds=1) for i in range(run.seeds)]
-    with StopRequest() as stop, ExitStack() as stack:
-        env = SideBySide([make_env(run, run.num_envs, device, workers=run.workers) for _ in alone])
-        stack.enter_context(open_env(env))
-        group = Runner(claimed(make_agent(experiment, env), run), env)
-        for one in env.vectors:
-            vector.probe(one)
-        group.start(run.seed)
-        sessions = []
-        for i, (one, vector_env) in enumerate(zip(alone, env.vectors, strict=True)):
-            folder = stack.enter_context(_new_folder(one))
-            sessions.append(
-                Session(one, group.agent.member(i), vector_env, folder, stop, alone=False)
-            )
-            _hand_over(group, sessions[-1].runner, i, run.seeds)
-            _sync(group, sessions[-1].runner, i, run.seeds)
-        return learn_together(group, sessions)
-
-
-@contextmanager
-def _new_folder(experiment: Experiment) -> Iterator[Path]:
-    """A locked run folder with its config.json; a start that fails before its first checkpoint
-    leaves none behind.
-    """
-    run = experiment.run
-    folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
-    try:
-        with runfolder.lock(folder):
-            runfolder.write_config(folder, experiment.as_dict())
-            yield folder
-    except BaseException:
-        if not any(folder.glob("checkpoints/step_*.pt")):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def resume(
@@ -154,29 +142,25 @@ def resume(
     schedules stretch).
 
     device: another one than before, where the machine is another one. trust: modules that may be
-    imported for the world.
+    imported for what the run has of somebody's own.
     """
     folder, experiment = _read(run, run_dir, trust)
-    changes = {
-        "steps": steps,
-        "episodes": episodes if steps is None else episodes or 0,
-        "device": device,
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
+    bounds = {"steps": steps, "episodes": episodes if steps is None else episodes or 0}
+    asked = {**bounds, "device": device}
+    changes = {name: value for name, value in asked.items() if value is not None}
     experiment = config.changed_run(experiment, **changes)
     planned = experiment.run
     with runfolder.lock(folder), StopRequest() as stop, ExitStack() as stack:
-        env = make_env(
-            planned, planned.num_envs, pick_device(planned.device), workers=planned.workers
+        on = pick_device(planned.device)
+        env = stack.enter_context(
+            open_env(make_env(planned, planned.num_envs, on, workers=planned.workers))
         )
-        stack.enter_context(open_env(env))
         session = Session(experiment, _rebuilt(experiment, env, folder), env, folder, stop)
-        session.checkpoints.prepare()
+        session.keeper.checkpoints.prepare()
         tree = read_last(folder, rows=True)
-        if steps is not None and planned.steps < tree["runner"]["seen"]:
-            raise ValueError(
-                f"--steps is {steps:,}, but the run is at step {tree['runner']['seen']:,} already"
-            )
+        seen = tree["runner"]["seen"]
+        if steps is not None and planned.steps < seen:
+            raise ValueError(f"--steps is {steps:,}, but the run is at step {seen:,} already")
         session.restore(tree)
         if changes:
             runfolder.write_config(folder, experiment.as_dict())
@@ -193,7 +177,7 @@ def load(
     """The trained agent of a run, on the CPU: its last weights, or with `best` those that evaluated
     best.
 
-    trust: modules that may be imported for the run's world.
+    trust: modules that may be imported for what the run has of somebody's own.
     """
     folder, experiment = _read(run, run_dir, trust)
     with open_env(make_env(experiment.run, 1)) as env:
@@ -211,19 +195,21 @@ def _read(
         raise ValueError(f"run is {run!r:.80}, expected a run folder, its name, or latest")
     folder = runfolder.resolve(str(expanded(run)) if str(run) else "", expanded(run_dir))
     for module in trusted:
-        trust.import_named(module, run_folder=folder)
+        trusted_modules.import_named(module, run_folder=folder)
     return folder, config.read(folder)
 
 
-def _rebuilt(experiment: Experiment, env: Any, folder: Path) -> Any:
+def _rebuilt(experiment: Experiment, env: TensorVectorEnv, folder: Path) -> Agent:
     """The agent that the config.json in `folder` describes, untrained. Raises ValueError where it
     describes none.
     """
     try:
         return make_agent(experiment, env)
-    except Exception as error:  # torch and numpy raise what they like over sizes that nothing has
+    # torch and numpy raise what they like over sizes that nothing has
+    except Exception as error:
         raise ValueError(
-            f"{printable(folder / runfolder.CONFIG)} describes no agent that can be built: {one_line(error)}"
+            f"{printable(folder / runfolder.CONFIG)} describes no agent that can be built: "
+            f"{one_line(error)}"
         ) from error
 
 
@@ -249,7 +235,8 @@ def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:
 
     Warns of each that it passes. Raises CheckpointError where there is none.
     """
-    checkpoints, fault = Checkpoints(folder / "checkpoints"), None
+    checkpoints = Checkpoints(folder / "checkpoints")
+    fault = None
     for step, path in checkpoints.newest_first():
         try:
             tree = checkpoint.load(path)
@@ -269,61 +256,7 @@ def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:
 
 def read_best(folder: Path) -> dict[str, Any]:
     """The checkpoint of a run that evaluated best; it has no replay. Raises CheckpointError."""
-    path = folder / "checkpoints" / "best.pt"
+    path = folder / "checkpoints" / BEST
     tree = checkpoint.load(path)
     check_tree(tree, path)
     return tree
-
-
-def learn_together(group: Runner, sessions: list[Session]) -> list[Trained]:
-    """Train the seeds of a group to the last step, or until a signal asks for a stop, which saves
-    all; evaluate each.
-    """
-    first, began = sessions[0], time.perf_counter()
-    run, n, stop = first.experiment.run, len(sessions), first.stop
-    first.announce(n)
-    title = f"{run.agent} · {run.network} · {run.env} · {n} seeds"
-    try:
-        with (
-            first.reported(),
-            stop.gently(),
-            single_thread(),
-            Panel(run.steps, title, first.folder) as panel,
-        ):
-            for session in sessions:
-                session.open()
-            while first.share() < 1.0 and not stop.asked:
-                together = group.step()
-                for i, session in enumerate(sessions):
-                    _hand_over(group, session.runner, i, n)
-                    metrics = {name: x[i] for name, x in together.items()}
-                    session.after(
-                        metrics,
-                        panel if i == 0 else None,
-                        partial(_sync, group, session.runner, i, n),
-                    )
-            for i, session in enumerate(sessions):
-                _sync(group, session.runner, i, n)
-                session.close()
-    finally:
-        for session in sessions:
-            session.close_log()
-    seconds = time.perf_counter() - began
-    return [session.finish(seconds) for session in sessions]
-
-
-def _hand_over(group: Runner, one: Runner, i: int, n: int) -> None:
-    """The counters and episodes of the i-th of n seeds."""
-    each = one.env.num_envs
-    one.seen, one.updates = group.seen // n, group.updates
-    one.collect_s, one.learn_s = group.collect_s / n, group.learn_s / n
-    one.episodes = [e._replace(row=e.row % each) for e in group.episodes if e.row // each == i]
-
-
-def _sync(group: Runner, one: Runner, i: int, n: int) -> None:
-    """The agent and the life of the i-th of n seeds, as they are now."""
-    one.agent = group.agent.member(i)
-    one.life = Life(
-        *blocks(tuple(group.life[:2]), n)[i],
-        None if group.life.junk is None else group.life.junk.chunk(n)[i],
-    )

@@ -1,6 +1,4 @@
-"""From a run's settings to what it is made of: device, environments, agent; and a trained agent
-with its evaluation.
-"""
+"""From a run's settings to its device, environments and agent; and a trained agent's evaluation."""
 
 from __future__ import annotations
 
@@ -8,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from bio_rl import seeding, vector
-from bio_rl.contracts import Steps
+from bio_rl.contracts import Agent, Steps
 from bio_rl.energy import Operations, operations
+from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import trust
 from bio_rl.networks import Blueprint
 from bio_rl.rl.base import Spec
@@ -22,17 +21,20 @@ from bio_rl.rl.one_by_one import of_seeds
 from bio_rl.training import config
 from bio_rl.training.config import Experiment, Run
 from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
-from bio_rl.training.replay_files import add_rows, claim_disk, saved_apart, state_without_rows
-from bio_rl.vector.adapter import EnvironmentCrashedError, SideBySide, Vector
+from bio_rl.training.replay_files import add_rows, check_disk
+from bio_rl.vector import TensorVectorEnv, Vector
 
 FINAL_SEED = 2_000_000
 """Seed of the start states of the evaluation that is reported."""
 FINAL_EPISODES = 20
+"""Episodes of that evaluation."""
+
+Env = TypeVar("Env", bound=TensorVectorEnv)
 
 
 @dataclass
 class Trained:
-    """What a training run or `load` gives: the agent, its experiment and its folder."""
+    """The result of a training run or of `load`: the agent, its experiment and its folder."""
 
     experiment: Experiment
     agent: Any
@@ -52,35 +54,36 @@ class Trained:
     stopped: int | None = None
     """The number of the signal that stopped the run; None where it finished."""
 
-    def learner(self, env: Vector, extra: int) -> Any:
+    def learner(self, env: TensorVectorEnv, extra: int) -> Any:
         """A copy of the agent that will learn in `env` for `extra` more environment steps."""
         if not isinstance(self.agent.rollout, Steps):
             raise ValueError(
-                f"--learn on: {self.experiment.run.agent} learns from whole episodes, not while it lives; leave it off"
+                f"--learn on: {self.experiment.run.agent} learns from whole episodes, "
+                "not while it lives; leave it off"
             )
-        agent = make_agent(
-            config.replace_run(self.experiment, steps=self.steps + extra, episodes=0), env
-        )
-        replay = saved_apart(self.agent)
-        if self.rows is None or replay is None or replay.size:
-            agent.load_state_dict(self.agent.state_dict())
-        else:  # they were not read to evaluate, but learning goes on from them
-            tree = {
-                "agent": state_without_rows(self.agent),
-                "runner": {"seen": self.steps},
-                "replay": self.rows,
-            }
-            add_rows(tree, self.folder / "checkpoints")
-            agent.load_state_dict(tree["agent"])
+        longer = config.replace_run(self.experiment, steps=self.steps + extra, episodes=0)
+        agent = make_agent(longer, env)
+        agent.load_state_dict(self._state())
         return agent
+
+    def _state(self) -> dict[str, Any]:
+        """All that the agent learns on from; rows that `load` left on the disk are read now."""
+        replay = self.agent.replay
+        if self.rows is None or replay is None or replay.size:
+            return self.agent.state_dict()
+        state = self.agent.learned_state()
+        tree = {"agent": state, "runner": {"seen": self.steps}, "replay": self.rows}
+        add_rows(tree, self.folder / "checkpoints")
+        return tree["agent"]
 
 
 def pick_device(name: str) -> torch.device:
     """The device that `--device` means. Raises ValueError for cuda without CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            "--device cuda, but torch sees no CUDA device; go on with --device cpu, or install a CUDA build of torch "
-            f"and check the driver (nvidia-smi); this is torch {torch.__version__}"
+            "--device cuda, but torch sees no CUDA device; go on with --device cpu, or install a "
+            "CUDA build of torch and check the driver (nvidia-smi); "
+            f"this is torch {torch.__version__}"
         )
     return torch.device("cpu" if name == "auto" else name)
 
@@ -89,51 +92,47 @@ def make_env(
     run: Run, num_envs: int, device: torch.device | str = "cpu", **settings: Any
 ) -> Vector:
     """`num_envs` environments of a run, perturbed as it says. settings: those of `vector.make`."""
-    trust.check_named(run.env)  # it may come from a stranger's config.json
-    return vector.make(
-        run.env, num_envs, device=device, **{**run.env_kwargs, "perturb": run.perturb, **settings}
-    )
+    # The name may come from a stranger's config.json.
+    trust.check_named(run.env)
+    arguments = {**run.env_kwargs, "perturb": run.perturb, **settings}
+    return vector.make(run.env, num_envs, device=device, **arguments)
 
 
-def make_agent(experiment: Experiment, env: Vector | SideBySide) -> Any:
+def make_agent(experiment: Experiment, env: TensorVectorEnv) -> Any:
     """A fresh agent for the spaces of `env`, of several seeds where the run has them.
 
-    Raises ValueError for a space that it cannot serve, or several seeds where it cannot train them
-    side by side.
+    Raises ValueError for a space that it cannot serve, for several seeds where it cannot train them
+    side by side, and where its networks do not fit into memory.
     """
     run = experiment.run
-    module = config.agents_module(run.agent)
     spec = Spec(experiment.agent, experiment.network, env.observation_space, env.action_space)
     seeds = range(run.seed, run.seed + run.seeds)
+    kind = config.agents_module(run.agent).Agent
     try:
-        # no other thread draws meanwhile, whatever a network draws from
+        # No other thread draws meanwhile, whatever a network draws from.
         with seeding.drawing_from(run.seed):
-            return of_seeds(module.Agent, spec, horizon=run.horizon, seeds=seeds, device=env.device)
-    except (ValueError, MemoryError, RuntimeError) as error:
+            return of_seeds(kind, spec, horizon=run.horizon, seeds=seeds, device=env.device)
+    except ValueError as error:
+        raise _cannot_learn(run, " ".join(str(error).split())) from error
+    except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
             raise
-        reason = (
-            "its networks do not fit into memory"
-            if not isinstance(error, ValueError)
-            else " ".join(str(error).split())
-        )
-        raise ValueError(
-            f"{run.agent} with {run.network} cannot learn {run.env}: {reason}"
-        ) from error
+        raise _cannot_learn(run, "its networks do not fit into memory") from error
 
 
-def claimed(agent: Any, run: Run) -> Any:
-    """The agent, if the memory and the disk that it will take are there; else a ValueError, before
-    anything is written.
-    """
-    if hasattr(agent, "check_memory"):
-        agent.check_memory()
-    claim_disk(agent, run.run_dir, run.steps, run.checkpoints, run.seeds)
-    return agent
+def _cannot_learn(run: Run, reason: str) -> ValueError:
+    several = f" with {run.seeds} seeds" if run.seeds > 1 else ""
+    return ValueError(f"{run.agent} with {run.network} cannot learn {run.env}{several}: {reason}")
+
+
+def check_room(agent: Agent, run: Run) -> None:
+    """Raise ValueError, before anything is written, where memory or disk have no room for a run."""
+    agent.check_memory()
+    check_disk(agent, run.run_dir, run.steps, run.checkpoints, run.seeds)
 
 
 @contextmanager
-def open_env(env: Vector | SideBySide) -> Iterator[Any]:
+def open_env(env: Env) -> Iterator[Env]:
     """Close the environment at the end; an error while it closes does not hide the one that ended
     the block.
     """
@@ -153,7 +152,8 @@ def evaluate_trained(
 
     A world of which only one instance can be made plays them one after the other.
     """
-    run, device = trained.experiment.run, trained.agent.device
+    run = trained.experiment.run
+    device = trained.agent.device
     try:
         env = make_env(run, episodes, device)
     except EnvironmentCrashedError:
@@ -170,17 +170,16 @@ def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str,
     Means over the first `decisions` greedy decisions of one episode.
     """
     experiment = trained.experiment
+    run = experiment.run
     counts = {}
-    with open_env(make_env(experiment.run, 1, trained.agent.device)) as env:
-        counts[experiment.run.network] = operations(
-            record(trained.agent, env, FINAL_SEED, decisions).probe, 1
-        )
-        if experiment.run.network != "mlp" and not experiment.network.image:
-            plain = replace(
-                config.experiment(experiment.run.env, network="mlp"),
-                network=Blueprint.default("mlp"),
-            )
-            counts["mlp"] = operations(record(make_agent(plain, env), env, FINAL_SEED, 1).probe, 1)
+    with open_env(make_env(run, 1, trained.agent.device)) as env:
+        recording = record(trained.agent, env, FINAL_SEED, decisions)
+        counts[run.network] = operations(recording.probe, 1)
+        if run.network != "mlp" and not experiment.network.image:
+            usual = config.experiment(run.env, network="mlp")
+            plain = replace(usual, network=Blueprint.default("mlp"))
+            recording = record(make_agent(plain, env), env, FINAL_SEED, 1)
+            counts["mlp"] = operations(recording.probe, 1)
     return counts
 
 

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-
-from bio_rl.machine import trust
 
 
 def program() -> str:
-    """The words that start this program again: `python train.py`, `bio-rl`, or `python -m bio_rl`."""
+    """The words that start this program again: `python train.py`, `bio-rl`, `python -m bio_rl`."""
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
     if script.name == "train.py":
         return f"python {shlex.quote(str(script))}"
     return "bio-rl" if script.stem == "bio-rl" else "python -m bio_rl"
 
 
-def command(name: str, folder: Path, env: str, *more: object) -> str:
-    """A command on a run folder, quoted for a shell, with the module that its environment needs."""
-    module = trust.module_of(env)
-    words = [name, str(folder), *map(str, more), *(["--trust", module] if module else [])]
+def command(name: str, folder: Path, modules: Iterable[str], *more: object) -> str:
+    """A command on a run folder, quoted for a shell, that trusts the modules the run needs."""
+    words = [name, str(folder), *map(str, more), *trusting(modules)]
     return f"{program()} {shlex.join(words)}"
 
 
+def trusting(modules: Iterable[str]) -> list[str]:
+    """The words of a command line that let modules be imported."""
+    names = list(modules)
+    return ["--trust", *names] if names else []
+
+
 def expanded(path: str | Path) -> Path:
-    """A path with `~` replaced by the home folder. Raises ValueError where there is no such home."""
+    """A path with `~` replaced by the home folder. Raises ValueError where there is none."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:

@@ -1,6 +1,4 @@
-"""What a run is: its settings, its agent's and its network's. Tuned presets are data beside each
-agent.
-"""
+"""Settings of a run, of its agent and of its network. Tuned presets are data beside each agent."""
 
 from __future__ import annotations
 
@@ -18,15 +16,14 @@ from typing import Any
 
 from bio_rl import discovery, networks
 from bio_rl.discovery import suggestion
+from bio_rl.machine import trust
 from bio_rl.machine.files import one_line, printable
 from bio_rl.networks import Blueprint
 from bio_rl.rl.clock import Horizon
-from bio_rl.training import runfolder, schema, settings
+from bio_rl.training import runfolder, schema, settings, users
 from bio_rl.training.commands import expanded
 
 DEVICES = ("auto", "cpu", "cuda")
-
-
 MOST = {
     "num_envs": 1_000_000,
     "seeds": 10_000,
@@ -35,9 +32,11 @@ MOST = {
     "steps": 2**62,
     "episodes": 2**62,
 }
-"""Settings of a run that are certainly a slip beyond this, and would take all memory before they
-fail.
+"""The largest values of settings: beyond them it is certainly a slip, and would take all memory
+before it fails.
 """
+POSITIVE = ("steps", "seeds", "num_envs", "checkpoints")
+NOT_NEGATIVE = ("seed", "episodes", "eval_episodes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +46,17 @@ class Run:
     env: str = "CartPole-v1"
     """Environment id: HalfCheetah-v5, CartPole-v1, …, or my_module:Id-v0 for your own."""
     agent: str = "ppo"
-    """Learning algorithm (see: train.py list agents)."""
+    """Learning algorithm (see: train.py list agents), or my_module:Agent for your own."""
     network: str = "spiking"
-    """Kind of network (see: train.py list networks)."""
+    """Kind of network (see: train.py list networks), or my_module:Network for your own."""
     steps: int = 1_000_000
     """Environment steps to train for."""
     episodes: int = 0
-    """Episodes to train for, all environments together, where they are over before the steps; 0 for
-    no such bound.
+    """Episodes to train for, all environments of a seed together, where they are over before the
+    steps; 0 for no such bound.
     """
     perturb: tuple[str, ...] = ()
-    """What is done to the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, …
+    """Changes of the world, in training and in evaluations: gravity=0.5, gear=0.5..1.5, …
     (docs/perturbations.md).
     """
     env_arg: tuple[str, ...] = ()
@@ -67,8 +66,8 @@ class Run:
     seed: int = 0
     """Seed of the weights, the environments and every random draw."""
     seeds: int = 1
-    """Seeds that are trained side by side as one batched program: seed, seed + 1, …, each with a
-    run folder of its own (dqn, sac, td3).
+    """How many seeds are trained side by side in one program: seed, seed + 1, …, each with a run
+    folder of its own, as if it were trained alone.
     """
     device: str = "auto"
     """auto, cpu or cuda. auto is the CPU: small networks in CPU environments train faster there."""
@@ -104,26 +103,19 @@ class Run:
         _ = self.env_kwargs  # refuses what is no name=value
         if not 0 <= self.save_minutes < math.inf:
             raise ValueError(f"--save-minutes is {self.save_minutes}, expected 0 or more")
-        for name in ("steps", "seeds", "num_envs", "checkpoints"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} is {getattr(self, name)}, expected a positive number")
-        for name in ("seed", "episodes", "eval_episodes"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more"
-                )
+        for name in POSITIVE:
+            self._refuse(getattr(self, name) < 1, name, "a positive number")
+        for name in NOT_NEGATIVE:
+            self._refuse(getattr(self, name) < 0, name, "0 or more")
         for name, most in MOST.items():
-            if getattr(self, name) > most:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, expected at most {most:,}"
-                )
-        if self.seeds > 1 and self.episodes:
-            raise ValueError(
-                "--seeds with --episodes: seeds side by side end together, so bound them by --steps"
-            )
+            self._refuse(getattr(self, name) > most, name, f"at most {most:,}")
         if self.device not in DEVICES:
             raise ValueError(f"--device is {self.device!r}; known: {', '.join(DEVICES)}")
+
+    def _refuse(self, wrong: bool, name: str, expected: str) -> None:
+        if wrong:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is {getattr(self, name)}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -134,6 +126,7 @@ class Experiment:
     agent: Any
     """The agent's `Config`."""
     network: Blueprint
+    """The network's kind and its `Config`."""
     preset: tuple[str, ...] = ()
     """Names of the presets that were applied, least specific first."""
 
@@ -146,13 +139,26 @@ class Experiment:
             "preset": list(self.preset),
         }
 
+    @property
+    def prefixes(self) -> tuple[str, str]:
+        """The words with which the flags of the agent and of the network begin."""
+        return prefixes(self.run.agent, self.run.network)
+
+    def modules(self) -> list[str]:
+        """The modules of the user's own that the run needs: those of its world, agent, network and
+        of the parts that their settings name.
+        """
+        of_env = trust.module_of(self.run.env)
+        modules = [of_env] if of_env else []
+        modules += users.modules_of([self.run.agent, self.run.network])
+        modules += users.modules_of_settings(self.agent)
+        modules += users.modules_of_settings(self.network.config)
+        return list(dict.fromkeys(modules))
+
     def settings(self) -> dict[str, Any]:
         """Every setting under the name of its flag: `num-envs`, `ppo.gamma`, `spiking.ticks`, …"""
-        parts = {
-            "": self.run,
-            f"{self.run.agent}.": self.agent,
-            f"{self.run.network}.": self.network.config,
-        }
+        agent, network = self.prefixes
+        parts = {"": self.run, f"{agent}.": self.agent, f"{network}.": self.network.config}
         return {
             f"{owner}{name.replace('_', '-')}": value
             for owner, part in parts.items()
@@ -161,41 +167,43 @@ class Experiment:
         }
 
     def changed(self) -> dict[str, Any]:
-        """The settings that differ from the defaults: what the preset and the flags have set."""
-        module = agents_module(self.run.agent)
-        plain = Experiment(Run(), module.Config(), Blueprint.default(self.run.network))
-        base = replace_run(plain, agent=self.run.agent, network=self.run.network).settings()
+        """The settings that differ from the defaults: those that the preset and the flags set."""
+        run = Run(agent=self.run.agent, network=self.run.network)
+        plain = Experiment(run, agents_module(run.agent).Config(), Blueprint.default(run.network))
+        base = plain.settings()
         return {name: value for name, value in self.settings().items() if base[name] != value}
 
     @staticmethod
     def from_dict(saved: Mapping[str, Any]) -> Experiment:
-        """The inverse of `as_dict`; what is not in it has its default.
+        """The inverse of `as_dict`; a setting that is not in it has its default.
 
         Raises ValueError, one line with the field, for a missing part, a field that this version
         does not know, and a value of another type.
         """
         if not isinstance(saved, Mapping):
             raise ValueError(
-                f"an experiment is {reprlib.repr(saved)}, expected a mapping with run, agent and network"
+                f"an experiment is {reprlib.repr(saved)}, "
+                "expected a mapping with run, agent and network"
             )
-        sections = {name: _section(saved, name) for name in ("run", "agent", "network")}
+        of_run, of_agent, of_network = (_section(saved, x) for x in ("run", "agent", "network"))
         for name in ("env", "agent", "network"):
-            if type(sections["run"].get(name)) is not str:
-                raise ValueError(
-                    f"run.{name} is {reprlib.repr(sections['run'].get(name))}, expected a text"
-                )
-        run = fill(Run(), sections["run"], "run")
+            if type(of_run.get(name)) is not str:
+                raise ValueError(f"run.{name} is {reprlib.repr(of_run.get(name))}, expected a text")
+        run = fill(Run(), of_run, "run")
         module = agents_module(run.agent)
-        if run.network not in served(module):
-            raise ValueError(
-                f"{run.agent} cannot teach the network {run.network!r}; {suggestion(run.network, served(module))}"
-            )
-        agent = fill(agents_module(run.agent).Config(), sections["agent"], run.agent)
-        network = Blueprint.default(run.network)
-        network = Blueprint(run.network, fill(network.config, sections["network"], run.network))
+        _check_served(run.agent, module, run.network)
+        agent_prefix, network_prefix = prefixes(run.agent, run.network)
+        agent = fill(module.Config(), of_agent, agent_prefix)
+        blueprint = Blueprint.default(run.network)
+        network = Blueprint(run.network, fill(blueprint.config, of_network, network_prefix))
         preset = saved.get("preset", ())
         schema.check(preset, tuple[str, ...], "preset")
         return Experiment(run, agent, network, tuple(preset))
+
+
+def prefixes(agent: str, network: str) -> tuple[str, str]:
+    """The words with which the flags of an agent and of its network begin."""
+    return users.prefixes(agent, network, [field.name for field in dataclasses.fields(Run)])
 
 
 def _section(saved: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -217,7 +225,8 @@ def read(folder: Path) -> Experiment:
         found = Experiment.from_dict(saved)
         if found.run.seeds != 1:
             raise ValueError(
-                f"run.seeds is {found.run.seeds}, expected 1: every seed has a run folder of its own"
+                f"run.seeds is {found.run.seeds}, "
+                "expected 1: every seed has a run folder of its own"
             )
     except ValueError as error:
         raise ValueError(f"{printable(path)}: {one_line(error)}") from error
@@ -228,6 +237,18 @@ def served(agent: ModuleType) -> tuple[str, ...]:
     """The networks that an agent can teach, its default first: its `Agent.teaches`, or all."""
     every = (Run.network, *(name for name in network_names() if name != Run.network))
     return agent.Agent.teaches or every
+
+
+def _check_served(agent: str, module: ModuleType, network: str) -> None:
+    """Raise ValueError for a network that an agent does not teach.
+
+    Whether it can teach a network of the user's own is for the agent to say when it is made.
+    """
+    known = served(module)
+    if network not in known and ":" not in network:
+        raise ValueError(
+            f"{agent} cannot teach the network {network!r}; {suggestion(network, known)}"
+        )
 
 
 def replace_run(experiment: Experiment, **values: Any) -> Experiment:
@@ -243,7 +264,9 @@ def changed_run(experiment: Experiment, **values: Any) -> Experiment:
 
 
 def agents_module(name: str) -> ModuleType:
-    """The module of the agent called `name`. Raises ValueError with the nearest name."""
+    """The module of the agent called `name`, a file's or `my_module:Agent`. Raises ValueError with
+    the nearest name.
+    """
     from bio_rl import agents
 
     return discovery.load(agents, name)
@@ -259,7 +282,7 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
         raise ValueError(
             f"{owner} is {reprlib.repr(values)}, expected settings by name, as in {{'gamma': 0.98}}"
         )
-    fields = {f.name for f in dataclasses.fields(config)}
+    fields = {field.name for field in dataclasses.fields(config)}
     hints = typing.get_type_hints(type(config))
     for name in values:
         if name not in fields:
@@ -291,15 +314,11 @@ def experiment(
     module = agents_module(agent)
     network = network or served(module)[0]
     blueprint = Blueprint.default(network)
-    if network not in served(module):
-        raise ValueError(
-            f"{agent} cannot teach the network {network!r}; {suggestion(network, served(module))}"
-        )
-    run, agent_config, network_config = (
-        Run(env=env, agent=agent, network=network),
-        module.Config(),
-        blueprint.config,
-    )
+    _check_served(agent, module, network)
+    agent_prefix, network_prefix = prefixes(agent, network)
+    run = Run(env=env, agent=agent, network=network)
+    agent_config = module.Config()
+    network_config = blueprint.config
     applied = []
     for name, preset in presets(module, env, network):
         applied.append(name)
@@ -307,8 +326,8 @@ def experiment(
         agent_config = fill(agent_config, preset.get("agent", {}), f"preset {name}")
         network_config = fill(network_config, preset.get("network", {}), f"preset {name}")
     run = fill(run, run_settings, "run")
-    agent_config = fill(agent_config, agent_settings or {}, agent)
-    network_config = fill(network_config, network_settings or {}, network)
+    agent_config = fill(agent_config, agent_settings or {}, agent_prefix)
+    network_config = fill(network_config, network_settings or {}, network_prefix)
     return Experiment(run, agent_config, Blueprint(network, network_config), tuple(applied))
 
 
@@ -321,9 +340,8 @@ def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[s
     """
     table = preset_table(agent)
     task = env.rpartition(":")[2].removeprefix("bio_rl/")
-    return [
-        (name, table[name]) for name in (f"*/{network}", task, f"{task}/{network}") if name in table
-    ]
+    fitting = (f"*/{network}", task, f"{task}/{network}")
+    return [(name, table[name]) for name in fitting if name in table]
 
 
 def preset_table(agent: ModuleType) -> dict[str, dict[str, Any]]:

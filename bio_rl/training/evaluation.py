@@ -16,7 +16,7 @@ from bio_rl.state import index
 from bio_rl.training.metrics import to_floats
 from bio_rl.training.reel import Reel
 from bio_rl.training.runner import begin, collect, decide
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 
 MAX_STEPS = 30_000
 """A guard: an environment without a time limit must not evaluate for ever. The longest episodes of

@@ -19,9 +19,10 @@ from bio_rl.rl.off_policy import Learner
 from bio_rl.rl.replay import Replay
 from bio_rl.state import leaves
 from bio_rl.training.checkpoint import CheckpointError
-from bio_rl.training.replay_files import state_without_rows
 from bio_rl.training.runner import Runner, begin
 
+GENERATORS = {"generator", "generators"}
+"""Names under which an agent's state has what its random generators are at."""
 MOMENTS = {"Adam": ("step", "exp_avg", "exp_avg_sq"), "AdamW": ("step", "exp_avg", "exp_avg_sq")}
 """What an optimiser keeps for each of its weights, once it has moved them."""
 
@@ -90,7 +91,7 @@ def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
     """Bring `agent` to the state that was saved in `path`. Raises CheckpointError, one line, where
     it does not fit.
     """
-    like = state_without_rows(agent)
+    like = agent.learned_state()
     apart = (
         "replay",
     )  # its rows have no fixed number; what they must fit is known to `fit_runner`
@@ -185,10 +186,9 @@ def compare(found: Any, like: Any, at: str) -> None:
 
 def _compare_tensor(found: Any, like: Tensor, at: str) -> None:
     _is(found, Tensor, at)
-    generator = (
-        at.rpartition(".")[2] == "generator"
-    )  # that of another device is longer or shorter, and let be
-    right = found.dtype == like.dtype and (generator or found.shape == like.shape)
+    # The generators of another device are longer or shorter, and let be.
+    is_generator = at.rpartition(".")[2] in GENERATORS
+    right = found.dtype == like.dtype and (is_generator or found.shape == like.shape)
     expected = f"{str(like.dtype).removeprefix('torch.')} of shape {tuple(like.shape)}"
     _expect(
         right,

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bio_rl.contracts import Agent
 from bio_rl.machine.files import free_space, one_line, printable
 from bio_rl.machine.ram import size_text
 from bio_rl.rl.off_policy import Learner
@@ -38,6 +39,8 @@ from bio_rl.training import checkpoint
 from bio_rl.training.checkpoint import CheckpointError
 
 FOLDER = "replay"
+MOMENTS = 3
+"""Tensors that are saved for each weight: itself and two moments of its optimiser."""
 _ROWS = re.compile(r"rows_(\d{12})_(\d{12})_[0-9a-f]{8}\.pt")
 
 
@@ -87,17 +90,20 @@ class ReplayFiles:
         self.names[step] = set(files)
         return found["id"]
 
-    def take_up(self, agent: Any, tree: Mapping[str, Any]) -> None:
+    def take_up(self, agent: Agent, tree: Mapping[str, Any]) -> None:
         """Go on from where the restored `agent` of a checkpoint's tree stands; nothing for one
         without a replay.
 
         Warns where the checkpoint has none: it may have been made by hand from `best.pt`.
         """
-        replay = saved_apart(agent)
+        replay = agent.replay
         if replay is None:
             return
         if tree.get("replay") is None and "replay" not in tree["agent"]:
-            text = "the checkpoint has no replay: the agent goes on without the experience that it had kept"
+            text = (
+                "the checkpoint has no replay: the agent goes on without the experience that it "
+                "had kept"
+            )
             warnings.warn(text, RuntimeWarning, stacklevel=3)
         self.go_on(tree["runner"]["seen"], replay)
 
@@ -204,16 +210,6 @@ class ReplayFiles:
         )
 
 
-def saved_apart(agent: Any) -> Replay | None:
-    """The replay of an agent whose rows have files of their own; None for one that has none."""
-    return agent.replay if isinstance(agent, Learner) else None
-
-
-def state_without_rows(agent: Any) -> dict[str, Any]:
-    """The state dict of an agent without what `ReplayFiles` writes."""
-    return agent.learned_state() if isinstance(agent, Learner) else agent.state_dict()
-
-
 def add_rows(tree: dict[str, Any], checkpoints: Path) -> None:
     """Put the replay that belongs to a checkpoint's tree where the agent's `load_state_dict`
     expects it.
@@ -227,43 +223,47 @@ def add_rows(tree: dict[str, Any], checkpoints: Path) -> None:
         return
     files = ReplayFiles(checkpoints)
     if not files.folder.is_dir():
-        text = f"{printable(files.folder)} is gone: the agent goes on without the experience that it had kept"
+        text = (
+            f"{printable(files.folder)} is gone: the agent goes on without the experience that it "
+            "had kept"
+        )
         warnings.warn(text, RuntimeWarning, stacklevel=3)
         return
     tree["agent"]["replay"] = files.load(tree["runner"]["seen"], wanted)
 
 
-def claim_disk(agent: Any, parent: Path, steps: int, checkpoints: int, seeds: int = 1) -> None:
+def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: int = 1) -> None:
     """Raise ValueError, with the flag to change, where the disk of `parent` has no room for the
     files of a run.
 
     They are the kept checkpoints, the best and the one being written; and of a replay the rows that
     the oldest of these needs. The tensors of an optimiser that is still to move count as well.
     """
-    weights = 3 * sum(
-        x.numel() * x.element_size()
-        for x in leaves(state_without_rows(agent))
-        if isinstance(x, Tensor)
-    )
-    needed = (checkpoint.KEEP + 2) * weights
+    one = agent.member(0) if seeds > 1 else agent
+    needed = seeds * (checkpoint.KEEP + 2) * MOMENTS * _weights(one)
     advice = "another --run-dir"
     free = free_space(parent)
-    if isinstance(agent, Learner):
-        interval = -(-steps // checkpoints)
-        capacity = agent.replay.capacity // agent.groups
-        rows = min(steps, capacity + (checkpoint.KEEP + 1) * interval)
-        fitting = (
-            int((0.8 * free - needed) / agent.step_bytes() / seeds)
-            - (checkpoint.KEEP + 1) * interval
-        )
-        needed += seeds * rows * agent.step_bytes()
-        if fitting > 0 and capacity > fitting:
-            advice = f"{agent.flag} {fitting} or another --run-dir"
+    if isinstance(one, Learner):
+        # The oldest kept checkpoint still needs what was lived until then, and a new one is written
+        # before that one goes.
+        spare = (checkpoint.KEEP + 1) * -(-steps // checkpoints)
+        capacity = one.replay.capacity
+        row = one.step_bytes()
+        fitting = int((0.8 * free - needed) / row / seeds) - spare
+        needed += seeds * min(steps, capacity + spare) * row
+        if 0 < fitting < capacity:
+            advice = f"{one.flag} {fitting} or another --run-dir"
     if needed > free:
         raise ValueError(
-            f"the files of this run take {size_text(needed)} in {printable(parent)}, where {size_text(free)} are free; "
-            f"{advice} would fit"
+            f"the files of this run take {size_text(needed)} in {printable(parent)}, "
+            f"where {size_text(free)} are free; {advice} would fit"
         )
+
+
+def _weights(agent: Agent) -> int:
+    """Bytes of the tensors of an agent, the rows of its replay aside."""
+    tensors = [x for x in leaves(agent.learned_state()) if isinstance(x, Tensor)]
+    return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def _whole(value: object) -> bool:

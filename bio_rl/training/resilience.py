@@ -21,10 +21,10 @@ import torch
 from bio_rl import vector
 from bio_rl.contracts import Agent
 from bio_rl.machine import trust
-from bio_rl.rl.off_policy import Learner
 from bio_rl.training import api
+from bio_rl.training.fitting import GENERATORS
 from bio_rl.training.runner import Life, begin, collect, decide
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import TensorVectorEnv
 
 RECOVERED = 0.9
 """Share of the drop that has to be regained."""
@@ -334,25 +334,27 @@ def bodies_of(trained: api.Trained) -> int:
 
     The life's reward is the mean over them.
     """
-    return trained.experiment.run.num_envs if isinstance(trained.agent, Learner) else 1
+    return 1 if trained.agent.replay is None else trained.experiment.run.num_envs
 
 
-def own_brain(trained: api.Trained, env: Vector, steps: int, seed: int) -> Agent:
+def own_brain(trained: api.Trained, env: TensorVectorEnv, steps: int, seed: int) -> Agent:
     """A copy of the trained agent that will learn in `env` for `steps` steps and draws its noise
     from `seed`.
 
     Copies share nothing: without a seed of its own each would explore by the very same draws.
     """
     agent = trained.learner(env, steps)
-    tree = agent.state_dict()
-    if "generator" in tree:
-        fresh = torch.Generator(agent.device).manual_seed(seed).get_state()
-        agent.load_state_dict({**tree, "generator": fresh.expand_as(tree["generator"]).clone()})
+    state = agent.state_dict()
+    fresh = torch.Generator(agent.device).manual_seed(seed).get_state()
+    for name in GENERATORS & state.keys():
+        # One generator [bytes], or those of several seeds [G, bytes].
+        state[name] = fresh.expand_as(state[name]).clone()
+    agent.load_state_dict(state)
     return agent
 
 
 def _live(
-    agent: Agent, env: Vector, seed: int, steps: int, learn: bool
+    agent: Agent, env: TensorVectorEnv, seed: int, steps: int, learn: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and terminations [lives, steps]."""
     life = begin(agent, env, seed)
@@ -367,7 +369,7 @@ def _live(
     return np.stack(rewards[:steps], 1).astype(np.float64), np.stack(fell[:steps], 1)
 
 
-def _learned(agent: Agent, env: Vector, life: Life) -> tuple[Any, Life]:
+def _learned(agent: Agent, env: TensorVectorEnv, life: Life) -> tuple[Any, Life]:
     """A rollout and its update: the transitions [T, lives] and the life after."""
     rollout, life = collect(agent, env, life)
     state, _ = agent.update(rollout, life.state)

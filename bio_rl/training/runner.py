@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from bio_rl.contracts import (
 )
 from bio_rl.faults import DivergedError
 from bio_rl.state import rows, stack, tree_map
-from bio_rl.vector.adapter import Ended, Step, Vector
+from bio_rl.vector import Ended, Step, TensorVectorEnv
 
 
 class Life(NamedTuple):
@@ -54,29 +55,34 @@ stay below 1e4.
 """
 CHECK_EVERY_ON_GPU = 32
 """Updates between checks of the weights on a GPU, where each has to wait for the device."""
+OVERFLOW = "without overflow"
+"""Words of torch's error where a factor is larger than float32 can hold."""
 
 
-def begin(agent: Agent, env: Vector, seed: int | None = None, stream: int = EVALUATIONS) -> Life:
-    """Fresh lives in all environments, which draw from `seed` and `stream` (`random.world_seeds`)."""
+def begin(
+    agent: Agent, env: TensorVectorEnv, seed: int | None = None, stream: int = EVALUATIONS
+) -> Life:
+    """Fresh lives in all environments, seeded by `seed` and `stream` (`seeding.world_seeds`)."""
     obs = env.reset(seed, stream)
     n = env.num_envs
-    zero, never = (
-        torch.zeros(n, device=env.device),
-        torch.zeros(n, dtype=torch.bool, device=env.device),
-    )
-    return Life(Percept(obs, env.no_action(), zero, never, ~never), agent.initial_state(n))
+    zero = torch.zeros(n, device=env.device)
+    never = torch.zeros(n, dtype=torch.bool, device=env.device)
+    percept = Percept(obs, env.no_action(), zero, terminated=never, reset=~never)
+    return Life(percept, agent.initial_state(n))
 
 
 def decide(
-    agent: Agent, env: Vector, life: Life, explore: bool = True, probe: Probe | None = None
+    agent: Agent,
+    env: TensorVectorEnv,
+    life: Life,
+    explore: bool = True,
+    probe: Probe | None = None,
 ) -> tuple[Transition, Life]:
-    """One decision in all environments."""
+    """One decision in all environments: what happened, and the life after it."""
     percept, state, junk = life
-    out = (
-        agent.act(percept, state, explore)
-        if probe is None
-        else agent.act(percept, state, explore, probe)
-    )
+    # Only who is asked to record hears of a probe: an agent may well do without the argument.
+    given = () if probe is None else (probe,)
+    out = agent.act(percept, state, explore, *given)
     step = env.step(out.action)
     valid = step.valid if step.valid is not None else torch.ones_like(step.terminated)
     transition = Transition(
@@ -89,13 +95,14 @@ def decide(
         valid,
         out.extras,
     )
-    seen = Percept(step.obs, out.action, step.reward, step.terminated, step.reset)
+    after = Percept(step.obs, out.action, step.reward, step.terminated, step.reset)
+    will_be_junk = _ending(step, env)
     if junk is None:
-        return transition, Life(seen, out.state, _ending(step, env))
-    return transition, _skip(life, seen, out.state, _ending(step, env))
+        return transition, Life(after, out.state, will_be_junk)
+    return transition, _skip(life, junk, after, out.state, will_be_junk)
 
 
-def _ending(step: Step, env: Vector) -> Tensor | None:
+def _ending(step: Step, env: TensorVectorEnv) -> Tensor | None:
     """Rows whose next step will be junk."""
     if env.mode.name != "NEXT_STEP":
         return None
@@ -103,34 +110,38 @@ def _ending(step: Step, env: Vector) -> Tensor | None:
     return done if bool(done.any()) else None
 
 
-def _skip(life: Life, seen: Percept, state: State, junk: Tensor | None) -> Life:
-    """Junk rows have decided nothing: their state stays, and what ended their episode is felt at
-    the new one's start.
+def _skip(
+    life: Life, junk: Tensor, after: Percept, state: State, will_be_junk: Tensor | None
+) -> Life:
+    """The life after a step that was junk in some rows.
+
+    Those have decided nothing: their state stays, and what ended their episode is felt at the new
+    one's start.
     """
 
     def keep(new: Tensor, old: Tensor) -> Tensor:
-        return torch.where(rows(life.junk, old), old, new)
+        return torch.where(rows(junk, old), old, new)
 
     before = life.percept
-    seen = seen._replace(
-        action=keep(seen.action, before.action),
-        reward=keep(seen.reward, before.reward),
-        terminated=keep(seen.terminated, before.terminated),
+    after = after._replace(
+        action=keep(after.action, before.action),
+        reward=keep(after.reward, before.reward),
+        terminated=keep(after.terminated, before.terminated),
     )
-    return Life(seen, tree_map(keep, state, life.state), junk)
+    return Life(after, tree_map(keep, state, life.state), will_be_junk)
 
 
 def collect(
-    agent: Agent, env: Vector, life: Life, probe: Probe | None = None
+    agent: Agent, env: TensorVectorEnv, life: Life, probe: Probe | None = None
 ) -> tuple[Rollout, Life]:
-    """Play what `agent.rollout` asks for. Returns the experience and the live state before the next
-    reset is applied.
+    """The experience that `agent.rollout` asks for, and the live state before the next reset.
 
     probe: what the deciding network reports goes there, of rollouts that are `Steps`.
     """
     if isinstance(agent.rollout, Episodes):
         return _collect_episodes(agent, env, agent.rollout.n)
-    n, chunk = agent.rollout.n, agent.rollout.chunk or agent.rollout.n
+    n = agent.rollout.n
+    chunk = agent.rollout.chunk or n
     transitions, states = [], []
     for t in range(n):
         if t % chunk == 0:
@@ -140,31 +151,40 @@ def collect(
     return Rollout(stack(transitions), stack(states), life.percept), life
 
 
-def _collect_episodes(agent: Agent, env: Vector, n: int) -> tuple[Rollout, Life]:
+def _collect_episodes(agent: Agent, env: TensorVectorEnv, n: int) -> tuple[Rollout, Life]:
     """n whole lives in every environment: a common fresh start, finished rows masked until the last
     has finished.
     """
     life = begin(agent, env)
     left = torch.full((env.num_envs,), n, device=env.device)
-    transitions, states = [], [life.state]
+    transitions = []
+    states = [life.state]
     while bool((left > 0).any()):
         transition, after = decide(agent, env, life)
         alive = left > 0
         transitions.append(transition._replace(valid=transition.valid & alive))
-        left = left - ((transition.terminated | transition.truncated) & alive).to(left.dtype)
-        frozen = tree_map(
-            lambda new, old, a=alive: torch.where(rows(a, old), new, old), after.state, life.state
-        )
-        life = after._replace(state=frozen)
+        ended = (transition.terminated | transition.truncated) & alive
+        left = left - ended.to(left.dtype)
+        life = after._replace(state=_frozen(alive, after.state, life.state))
     return Rollout(stack(transitions), stack(states), life.percept), life
+
+
+def _frozen(alive: Tensor, after: State, before: State) -> State:
+    """The state after a decision where `alive` [B] is set, else the one before."""
+    return tree_map(lambda new, old: torch.where(rows(alive, old), new, old), after, before)
 
 
 def counted(ends: list[Ended], rollout: Steps | Episodes) -> list[Ended]:
     """The episodes that belong to a rollout: of `Episodes(n)` the first n of each environment."""
     if isinstance(rollout, Steps):
         return ends
-    seen: Counter[int] = Counter()
-    return [end for end in ends if (seen.update([end.row]) or seen[end.row]) <= rollout.n]
+    by_row: Counter[int] = Counter()
+    first = []
+    for end in ends:
+        by_row[end.row] += 1
+        if by_row[end.row] <= rollout.n:
+            first.append(end)
+    return first
 
 
 @dataclass
@@ -172,13 +192,16 @@ class Runner:
     """An agent in its environments, with the counters of a run. `step` plays and learns once."""
 
     agent: Agent
-    env: Vector
+    env: TensorVectorEnv
     life: Life = None  # type: ignore[assignment]  # set by `start` or `load_state_dict`
     seen: int = 0
     """Environment steps that counted (junk rows are not steps)."""
     updates: int = 0
+    """Updates of the agent."""
     collect_s: float = 0.0
+    """Seconds spent playing."""
     learn_s: float = 0.0
+    """Seconds spent learning."""
     episodes: list[Ended] = field(default_factory=list)
     """Those that ended in the last `step`."""
     began: int = 0
@@ -199,7 +222,7 @@ class Runner:
         state, metrics = self._update(rollout, life.state)
         self.life = life._replace(state=state)
         self.episodes = counted(self.env.take_episodes(), self.agent.rollout)
-        self.seen += int(rollout.steps.valid.sum())
+        self._count(rollout.steps.valid)
         self.updates += 1
         if self.env.device.type == "cpu" or self.updates % CHECK_EVERY_ON_GPU == 0:
             self.check()
@@ -207,13 +230,15 @@ class Runner:
         self.learn_s += time.perf_counter() - t1
         return metrics
 
+    def _count(self, valid: Tensor) -> None:
+        """Add the steps of a rollout that counted, `valid` [T, B]."""
+        self.seen += int(valid.sum())
+
     def _update(self, rollout: Rollout, state: State) -> tuple[State, Metrics]:
         try:
             return self.agent.update(rollout, state)
         except RuntimeError as error:
-            if "without overflow" not in str(
-                error
-            ):  # torch refuses a factor that float32 cannot hold
+            if OVERFLOW not in str(error):
                 raise
             raise DivergedError(
                 f"the agent diverged: in update {self.updates + 1:,} a number grew beyond float32"
@@ -221,22 +246,14 @@ class Runner:
 
     def check(self) -> None:
         """Raise DivergedError where a weight is NaN or infinite."""
-        for weights in self.agent.trained_tensors():
-            # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
-            flat = weights.detach().flatten()
-            length = math.sqrt(square) if (square := float(flat.dot(flat))) >= 0 else math.nan
-            if not length < LONGEST:
-                bad = int((~weights.isfinite()).sum())
-                found = (
-                    f"{bad:,} of {weights.numel():,} weights are NaN or infinite"
-                    if bad
-                    else f"weights reach {length:.0e}"
-                )
-                raise DivergedError(f"the agent diverged: after update {self.updates:,} {found}")
+        reason = divergence(self.agent)
+        if reason:
+            raise DivergedError(f"the agent diverged: after update {self.updates:,} {reason}")
 
     def speed(self) -> float:
         """Environment steps per second, over all of this process so far."""
-        return (self.seen - self.began) / max(self.collect_s + self.learn_s, 1e-9)
+        seconds = max(self.collect_s + self.learn_s, 1e-9)
+        return (self.seen - self.began) / seconds
 
     def state_dict(self) -> dict[str, Any]:
         """The lives, the environments and the counters; the agent saves itself."""
@@ -247,15 +264,32 @@ class Runner:
             "updates": self.updates,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue the saved lives where the environment could save its own, else begin new ones."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue the saved lives where the environment could save its own, else begin anew."""
         self.seen = self.began = state["seen"]
         self.updates = state["updates"]
-        if self.env.exact:
-            like = begin(self.agent, self.env, seed=0)
-            self.life = tree_map(
-                lambda _, x: x if x is None else x.to(self.env.device), like, Life(*state["life"])
-            )
-            self.env.load_state_dict(state["env"])
-        else:
+        if not self.env.exact:
             self.start(self.seed)
+            return
+        # A saved tuple is a plain one: the fresh life lends the names of its fields.
+        fresh = begin(self.agent, self.env, seed=0)
+        device = self.env.device
+        saved = Life(*state["life"])
+        self.life = tree_map(lambda _, x: x if x is None else x.to(device), fresh, saved)
+        self.env.load_state_dict(state["env"])
+
+
+def divergence(agent: Agent) -> str:
+    """What is wrong with the weights of an agent that has diverged, in words; "" for another."""
+    for weights in agent.trained_tensors():
+        # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
+        flat = weights.detach().flatten()
+        square = float(flat.dot(flat))
+        length = math.sqrt(square) if square >= 0 else math.nan
+        if length < LONGEST:
+            continue
+        bad = int((~weights.isfinite()).sum())
+        if bad:
+            return f"{bad:,} of {weights.numel():,} weights are NaN or infinite"
+        return f"weights reach {length:.0e}"
+    return ""

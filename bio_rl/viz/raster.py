@@ -14,7 +14,7 @@ import numpy as np
 from bio_rl import vector
 from bio_rl.contracts import Steps
 from bio_rl.training.evaluation import Recording, record, record_learning
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 from bio_rl.viz import dopamine
 from bio_rl.viz.curves import COLOURS, pyplot
 from bio_rl.viz.dopamine import Panel

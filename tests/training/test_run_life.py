@@ -16,10 +16,12 @@ import pytest
 
 import bio_rl
 from bio_rl.__main__ import main
+from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import signals
-from bio_rl.training import api, checkpoint, config, evaluation, session
+from bio_rl.training import api, checkpoint, config, evaluation, scoring, session
 from bio_rl.training.metrics import read_rows
-from bio_rl.vector.adapter import EnvironmentCrashedError, Vector
+from bio_rl.training.saving import new_folder
+from bio_rl.vector import Vector
 
 # NumPy 2 warns where a world takes up a saved state that comes as tensors
 pytestmark = pytest.mark.thorough
@@ -133,7 +135,7 @@ def test_an_evaluation_that_raises_costs_the_evaluation_and_not_the_run(
     def fail(*_, **__):
         raise error("no light")
 
-    monkeypatch.setattr(session, "evaluate", fail)
+    monkeypatch.setattr(scoring, "evaluate", fail)
     trained = train(tmp_path, "CartPole-v1")
     assert trained.evaluation is None and steps(trained.folder)[-1] == 256
     assert result(trained)["mean"] is None and result(trained)["steps"] == 256
@@ -169,7 +171,7 @@ def test_a_checkpoint_is_written_before_its_evaluation_and_one_that_was_lost_is_
         return evaluation.evaluate(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
-        patch.setattr(session, "evaluate", killed)
+        patch.setattr(scoring, "evaluate", killed)
         train(tmp_path / "cut", "CartPole-v1")
     assert calls == [64, 128]
     again = bio_rl.resume("latest", run_dir=tmp_path / "cut")
@@ -189,7 +191,7 @@ def test_a_run_can_be_resumed_from_before_its_first_update(tmp_path):
     whole = train(tmp_path / "whole", "CartPole-v1", checkpoints=1)
     env = api.make_env(whole.experiment.run, 2)
     agent = api.make_agent(whole.experiment, env)
-    with api._new_folder(config.replace_run(whole.experiment, run_dir=tmp_path / "cut")) as folder:
+    with new_folder(config.replace_run(whole.experiment, run_dir=tmp_path / "cut")) as folder:
         begun = session.Session(whole.experiment, agent, env, folder, signals.StopRequest())
         begun.runner.start(0)
         begun.open()
@@ -232,7 +234,7 @@ def test_the_best_weights_are_chosen_and_reported_on_starts_that_did_not_select_
     def judged(agent, env, seed, explore=False):
         seeds.append(seed)
         early = not any(agent is a for a in last)
-        mean = len(seeds) == 1 if seed == session.EVAL_SEED else (early and not lucky)
+        mean = len(seeds) == 1 if seed == scoring.EVAL_SEED else (early and not lucky)
         return evaluation.Evaluation.of([float(mean)] * env.num_envs, [9] * env.num_envs)
 
     last: list = []
@@ -242,7 +244,7 @@ def test_the_best_weights_are_chosen_and_reported_on_starts_that_did_not_select_
         "finish",
         lambda self, s: (last.append(self.runner.agent), original(self, s))[1],
     )
-    monkeypatch.setattr(session, "evaluate", judged)
+    monkeypatch.setattr(scoring, "evaluate", judged)
     trained = train(tmp_path, "CartPole-v1")
     found = result(trained)
     assert found["best_step"] == (256 if lucky else 64) and found["best_eval"] == (
@@ -252,7 +254,7 @@ def test_the_best_weights_are_chosen_and_reported_on_starts_that_did_not_select_
         checkpoint.load(trained.folder / "checkpoints" / "best.pt")["runner"]["seen"]
         == found["best_step"]
     )
-    assert {session.EVAL_SEED, session.CHOICE_SEED, api.FINAL_SEED} == set(seeds)
+    assert {scoring.EVAL_SEED, scoring.CHOICE_SEED, api.FINAL_SEED} == set(seeds)
     said = capsys.readouterr().out
     assert ("the best weights are of step 64" in said) == (not lucky)
 
@@ -328,7 +330,7 @@ def test_a_users_own_error_is_shown_with_its_traceback_and_the_way_to_go_on(
 WORLD = """
 import os, signal, sys
 import gymnasium as gym, numpy as np
-from bio_rl.training import api, checkpoint, evaluation, session
+from bio_rl.training import api, checkpoint, evaluation, scoring
 phase, name, times = os.environ["PHASE"], os.environ["SIGNAL"], int(os.environ.get("TIMES", "1"))
 mine = os.getpid()
 
@@ -365,7 +367,7 @@ def wrapped(owner, attribute, at, skip=0):
 
 from bio_rl.agents.ppo import Agent
 wrapped(Agent, "update", "update", 1)
-wrapped(session, "evaluate", "evaluate")
+wrapped(scoring, "evaluate", "evaluate")
 wrapped(checkpoint.torch, "save", "save", 1)
 gym.register("World-v0", entry_point=World, disable_env_checker=True)
 """

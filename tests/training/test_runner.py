@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from bio_rl.contracts import ActOut, Episodes, Steps
 from bio_rl.training.runner import Runner, begin, collect, decide
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector
 from tests import worlds
 
 MODES = list(AutoresetMode)

@@ -342,11 +342,11 @@ def test_a_replay_that_does_not_fit_on_the_disk_is_refused_with_the_size_that_wo
     with pytest.raises(
         ValueError, match=r"--sac\.replay (\d+) or another --run-dir would fit"
     ) as error:
-        replay_files.claim_disk(agent, tmp_path, 10**6, 10)
+        replay_files.check_disk(agent, tmp_path, 10**6, 10)
     fitting = int(str(error.value).partition("--sac.replay ")[2].split()[0])
     assert 0 < fitting < 900_000
     agent.replay.capacity = fitting
-    replay_files.claim_disk(agent, tmp_path, 10**6, 10)
+    replay_files.check_disk(agent, tmp_path, 10**6, 10)
 
 
 def test_a_full_disk_while_rows_are_written_leaves_what_was_there(tmp_path):

@@ -13,8 +13,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from bio_rl import seeding, vector
-from bio_rl.vector import adapter, third_party
-from bio_rl.vector.adapter import FaultyEnvironmentError
+from bio_rl.faults import FaultyEnvironmentError
+from bio_rl.vector import arrays, coding, third_party
 from tests.worlds import Riddle
 
 
@@ -58,7 +58,7 @@ def test_every_action_space_is_served(space, action):
 
 def test_box_actions_are_half_ranges_around_the_centre_and_clipped():
     space = vector.make("tests.worlds:Identity-v0", 1, space="box").action_space  # [0, 4]
-    decode = adapter._decoder(space)
+    decode = coding.decoder(space)
     np.testing.assert_allclose(
         decode(np.array([[-7.0], [-1.0], [0.0], [0.5], [3.0]], np.float32)).ravel(), [0, 0, 2, 3, 4]
     )
@@ -87,14 +87,14 @@ def test_a_worker_error_shows_the_childs_traceback():
 
 def test_packed_copy_keeps_every_array():
     rng = np.random.default_rng(0)
-    arrays = (
+    given = (
         rng.standard_normal((3, 5)).astype(np.float32),
         rng.standard_normal(3),
         np.array([True, False, True]),
         rng.integers(0, 9, (3, 2)),
         rng.integers(0, 255, (3, 4, 4), dtype=np.uint8)[:, ::2],
     )
-    for x, t in zip(arrays, adapter.transfer(arrays, torch.device("cpu")), strict=True):
+    for x, t in zip(given, arrays.transfer(given, torch.device("cpu")), strict=True):
         np.testing.assert_array_equal(t.numpy(), x)
 
 
@@ -164,9 +164,9 @@ def test_final_observations_of_rows_that_go_on_are_what_is_seen_whatever_the_env
         objects[i] = final[i]
     expected = [0.0, 1.0, 1.0, 0.0]
     for given in (final, objects):
-        dense = adapter._dense_final(obs, {"final_obs": given}, done)
+        dense = arrays.dense_final(obs, {"final_obs": given}, done)
         np.testing.assert_array_equal(dense.reshape(4, -1).mean(1), expected)
-    dense = adapter._dense_final({"a": obs}, {"final_obs": {"a": final}}, done)
+    dense = arrays.dense_final({"a": obs}, {"final_obs": {"a": final}}, done)
     np.testing.assert_array_equal(dense["a"].reshape(4, -1).mean(1), expected)
     assert not obs.any()
 
@@ -186,7 +186,7 @@ def test_dictionaries_are_served_in_every_autoreset_mode(mode):
 
 def test_the_packed_copy_brings_dictionaries_too():
     env, other = vector.make("tests.worlds:Riddle-v0", 2), vector.make("tests.worlds:Riddle-v0", 2)
-    other._transfer = adapter.transfer
+    other._transfer = arrays.transfer
     pairs = [(env.reset(0), other.reset(0))]
     for _ in range(21):
         one, two = (e.step(torch.zeros(2, dtype=torch.int64)) for e in (env, other))

@@ -24,8 +24,7 @@ from bio_rl.machine import trust
 from bio_rl.rl.observations import for_space
 from bio_rl.training import api, config
 from bio_rl.training.runner import Runner
-from bio_rl.vector import coding
-from bio_rl.vector.adapter import Vector
+from bio_rl.vector import Vector, coding
 from bio_rl.vector.guard import Guarded
 
 TOP = float(np.finfo(np.float32).max)

@@ -1,0 +1,175 @@
+"""What a training tells its user: what begins, what it finds, what is kept when it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bio_rl import vector
+from bio_rl.contracts import Agent
+from bio_rl.faults import DivergedError, FaultyEnvironmentError
+from bio_rl.machine.signals import Interrupted
+from bio_rl.training import commands
+from bio_rl.training.build import Trained
+from bio_rl.training.config import Experiment
+from bio_rl.training.evaluation import Evaluation
+
+MOST = 0.9
+"""Share of a layer's neurons that may be silent, or fire always, before somebody is told."""
+NOT_A_CHANGE = ("env", "seed", "run-dir", "device")
+"""Settings that are told elsewhere, or are nothing that makes a run another kind of run."""
+
+
+class Notes:
+    """Sentences that are printed once."""
+
+    def __init__(self) -> None:
+        self.said: set[str] = set()
+
+    def say(self, text: str) -> None:
+        """Print a note, the first time it is said."""
+        self.once(text, f"note: {text}", print)
+
+    def once(self, topic: str, text: str, say: Callable[[str], object]) -> None:
+        """Say a text by `say`, unless something was said on its topic already."""
+        if topic not in self.said:
+            self.said.add(topic)
+            say(text)
+
+
+def settings_table(experiment: Experiment) -> str:
+    """The settings of a run as a table in Markdown."""
+    rows = [f"| {name} | {flag_text(value)} |" for name, value in experiment.settings().items()]
+    return "\n".join(["| setting | value |", "|---|---|", *rows])
+
+
+def announce(
+    experiment: Experiment, agent: Agent, device: torch.device, folder: Path, seeds: int = 1
+) -> None:
+    """Print what will be trained, and where it is kept."""
+    run = experiment.run
+    count = sum(weights.numel() for weights in agent.trained_tensors())
+    env_id = vector.find_id(run.env)
+    is_native = env_id != run.env and env_id.startswith("bio_rl/")
+    native = f" ({env_id}, natively vectorised)" if is_native else ""
+    print(f"{run.agent} · {run.network} ({count:,} weights) on {run.env} x {run.num_envs}{native}")
+    print(_differences(experiment))
+    memory = agent.check_memory()
+    if memory:
+        print(memory)
+    spare_gpu = torch.cuda.is_available() and device.type == "cpu"
+    hint = "; a GPU is at hand: --device cuda" if spare_gpu else ""
+    several = f"seeds {run.seed} to {run.seed + seeds - 1} side by side"
+    which = several if seeds > 1 else f"seed {run.seed}"
+    more = ", …" if seeds > 1 else ""
+    print(f"{run.horizon}, {which}, on {device}{hint}; files in {folder}{more}")
+
+
+def _differences(experiment: Experiment) -> str:
+    """Which presets were applied, and what differs from the defaults."""
+    preset = ", ".join(experiment.preset)
+    presets = f"preset {preset}" if preset else "no preset for this task"
+    changes = [
+        f"{name} {flag_text(value)}"
+        for name, value in experiment.changed().items()
+        if name not in NOT_A_CHANGE
+    ]
+    return f"{presets}; differs from the defaults in: {', '.join(changes) or 'nothing'}"
+
+
+def warn_of_idle_layers(
+    values: Mapping[str, float], network: str, notes: Notes, say: Callable[[str], object]
+) -> None:
+    """Say once of each layer that most of its neurons never fire, or always.
+
+    network: the word with which its flags begin.
+    """
+    for name, value in values.items():
+        layer, _, figure = name.rpartition("_")
+        if figure not in ("dead", "saturated") or not value > MOST:
+            continue
+        never = "never fire" if figure == "dead" else "fire at every tick"
+        way = "higher" if figure == "dead" else "lower"
+        text = (
+            f"note: {value:.0%} of the neurons of layer {layer.rpartition('/')[2]} {never}; "
+            f"a {way} --{network}.gain or a --{network}.target-rate helps"
+        )
+        notes.once(layer, text, say)
+
+
+def say_result(
+    trained: Trained,
+    last: Evaluation | None,
+    best: Evaluation | None,
+    best_step: int | None,
+) -> None:
+    """Print the evaluations of the last and of the best weights, and what to do next."""
+    experiment = trained.experiment
+    run = experiment.run
+    print(f"\ngreedy evaluation of {run.env}: {last if last is not None else 'none'}")
+    if best_step is not None and best_step != trained.steps and best is not None:
+        print(f"the best weights are of step {best_step:,}: {best}; eval --best takes them")
+    print(
+        f"trained {trained.steps:,} steps in {trained.seconds:.0f} s; saved in {trained.folder}\n"
+        "next:"
+    )
+    modules = experiment.modules()
+    print(f"  {commands.command('eval', trained.folder, modules)}")
+    print(f"  {commands.command('play', trained.folder, modules)}")
+    print(f"  {commands.command('resume', trained.folder, modules, '--steps', 2 * run.steps)}")
+    print(f"  {commands.tensorboard(run.run_dir)}")
+
+
+class Reported:
+    """A context manager around a training: faults leave it with the last checkpoint and the way to
+    go on in their words.
+    """
+
+    def __init__(self, experiment: Experiment, kept: Callable[[], str]) -> None:
+        """kept: says what is kept, and how to go on from it."""
+        self.experiment = experiment
+        self.kept = kept
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Interrupted):
+            print(f"\nstopped at once; {self.kept()}")
+        elif isinstance(error, DivergedError):
+            raise DivergedError(f"{error}; {cure(self.experiment)}; {self.kept()}") from error
+        elif isinstance(error, FaultyEnvironmentError):
+            raise type(error)(f"{error}; {self.kept()}") from error.__cause__
+
+
+def cure(experiment: Experiment) -> str:
+    """The settings that most likely made an agent diverge, with what they are now."""
+    owner = experiment.prefixes[0].replace("_", "-")
+    flags = []
+    for field in dataclasses.fields(experiment.agent):
+        value = getattr(experiment.agent, field.name)
+        is_rate = field.name == "lr" or field.name.endswith(("_lr", "learning_rate"))
+        if is_rate and value:
+            flags.append(f"--{owner}.{field.name.replace('_', '-')} (now {value:g})")
+    return f"a lower learning rate is the usual cure: {', '.join(flags)}"
+
+
+def reason(error: Exception) -> str:
+    """An error in one line, with the file and line where it was raised if it is not ours."""
+    is_users = isinstance(error, FaultyEnvironmentError) and error.__cause__ is not None
+    cause = error.__cause__ if is_users and error.__cause__ is not None else error
+    text = f"{type(cause).__name__}: {cause}".splitlines()[0]
+    frames = traceback.extract_tb(cause.__traceback__)
+    if cause is error or not frames:
+        return text
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def flag_text(value: Any) -> str:
+    """A setting as it is typed."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,75 @@
+"""Parts of a user's own, called `my_module:Name`: the modules they need, the flags they have."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bio_rl.machine import trust
+
+FLAGS = ("agent", "network", "neuron", "rule", "critic")
+"""Last words of flags that name a part, as in `--agent`, `--neuron` and `--three-factor.rule`."""
+_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def modules_of(values: Iterable[Any]) -> list[str]:
+    """The modules that texts such as `my_module:Name` need, each once, in their order.
+
+    A text may chain several parts by "+", as rules do. What is no such text needs none.
+    """
+    texts = (text for value in values for text in _texts(value))
+    parts = (part.strip() for text in texts for part in text.split("+"))
+    return list(dict.fromkeys(trust.module_of(part) for part in parts if _NAME.fullmatch(part)))
+
+
+def modules_of_settings(config: Any) -> list[str]:
+    """The modules that the settings of an agent or a network need."""
+    fields = dataclasses.fields(config)
+    return modules_of(getattr(config, field.name) for field in fields)
+
+
+def modules_typed(arguments: Sequence[str]) -> list[str]:
+    """The modules that a command line names for the parts of a run: as good as typed."""
+    values = []
+    modules = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = argument.partition("=")
+        value = value if equals else following
+        if flag == "--env" and trust.module_of(value):
+            modules.append(trust.module_of(value))
+        elif flag.startswith("--") and re.split(r"[-.]", flag)[-1] in FLAGS:
+            values.append(value)
+    return list(dict.fromkeys([*modules, *modules_of(values)]))
+
+
+def prefix(name: str) -> str:
+    """The word with which the flags of an agent or a network begin: `mine` of `mine:Tiny`."""
+    return trust.module_of(name).rpartition(".")[2] or name
+
+
+def prefixes(agent: str, network: str, taken: Iterable[str]) -> tuple[str, str]:
+    """The words with which the flags of an agent and of its network begin, two different ones.
+
+    taken: names of the run's own settings, which no part may have. Where a module's name is among
+    them, or both parts are in one module, `_agent` or `_network` is added to it.
+    """
+    occupied = set(taken)
+    of_agent = prefix(agent)
+    if of_agent in occupied:
+        of_agent += "_agent"
+    of_network = prefix(network)
+    if of_network in occupied or of_network == of_agent:
+        of_network += "_network"
+    return of_agent, of_network
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Mapping):
+        return (text for part in value.values() for text in _texts(part))
+    if isinstance(value, list | tuple):
+        return (text for part in value for text in _texts(part))
+    return ()
