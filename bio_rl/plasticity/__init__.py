@@ -53,12 +53,12 @@ BOUNDS = "bounds"
 
 def load(name: str) -> type[Any]:
     """The constants of the rule called `name`. Raises ValueError with the nearest name when there
-    is none, and TypeError where what is there is no rule.
+    is none, and where the RULE of that file is no rule.
     """
     kind = discovery.load(sys.modules[__name__], name).RULE
     # a rule has a default for every constant, so that its name alone makes it
     if not isinstance(kind(), Rule):
-        raise TypeError(
+        raise ValueError(
             f"the RULE of {name} is {kind.__name__}, which is no rule; expected a NamedTuple with "
             "needs, init, trace and delta (bio_rl.plasticity.Rule)"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor
@@ -191,12 +193,12 @@ def test_constants_are_read_from_texts():
 
 
 def test_a_module_without_a_rule_is_refused(monkeypatch):
-    monkeypatch.setattr("bio_rl.plasticity.oja.RULE", ScalingState)
-    with pytest.raises(TypeError):
-        plasticity.load("oja")
-    monkeypatch.setattr("bio_rl.plasticity.oja.RULE", Post._make)
-    with pytest.raises(TypeError):
-        plasticity.load("oja")
+    class Undeclared(NamedTuple):
+        lr: float = 0.1
+
+    monkeypatch.setattr("bio_rl.plasticity.oja.RULE", Undeclared)
+    with pytest.raises(ValueError, match="the RULE of oja is Undeclared, which is no rule"):
+        make("oja")
 
 
 # what a learner is told
