@@ -71,6 +71,11 @@ class Picture(nn.Module):
         self.shape = self.conv.output_shape(shape)
         self.bias = self.conv.bias
 
+    @property
+    def weight(self) -> Tensor:
+        """[C', C, kernel, kernel]."""
+        return self.conv.weight
+
     def forward(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         drive, state = self.conv(spikes.unflatten(-1, self.shape_in), state)
         return drive.flatten(-3), state

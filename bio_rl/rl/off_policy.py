@@ -97,6 +97,9 @@ class Learner(nn.Module):
     seeds.
     """
 
+    teaches: ClassVar[tuple[str, ...]] = ()
+    """It learns by gradients, which every network serves."""
+
     def __init__(
         self, config: Any, network: Blueprint, observation_space: gym.Space, action_space: gym.Space, *, horizon: Horizon,
         seed: int | Sequence[int] = 0, device: torch.device | str = "cpu", n_step: int = 1, alpha: float = 0.0,
