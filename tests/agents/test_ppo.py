@@ -17,7 +17,7 @@ def rollout_of(runner):
 
 def values_of(agent, rollout):
     steps = rollout.steps
-    args = (agent._see(steps.percept), agent.features(steps.final_obs), agent._see(rollout.next))
+    args = (agent.see(steps.percept), agent.features(steps.final_obs), agent.see(rollout.next))
     return agent._values(steps, *args, index(rollout.states.critic, 0))
 
 
@@ -33,7 +33,7 @@ def test_truncated_episode_still_bootstraps_from_its_true_final_observation(netw
     assert cut == 3
     # by hand: single critic steps to the cut, then a look at the final observation with the state
     # of that moment
-    seen, agent = runner.agent._see(rollout.steps.percept), runner.agent
+    seen, agent = runner.agent.see(rollout.steps.percept), runner.agent
     for t in range(cut + 1):
         _, critic_state = agent.critic(index(seen, t), critic_state)
     no = torch.zeros(3, dtype=torch.bool)
@@ -52,7 +52,7 @@ def test_the_value_of_a_final_observation_leaves_the_state_untouched():
         rollout, runner.life = rollout_of(runner)
     state = index(rollout.states.critic, 0)
     _, _, with_looks = values_of(agent, rollout)
-    _, plain = agent.critic.unroll(agent._see(rollout.steps.percept), state)
+    _, plain = agent.critic.unroll(agent.see(rollout.steps.percept), state)
     for a, b in zip(leaves(with_looks), leaves(plain), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -70,7 +70,7 @@ def test_unrolled_sequences_reproduce_the_acting_policy(network, settings):
         rollout, runner.life = rollout_of(runner)
     steps = rollout.steps
     (v, v_next), _, _ = values_of(agent, rollout)
-    batch = agent._batch(steps, agent._see(steps.percept), steps.reward, v, v_next)
+    batch = agent._batch(steps, agent.see(steps.percept), steps.reward, v, v_next)
     assert batch.weight.shape == (4, 6)  # 8 steps x 3 environments as 6 sequences of 4
     starts = tree_map(lambda x: x.flatten(0, 1), rollout.states.actor)
     out, _ = agent.actor.unroll(batch.percept, starts)
