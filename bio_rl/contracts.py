@@ -32,7 +32,7 @@ for the update at hand.
 
 
 class Percept(NamedTuple):
-    """What a brain receives at one decision."""
+    """All that a brain receives at one decision."""
 
     obs: Any
     """[B, *obs], or a dict of such tensors."""
@@ -131,7 +131,7 @@ class Part(NamedTuple):
     sources: tuple[str, ...]
     """Names of the parts that it reads; `INPUT` is the observation. Neurons add their sources."""
     module: nn.Module | None = None
-    """What computes it; a connection's has `weight`, [post, pre] or a convolution's kernels."""
+    """The module that computes it; a connection's has `weight`, [post, pre] or kernels."""
     constants: Any = None
     """Constants of spiking neurons (`bio_rl.neurons`), None for others."""
 
@@ -180,7 +180,7 @@ class Network(nn.Module, ABC):
         return any(True for _ in leaves(self.initial_state(1)))
 
     def anneal(self, progress: float) -> None:
-        """Set what follows a schedule, `progress` from 0 to 1 of the run. Nothing does by default."""
+        """Set what follows a schedule, at `progress` from 0 to 1 of the run; nothing by default."""
 
     def regulate(self, probe: Probe) -> None:
         """Move the neurons towards `NetworkConfig.target_rate`, by what `probe` saw of the last
@@ -235,7 +235,7 @@ class ActOut(NamedTuple):
     action: Tensor
     """[B] or [B, A], as the environment's action space wants it (before clipping to its bounds)."""
     extras: Mapping[str, Tensor]
-    """What `update` needs again, e.g. `logp` [B]."""
+    """All else that `update` needs again, e.g. `logp` [B]."""
     state: State
 
 
@@ -243,7 +243,7 @@ class Transition(NamedTuple):
     """One step of all B environments (or T of them, stacked: [T, B, ...])."""
 
     percept: Percept
-    """What was seen when the decision was taken."""
+    """The percept on which the decision was taken."""
     action: Tensor
     reward: Tensor
     terminated: Tensor
@@ -262,7 +262,7 @@ class Transition(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """What an agent learns from: T transitions of B environments."""
+    """T transitions of B environments, from which an agent learns."""
 
     steps: Transition
     """Every field [T, B, ...]."""

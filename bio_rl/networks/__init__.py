@@ -23,7 +23,8 @@ class Blueprint:
     @staticmethod
     def default(name: str) -> Blueprint:
         """The network of that name by default. Raises ValueError for an unknown name."""
-        return Blueprint(name, discovery.load(sys.modules[__name__], name).Config())
+        module = discovery.load(sys.modules[__name__], name)
+        return Blueprint(name, module.Config())
 
     @property
     def image(self) -> bool:
@@ -44,16 +45,17 @@ class Blueprint:
             raise ValueError(
                 f"{self.name}: n_out is {n_out!r}, expected a positive number of outputs"
             )
-        return discovery.load(sys.modules[__name__], self.name).Network(
-            self.config, n_in, n_out, out_gain
-        )
+        module = discovery.load(sys.modules[__name__], self.name)
+        return module.Network(self.config, n_in, n_out, out_gain)
 
     def critic(self) -> Blueprint:
         """The network that values states beside this one: `config.critic` where it names one, else
         a twin.
         """
         name = self.config.critic or self.name
+        if name == self.name:
+            return self
         try:
-            return self if name == self.name else Blueprint.default(name)
+            return Blueprint.default(name)
         except ValueError as error:
             raise ValueError(f"{self.name}.critic: {error}") from error

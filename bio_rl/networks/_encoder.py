@@ -95,7 +95,9 @@ class PopulationEncoder(Encoder):
         self.population = Population(config.population, config.reach)
 
     def initial_state(self, batch: int, device: torch.device) -> tuple[State, ...]:
-        return (delta.init(batch, self.n_in, device),) if self.config.events else ()
+        if not self.config.events:
+            return ()
+        return (delta.init(batch, self.n_in, device),)
 
     def forward(
         self, obs: Tensor, reset: Tensor, keys: Tensor | None, state: tuple[State, ...]
@@ -107,14 +109,15 @@ class PopulationEncoder(Encoder):
         return torch.cat((fields, moved), -1), (after,)
 
     def fields(self, obs: Tensor, keys: Tensor | None) -> Tensor:
-        """What the receptive fields answer, [T, B, F] as currents or [T, K, B, F] as spikes."""
+        """The answer of the receptive fields: currents [T, B, F] or spikes [T, K, B, F]."""
         code = self.config.code
         reach = self.config.reach
         # beyond the last field no cell would fire: a blind network
         currents = self.population(obs.clamp(-reach, reach))
         if code == "current":
             return currents
-        rows = currents.flatten(0, 1)  # [T·B, F]: decisions are coded alike, whenever they are
+        # [T·B, F]: a decision is coded alike whenever it is taken
+        rows = currents.flatten(0, 1)
         if code == "poisson":
             assert keys is not None, "a network whose code draws gives it keys"
             train = poisson(rows, keys.flatten(), self.ticks)
@@ -122,7 +125,8 @@ class PopulationEncoder(Encoder):
             train = linear_latency(rows, self.ticks)
         else:
             train, _ = deterministic(rows, self.ticks)
-        return train.unflatten(1, currents.shape[:2]).transpose(0, 1)  # [K, T·B, F] → [T, K, B, F]
+        # [K, T·B, F] → [K, T, B, F] → [T, K, B, F]
+        return train.unflatten(1, currents.shape[:2]).transpose(0, 1)
 
     def events(
         self, obs: Tensor, reset: Tensor, state: delta.DeltaState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from bio_rl import discovery, neurons
 from bio_rl.checks import check_settings, owner
@@ -103,7 +103,8 @@ class Spikes(NetworkConfig):
         if self.surrogate is not None and self.surrogate not in SURROGATES:
             known = discovery.suggestion(self.surrogate, SURROGATES)
             raise ValueError(f"surrogate is {self.surrogate!r}; {known}")
-        self.neurons(0, 1)  # it refuses constants that the neuron cannot have
+        # made once here, so that constants that no neuron has are refused with the flags
+        self.neurons(0, 1)
 
     def require(self, fits: bool, name: str, expected: str) -> None:
         """Raise ValueError unless the setting `name` fits."""
@@ -126,6 +127,7 @@ class Spikes(NetworkConfig):
             )
         values = self._constants(kind, depth)
         tau_mem = values.get("tau_mem")
+        # no constant, but where one that learns starts
         if "tau_mem" not in kind._fields:
             values.pop("tau_mem", None)
         for text in self.constants:
@@ -141,7 +143,8 @@ class Spikes(NetworkConfig):
         """The constants of layer `depth` that settings of their own name."""
         values: dict[str, Any] = {}
         if self.tau_mem is not None:
-            values["tau_mem"] = self.tau_mem[0 if len(self.tau_mem) == 1 else depth]
+            of_all = len(self.tau_mem) == 1
+            values["tau_mem"] = self.tau_mem[0 if of_all else depth]
         if self.surrogate is not None:
             values["surrogate"] = self.surrogate
         if self.slope is not None:
@@ -152,12 +155,7 @@ class Spikes(NetworkConfig):
             values["detach_reset"] = False
         for name in values:
             if not has(kind, name):
-                flag = FLAGS.get(name, name)
-                having = [n for n in neurons.spiking() if has(neurons.load(n), name)]
-                raise ValueError(
-                    f"{flag} is set, which the neuron {self.neuron} does not have; "
-                    f"those that have it: {', '.join(having)}"
-                )
+                refuse_setting(self.neuron, name)
         return values
 
 
@@ -165,10 +163,21 @@ FLAGS = {"v_reset": "soft-reset", "detach_reset": "no-detach-reset"}
 """Settings whose flag is not the name of the constant."""
 
 
+def refuse_setting(neuron: str, name: str) -> NoReturn:
+    """Raise ValueError: the neuron lacks a constant that is set."""
+    flag = FLAGS.get(name, name)
+    having = [other for other in neurons.spiking() if has(neurons.load(other), name)]
+    raise ValueError(
+        f"{flag} is set, which the neuron {neuron} does not have; "
+        f"those that have it: {', '.join(having)}"
+    )
+
+
 def has(kind: type[Neuron], name: str) -> bool:
     """Whether a setting of a network is a constant of this kind of neuron, or where one starts."""
-    if name == "v_reset":  # a membrane in mV always resets to a potential of its own
-        return name in kind._fields and kind.span == 1.0
+    if name == "v_reset" and kind.span != 1.0:
+        # a membrane in mV always resets to a potential of its own
+        return False
     return name in kind._fields or name in kind.learned.values()
 
 

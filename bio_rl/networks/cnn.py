@@ -27,11 +27,13 @@ NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
     channels: tuple[int, ...] = ()
-    """Of the convolutional layers; with none given here, layers are taken that fit the picture."""
+    """Channels of the convolutional layers; with none given here, layers are taken that fit the
+    picture.
+    """
     kernel: tuple[int, ...] = ()
-    """Pixels, of each of them."""
+    """Width of each layer's kernels, in pixels."""
     stride: tuple[int, ...] = ()
-    """Pixels, of each of them."""
+    """Pixels from one place of a layer's kernels to the next."""
     hidden: tuple[int, ...] = (256,)
     """Units per dense layer."""
     image: ClassVar[bool] = True
@@ -42,9 +44,10 @@ class Config(NetworkConfig):
                 f"cnn.hidden is {self.hidden}, expected positive layer sizes such as 256"
             )
         for name in ("channels", "kernel", "stride"):
-            sizes = getattr(self, name)
-            if len(sizes) != len(self.channels) or min(sizes, default=1) < 1:
-                expected = f"{len(self.channels)} positive numbers, one for each of cnn.channels"
+            sizes = vars(self)[name]
+            layers = len(self.channels)
+            if len(sizes) != layers or min(sizes, default=1) < 1:
+                expected = f"{layers} positive numbers, one for each of cnn.channels"
                 raise ValueError(f"cnn.{name} is {sizes}, expected {expected}")
 
 
@@ -59,7 +62,8 @@ def fit(height: int, width: int) -> tuple[tuple[int, int, int], ...]:
         return NATURE
     layers = []
     for channels in (16, 32):
-        kernel, stride = min(3, side), 2 if side >= 16 else 1
+        kernel = min(3, side)
+        stride = 2 if side >= 16 else 1
         layers.append((channels, kernel, stride))
         side = (side - kernel) // stride + 1
     return tuple(layers)
@@ -104,7 +108,8 @@ class Network(contracts.Network):
     ) -> None:
         super().__init__()
         layers = tuple(zip(config.channels, config.kernel, config.stride, strict=True))
-        self.trunk = Trunk(n_in, layers or fit(*n_in[1:]))
+        _, height, width = n_in
+        self.trunk = Trunk(n_in, layers or fit(height, width))
         dense = []
         size = self.trunk.size
         for hidden in config.hidden:
@@ -132,16 +137,16 @@ class Network(contracts.Network):
         return self.forward(xs, state)
 
     def parts(self) -> tuple[contracts.Part, ...]:
-        layers: list[tuple[str, nn.Module, int]] = []
-        for depth, (layer, size) in enumerate(
-            zip(self.trunk.layers, self.trunk.sizes, strict=True), 1
-        ):
-            layers.append((f"conv {depth}", layer, size))
+        layers: dict[str, tuple[nn.Module, int]] = {}
+        sizes = self.trunk.sizes
+        for depth, layer in enumerate(self.trunk.layers, 1):
+            layers[f"conv {depth}"] = (layer, sizes[depth - 1])
         for depth, layer in enumerate(self.dense, 1):
-            layers.append((f"dense {depth}", layer, layer.out_features))
+            layers[f"dense {depth}"] = (layer, layer.out_features)
+
         parts: list[contracts.Part] = []
         source = "input"
-        for name, layer, size in layers:
+        for name, (layer, size) in layers.items():
             parts.append(_parts.connection(name, layer, size, source))
             source = f"units of {name}"
             parts.append(_parts.units(source, "relu", size, name))

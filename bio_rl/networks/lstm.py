@@ -65,7 +65,8 @@ class Network(contracts.Network):
         nn.init.zeros_(self.cell.bias_ih)
         nn.init.zeros_(self.cell.bias_hh)
         with torch.no_grad():
-            incoming, forget = self.cell.bias_hh.view(4, -1)[:2]  # in PyTorch's order i, f, g, o
+            # [4, N], the gates in PyTorch's order i, f, g, o
+            incoming, forget, _, _ = self.cell.bias_hh.view(4, -1)
             forget.fill_(FORGET)
             if config.span:
                 forget.uniform_(1.0, config.span - 1.0).log_()  # σ(log τ) = 1 - 1 / (1 + τ)
@@ -91,13 +92,14 @@ class Network(contracts.Network):
 
     def unroll(self, xs: Percept, state: LSTMState) -> tuple[Tensor, LSTMState]:
         check_batch(state, xs.reset.shape[1], "lstm")
-        seen, outputs = self.encode(xs.obs), []
-        for features, reset in zip(seen, xs.reset, strict=True):
+        units = self.encode(xs.obs)
+        outputs = []
+        for features, reset in zip(units, xs.reset, strict=True):
             state = self._step(features, reset, state)
             outputs.append(state.h)
-        return self.readout(
-            torch.stack(outputs) if outputs else seen
-        ), state  # no steps: as empty as the units before it
+        # no steps: as empty as the units before the cells
+        memory = torch.stack(outputs) if outputs else units
+        return self.readout(memory), state
 
     def parts(self) -> tuple[contracts.Part, ...]:
         n = self.cell.hidden_size
@@ -114,20 +116,22 @@ class Network(contracts.Network):
         )
 
     def _step(self, features: Tensor, reset: Tensor, state: LSTMState) -> LSTMState:
-        fresh = LSTMState(*(torch.zeros_like(x) for x in state))
+        fresh = LSTMState(torch.zeros_like(state.h), torch.zeros_like(state.c))
         before = where_reset(reset, fresh, state)
-        return (
-            self._transformed(features, before)
-            if transformed()
-            else LSTMState(*self.cell(features, before))
-        )
+        if transformed():
+            return self._transformed(features, before)
+        h, c = self.cell(features, before)
+        return LSTMState(h, c)
 
     def _transformed(self, x: Tensor, before: LSTMState) -> LSTMState:
         """The equations of the cell, for function transforms: torch cannot vmap its own."""
         cell = self.cell
-        gates = linear(x, cell.weight_ih, cell.bias_ih) + linear(
-            before.h, cell.weight_hh, cell.bias_hh
-        )
+        incoming = linear(x, cell.weight_ih, cell.bias_ih)
+        recurrent = linear(before.h, cell.weight_hh, cell.bias_hh)
+        gates = incoming + recurrent
         i, f, g, o = gates.chunk(4, -1)
-        c = f.sigmoid() * before.c + i.sigmoid() * g.tanh()
-        return LSTMState(o.sigmoid() * c.tanh(), c)
+        kept = f.sigmoid() * before.c
+        taken_in = i.sigmoid() * g.tanh()
+        c = kept + taken_in
+        h = o.sigmoid() * c.tanh()
+        return LSTMState(h, c)

@@ -39,8 +39,7 @@ class Config(Spikes, Populations):
     def layers(self, n_in: int) -> list[Layer]:
         """Neurons of a layer all drive each other."""
         layers: list[Layer] = []
-        connections = stack(self, self.encoder(n_in).size, spikes_in=self.code != "current")
-        for connection, n in zip(connections, self.hidden, strict=True):
+        for connection, n in zip(stack(self, self.encoder(n_in)), self.hidden, strict=True):
             within = recurrent.Connection(n, n, gain=self.recurrent_gain, dale=self.dale)
             p = self.neurons(len(layers), n)
             layers.append(RecurrentLayer(p, len(layers) + 1, connection, n, within))

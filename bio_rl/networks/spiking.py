@@ -7,12 +7,11 @@ Tang et al. 2020.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bio_rl.connections import dense
-from bio_rl.networks._encoder import PopulationEncoder, Populations
+from bio_rl.networks._encoder import Encoder, PopulationEncoder, Populations
 from bio_rl.networks._layers import Layer
 from bio_rl.networks._settings import Spikes
 from bio_rl.networks._spikes import SpikingNetwork
@@ -33,18 +32,21 @@ class Config(Spikes, Populations):
         return PopulationEncoder(self, n_in, self.ticks)
 
     def layers(self, n_in: int) -> list[Layer]:
-        connections = stack(self, self.encoder(n_in).size, spikes_in=self.code != "current")
-        return [
-            Layer(self.neurons(depth, n), depth + 1, connection, n)
-            for depth, (connection, n) in enumerate(zip(connections, self.hidden, strict=True))
-        ]
+        layers: list[Layer] = []
+        for connection, n in zip(stack(self, self.encoder(n_in)), self.hidden, strict=True):
+            p = self.neurons(len(layers), n)
+            layers.append(Layer(p, len(layers) + 1, connection, n))
+        return layers
 
 
-def stack(config: Spikes, n_in: int, *, spikes_in: bool) -> Iterator[dense.Connection]:
-    """The connections of the dense layers of `config`, the first on `n_in` spikes or currents."""
-    for depth, (n_pre, n_post) in enumerate(itertools.pairwise((n_in, *config.hidden))):
-        graded = depth == 0 and not spikes_in
+def stack(config: Spikes, encoder: Encoder) -> Iterator[dense.Connection]:
+    """The connections of the dense layers of `config`, the first on what the encoder gives."""
+    n_pre = encoder.size
+    graded = not encoder.gives_spikes
+    for n_post in config.hidden:
         yield dense.Connection(n_pre, n_post, gain=config.gain, graded=graded)
+        n_pre = n_post
+        graded = False  # all later layers read spikes
 
 
 Network = SpikingNetwork

@@ -107,7 +107,8 @@ class Picture(nn.Module):
         return self.conv.weight
 
     def forward(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        drive, state = self.conv(spikes.unflatten(-1, self.shape_in), state)
+        pictures = spikes.unflatten(-1, self.shape_in)
+        drive, state = self.conv(pictures, state)
         return drive.flatten(-3), state
 
 
@@ -115,7 +116,8 @@ class PictureLayer(Layer[Picture]):
     """A convolution and the neurons that it drives."""
 
     def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
-        return self.connection.conv.unfolded(spikes.unflatten(-1, self.connection.shape_in))
+        pictures = spikes.unflatten(-1, self.connection.shape_in)
+        return self.connection.conv.unfolded(pictures)
 
     def incoming(self) -> nn.Module:
         return self.connection.conv
