@@ -15,7 +15,8 @@ def recipe(agent: Any, made_from: tuple[Any, ...], **named: Any) -> tuple[Any, t
 
     made_from, named: the arguments of its constructor.
     """
-    return rebuilt, (type(agent), made_from, named, agent.state_dict())
+    state = agent.state_dict()
+    return rebuilt, (type(agent), made_from, named, state)
 
 
 def rebuilt(
