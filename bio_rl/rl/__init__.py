@@ -1,3 +1,1 @@
-"""What learning algorithms are made of: observations, distributions, critics, returns, losses,
-replay.
-"""
+"""The parts of learning algorithms: observations, distributions, critics, returns, replay."""

@@ -26,6 +26,7 @@ def activity_report(probe: Probe, batch: int) -> dict[str, Tensor]:
         if layer.startswith(SPIKES):
             figures = activity(records[-1])._asdict()
             report |= {f"{layer}_{name}": figure for name, figure in figures.items()}
+    # Several decisions may be recorded: the operations are those of the last, as the spikes are.
     counts = operations(probe, batch)._asdict()
     return report | {f"energy/{name}": count for name, count in counts.items()}
 

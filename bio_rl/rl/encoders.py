@@ -32,17 +32,22 @@ def build(network: Blueprint, size: int | Mixed, n_out: int, out_gain: float = 1
             return network.build(size, n_out, out_gain)
         encoder = Encoder(size)
         return Encoded(encoder, network.build(encoder.size, n_out, out_gain))
-    if (
-        isinstance(size, int)
-        or size.flat
-        or len(size.others) != 1
-        or not isinstance(size.others[0], Picture)
-    ):
+    picture = only_picture(size)
+    if picture is None:
         raise ValueError(
-            f"these observations cannot be served by {network.name}, a network for pictures; known: one Box of bytes "
-            "[H, W, C] or [C, H, W]; networks of another kind, such as mlp, take any, pictures included"
+            f"these observations cannot be served by {network.name}, a network for pictures; "
+            "known: one Box of bytes [H, W, C] or [C, H, W]; "
+            "networks of another kind, such as mlp, take any, pictures included"
         )
-    return Encoded(AsFloat(size.others[0]), network.build(size.others[0].shape, n_out, out_gain))
+    return Encoded(AsFloat(picture), network.build(picture.shape, n_out, out_gain))
+
+
+def only_picture(size: int | Mixed) -> Picture | None:
+    """The picture that features consist of; None where they are anything else or more."""
+    if isinstance(size, int) or size.flat or len(size.others) != 1:
+        return None
+    (only,) = size.others
+    return only if isinstance(only, Picture) else None
 
 
 class Encoded(Network):
@@ -77,15 +82,16 @@ class AsFloat(nn.Module):
 
     def __init__(self, picture: Picture) -> None:
         super().__init__()
-        self.axes, self.high = picture.axes, picture.high
+        self.axes = picture.axes
+        self.high = picture.high
 
     def forward(self, features: tuple[Tensor], probe: Probe | None = None) -> Tensor:
         (obs,) = features
-        lead = obs.dim() - 3
-        return (
-            obs.permute(*range(lead), *(lead + axis for axis in self.axes)).to(torch.float32)
-            / self.high
-        )
+        leading = obs.dim() - 3
+        # Time and rows stay in front; only the last three axes change places.
+        axes = (leading + axis for axis in self.axes)
+        channels_first = obs.permute(*range(leading), *axes)
+        return channels_first.to(torch.float32) / self.high
 
 
 class Encoder(nn.Module):
@@ -96,34 +102,44 @@ class Encoder(nn.Module):
     def __init__(self, features: Mixed) -> None:
         super().__init__()
         self.flat = features.flat
-        self.parts = nn.ModuleList(
+        encoders = [
             PictureEncoder(other, name) if isinstance(other, Picture) else TokenEncoder(other)
             for other, name in zip(features.others, features.names, strict=True)
-        )
-        self.size = self.flat + sum(part.size for part in self.parts)
+        ]
+        self.parts = nn.ModuleList(encoders)
+        self.size = self.flat + sum(encoder.size for encoder in encoders)
 
     def forward(self, features: tuple[Tensor, ...], probe: Probe | None = None) -> Tensor:
-        numbers, others = (features[:1], features[1:]) if self.flat else ((), features)
+        # The numbers come first, where there are any.
+        begin = 1 if self.flat else 0
+        numbers = features[:begin]
+        others = features[begin:]
         encoded = [part(x, probe) for part, x in zip(self.parts, others, strict=True)]
         return torch.cat((*numbers, *encoded), -1)
 
 
 class PictureEncoder(nn.Module):
-    """A picture, bytes, to [..., PICTURE_FEATURES] by the convolutions of `cnn` and a dense layer."""
+    """A picture of bytes to [..., PICTURE_FEATURES] by the convolutions of `cnn` and a dense
+    layer.
+    """
 
     def __init__(self, picture: Picture, name: str) -> None:
         super().__init__()
-        self.name, self.size = f"encoder {name}".strip(), PICTURE_FEATURES
+        self.name = f"encoder {name}".strip()
+        self.size = PICTURE_FEATURES
         self.look = AsFloat(picture)
-        self.trunk = cnn.Trunk(picture.shape, cnn.fit(*picture.shape[1:]))
+        layers = cnn.fit(*picture.shape[1:])
+        self.trunk = cnn.Trunk(picture.shape, layers)
         self.dense = orthogonal(nn.Linear(self.trunk.size, PICTURE_FEATURES), 1.0)
         self.norm = nn.LayerNorm(PICTURE_FEATURES, elementwise_affine=False)
 
     def forward(self, obs: Tensor, probe: Probe | None = None) -> Tensor:
-        seen = self.trunk(self.look((obs,)), probe, f"{self.name} conv")
+        picture = self.look((obs,))
+        seen = self.trunk(picture, probe, f"{self.name} conv")
         if probe is not None:
             probe.synapses(f"{self.name} dense", self.dense.weight, seen)
-        return self.norm(self.dense(seen))
+        dense = self.dense(seen)
+        return self.norm(dense)
 
 
 class TokenEncoder(nn.Module):
@@ -139,7 +155,8 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, tokens: Tokens) -> None:
         super().__init__()
-        self.first, self.size = tokens.first, TOKEN_FEATURES
+        self.first = tokens.first
+        self.size = TOKEN_FEATURES
         self.embedding = nn.Embedding(tokens.words, TOKEN_FEATURES, padding_idx=0)
         j = torch.arange(1, tokens.positions + 1).unsqueeze(1) / tokens.positions
         k = torch.arange(1, TOKEN_FEATURES + 1) / TOKEN_FEATURES
@@ -147,4 +164,7 @@ class TokenEncoder(nn.Module):
         self.norm = nn.LayerNorm(TOKEN_FEATURES, elementwise_affine=False)
 
     def forward(self, obs: Tensor, probe: Probe | None = None) -> Tensor:
-        return self.norm((self.embedding(obs - self.first) * self.place).mean(-2))
+        words = self.embedding(obs - self.first)
+        # [..., J, d]: each position weighs the d numbers of its word in its own way.
+        sentence = (words * self.place).mean(-2)
+        return self.norm(sentence)

@@ -46,4 +46,6 @@ class GroupFeatures(nn.Module):
 
     def compact(self, obs: Any) -> Any:
         """Observations in the least precision from which the same features come."""
-        return self.each[0].compact(obs)
+        # All seeds have the same kind of features.
+        first = self.each[0]
+        return first.compact(obs)

@@ -13,9 +13,10 @@ def ppo_policy_loss(
     All [N]; weights sum to one. Schulman 2017, eq. 7.
     """
     ratio = (logp - logp_old).exp()
-    return -(
-        weight * torch.minimum(ratio * advantage, ratio.clamp(1.0 - clip, 1.0 + clip) * advantage)
-    ).sum()
+    clipped = ratio.clamp(1.0 - clip, 1.0 + clip)
+    # The lesser of both: a step too far is never worth more than one up to the bound.
+    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
+    return -(weight * surrogate).sum()
 
 
 def clipped_value_loss(
@@ -28,6 +29,7 @@ def clipped_value_loss(
     """
     error = (value - target).square()
     if clip > 0:
-        clipped = value_old + (value - value_old).clamp(-clip, clip)
+        change = (value - value_old).clamp(-clip, clip)
+        clipped = value_old + change
         error = torch.maximum(error, (clipped - target).square())
     return 0.5 * (weight * error).sum()

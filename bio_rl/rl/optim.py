@@ -20,16 +20,20 @@ def flatten(parameters: Iterable[nn.Parameter]) -> nn.Parameter:
     parts = list(parameters)
     kinds = {(p.dtype, p.device) for p in parts}
     if len(kinds) != 1:
-        raise ValueError(
-            f"flatten: expected parameters of one dtype on one device, got {sorted(map(str, kinds)) or 'none'}"
-        )
+        found = sorted(map(str, kinds)) or "none"
+        raise ValueError(f"flatten: expected parameters of one dtype on one device, got {found}")
     learns = any(p.requires_grad for p in parts)
-    flat = nn.Parameter(torch.cat([p.detach().flatten() for p in parts]), requires_grad=learns)
-    flat.grad = torch.zeros_like(flat) if learns else None
+    numbers = torch.cat([p.detach().flatten() for p in parts])
+    flat = nn.Parameter(numbers, requires_grad=learns)
+    gradient = torch.zeros_like(flat) if learns else None
+    flat.grad = gradient
+
+    # Each parameter becomes a view of its part of the vector, its gradient likewise.
     offset = 0
     for p in parts:
-        own = slice(offset, offset + p.numel())
-        p.data, p.grad = flat.data[own].view_as(p), flat.grad[own].view_as(p) if learns else None
+        part = slice(offset, offset + p.numel())
+        p.data = flat.data[part].view_as(p)
+        p.grad = gradient[part].view_as(p) if gradient is not None else None
         offset += p.numel()
     return flat
 
@@ -38,4 +42,7 @@ def clip_(grad: Tensor, max_norm: float) -> None:
     """Scale `grad` down to the norm `max_norm` where it is longer (Pascanu et al. 2013), without a
     device synchronisation.
     """
-    grad.mul_((max_norm / (torch.linalg.vector_norm(grad) + 1e-6)).clamp(max=1.0))
+    norm = torch.linalg.vector_norm(grad)
+    scale = max_norm / (norm + 1e-6)
+    # A shorter gradient is multiplied by one: asking whether it is would wait for the device.
+    grad.mul_(scale.clamp(max=1.0))

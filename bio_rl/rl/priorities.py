@@ -49,16 +49,21 @@ class Priorities:
     ) -> tuple[Tensor, Tensor]:
         # Stratified: one place from each n-th of the whole mass.
         within = torch.rand(n, generator=generator, device=self.device, dtype=torch.float64)
-        mass = (torch.arange(n, device=self.device) + within) / n * tree.total
+        part = torch.arange(n, device=self.device)
+        mass = (part + within) / n * tree.total
         place = tree.find(mass)
         probability = tree[place] / tree.total
+        # N^-β of the paper's weights falls out as they are divided by the largest.
         weight = probability**-beta
-        return place, (weight / weight.max()).to(torch.float32)
+        weight = weight / weight.max()
+        return place, weight.to(torch.float32)
 
     def set(self, places: Tensor, priority: Tensor) -> None:
         """New priorities [G·n], such as |δ|, of the sequences at places [G·n], n of each group."""
-        scaled = (priority.detach().to(torch.float64) + SMALLEST) ** self.alpha
-        self.highest = torch.maximum(self.highest, scaled.view(self.groups, -1).amax(1))
+        priority = priority.detach().to(torch.float64)
+        scaled = (priority + SMALLEST) ** self.alpha
+        largest = scaled.view(self.groups, -1).amax(1)
+        self.highest = torch.maximum(self.highest, largest)
         by_group = zip(
             self.trees, places.chunk(self.groups), scaled.chunk(self.groups), strict=True
         )
@@ -69,13 +74,15 @@ class Priorities:
         """The places `written` [W] of every group hold new steps: they cannot be sampled until the
         sequence that starts there is whole, as it now is at the places `whole`.
         """
+        nothing = torch.zeros_like(written, dtype=torch.float64)
         for tree, highest in zip(self.trees, self.highest, strict=True):
-            tree.set(written, torch.zeros_like(written, dtype=torch.float64))
+            tree.set(written, nothing)
             tree.set(whole, highest.expand(len(whole)))
 
     def values(self, places: Tensor) -> Tensor:
         """[G, W] the priorities of the places [W] of every group."""
-        return torch.stack([tree[places] for tree in self.trees])
+        by_group = [tree[places] for tree in self.trees]
+        return torch.stack(by_group)
 
     def restore(self, places: Tensor, values: Tensor) -> None:
         """Set the priorities of the places [W] of every group to `values` [G, W]."""

@@ -33,7 +33,9 @@ def step_bytes(observation_space: gym.Space, action_space: gym.Space) -> int:
     """Bytes that a step takes: two observations, an action, a reward and the flags."""
     reward = 4
     flags = 1
-    return 2 * _bytes(observation_space) + _bytes(action_space) + reward + flags
+    # What was seen, and the true next observation.
+    observations = 2 * _bytes(observation_space)
+    return observations + _bytes(action_space) + reward + flags
 
 
 def _bytes(space: gym.Space) -> int:
@@ -47,4 +49,5 @@ def _bytes(space: gym.Space) -> int:
         number = 1
     else:
         number = 8
-    return number * int(np.prod(space.shape or (1,)))
+    shape = space.shape or (1,)
+    return number * int(np.prod(shape))

@@ -25,7 +25,9 @@ def gae(
     if not (r_t.shape == v_t.shape == v_next.shape == terminated.shape == cut.shape):
         shapes = [tuple(x.shape) for x in (r_t, v_t, v_next, terminated, cut)]
         raise ValueError(f"gae: all arguments are [T, B], got {shapes}")
-    delta = (r_t + gamma * torch.where(terminated, 0.0, v_next) - v_t).detach()
+    bootstrap = gamma * torch.where(terminated, 0.0, v_next)
+    delta = (r_t + bootstrap - v_t).detach()
+    # Nothing is carried back over the end of an episode.
     carry = torch.where(cut, 0.0, gamma * lam).unbind(0)
     advantages = torch.empty_like(delta)
     running = torch.zeros_like(delta[0])

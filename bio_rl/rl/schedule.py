@@ -37,7 +37,12 @@ class LearningRateSchedule:
 
     def lr_factor(self, lived: Progress) -> Progress:
         """The factor of the learning rates when the fraction `lived` of the run is over."""
-        return factor(lived, self.lr_final, self.lr_shape, self.lr_hold)
+        return factor(
+            lived,
+            self.lr_final,
+            self.lr_shape,
+            self.lr_hold,
+        )
 
 
 def check_shape(agent: str, shape: str, final: float) -> None:
@@ -69,4 +74,7 @@ def factor(lived: Progress, final: float, shape: str, hold: float = 0.0) -> Prog
 
 
 def _within_unit(x: Progress) -> Progress:
-    return x.clamp(0.0, 1.0) if isinstance(x, Tensor) else min(1.0, max(0.0, x))
+    """x where it lies between 0 and 1, else the nearer of both."""
+    if isinstance(x, Tensor):
+        return x.clamp(0.0, 1.0)
+    return min(1.0, max(0.0, x))

@@ -21,19 +21,27 @@ class SeedAxis:
         The rows are at -2, so that sequences [L, G·B, A] and decisions [G·B, A] are served alike.
         """
         drawn = [noise(generator) for generator in self.generators]
-        return drawn[0] if len(drawn) == 1 else torch.cat(drawn, -2)
+        if len(drawn) == 1:
+            return drawn[0]
+        return torch.cat(drawn, -2)
 
     def block(self, x: Tensor) -> Tensor:
         """The rows of one seed [..., B, A] of x [..., G·B, A], for their shape."""
-        return x.chunk(self.groups, -2)[0]
+        blocks = x.chunk(self.groups, -2)
+        return blocks[0]
 
     def spread(self, x: Tensor, like: Tensor) -> Tensor:
         """x [G] for each of the rows of `like` [..., G·B]."""
-        return x if self.groups == 1 else x.repeat_interleave(like.shape[-1] // self.groups)
+        if self.groups == 1:
+            # One number broadcasts over all rows.
+            return x
+        rows = like.shape[-1] // self.groups
+        return x.repeat_interleave(rows)
 
     def total(self, x: Tensor) -> Tensor:
         """[G] the sum over the steps [L, G·B] of each seed."""
-        return x.reshape(len(x), self.groups, -1).sum((0, 2))
+        by_seed = x.reshape(len(x), self.groups, -1)
+        return by_seed.sum((0, 2))
 
     def mean_weights(self, valid: Tensor, weight: Tensor) -> Tensor:
         """[L, G·N] what each step counts in its seed's mean: its weight over the number of valid
@@ -42,5 +50,7 @@ class SeedAxis:
         valid: bool [L, G·N]. weight: [G·N] of each sequence.
         """
         valid = valid.to(weight.dtype)
-        count = valid.view(len(valid), self.groups, -1).sum((0, 2)).clamp(min=1.0)
+        by_seed = valid.view(len(valid), self.groups, -1)
+        # A seed without a valid step has a mean of nothing, which is 0.
+        count = by_seed.sum((0, 2)).clamp(min=1.0)
         return valid * weight / self.spread(count, valid)

@@ -29,11 +29,15 @@ def actors(
     network: Blueprint, size: int | Mixed, n_out: int, seeds: Sequence[int], out_gain: float = 1.0
 ) -> Network:
     """A network from features of `size` to [B, n_out] for each seed, side by side."""
-    return side_by_side(
-        [seeded(seed, lambda: encoders.build(network, size, n_out, out_gain)) for seed in seeds]
-    )
+
+    def build() -> Any:
+        return encoders.build(network, size, n_out, out_gain)
+
+    members = [seeded(seed, build) for seed in seeds]
+    return side_by_side(members)
 
 
 def copied(network: nn.Module) -> Any:
     """A target network: the same weights, without gradients."""
-    return copy.deepcopy(network).requires_grad_(False)
+    target = copy.deepcopy(network)
+    return target.requires_grad_(False)

@@ -9,8 +9,11 @@ from torch import Tensor
 
 from bio_rl.contracts import Percept, Transition
 
-TERMINATED, TRUNCATED, VALID, RESET = 1, 2, 4, 8
-"""Bits of a step's flags."""
+# Bits of a step's flags.
+TERMINATED = 1
+TRUNCATED = 2
+VALID = 4
+RESET = 8
 
 
 class Stored(NamedTuple):
@@ -26,15 +29,27 @@ class Stored(NamedTuple):
 
 def flag_bits(device: torch.device) -> Tensor:
     """[4, 1, 1] the bits of a step's flags, in the order in which `restored` reads them."""
-    bits = torch.tensor([TERMINATED, TRUNCATED, VALID, RESET], dtype=torch.uint8)
-    return bits.to(device).view(4, 1, 1)
+    bits = torch.tensor(
+        [TERMINATED, TRUNCATED, VALID, RESET],
+        dtype=torch.uint8,
+        device=device,
+    )
+    return bits.view(4, 1, 1)
 
 
 def stored(steps: Transition) -> Stored:
     """The stored form of steps [T, B, ...]."""
+    percept = steps.percept
+    # One byte for four answers.
     flags = TERMINATED * steps.terminated + TRUNCATED * steps.truncated + VALID * steps.valid
-    flags = (flags + RESET * steps.percept.reset).to(torch.uint8)
-    return Stored(steps.percept.obs, steps.final_obs, steps.action, steps.reward, flags)
+    flags = flags + RESET * percept.reset
+    return Stored(
+        obs=percept.obs,
+        final_obs=steps.final_obs,
+        action=steps.action,
+        reward=steps.reward,
+        flags=flags.to(torch.uint8),
+    )
 
 
 def restored(steps: Stored, bits: Tensor) -> Transition:
@@ -49,7 +64,11 @@ def restored(steps: Stored, bits: Tensor) -> Transition:
         # A run that was resumed in a new episode broke off the one before.
         truncated[:-1] |= reset[1:] & ~terminated[:-1]
     percept = Percept(
-        steps.obs, _later(steps.action), _later(steps.reward), _later(terminated), reset
+        obs=steps.obs,
+        action=_later(steps.action),
+        reward=_later(steps.reward),
+        terminated=_later(terminated),
+        reset=reset,
     )
     return Transition(
         percept=percept,
@@ -67,4 +86,5 @@ def _later(x: Tensor) -> Tensor:
     """[L, N, ...] the value that the step before had; zero at first."""
     if len(x) == 1:
         return torch.zeros_like(x)
-    return torch.cat((torch.zeros_like(x[:1]), x[:-1]))
+    nothing = torch.zeros_like(x[:1])
+    return torch.cat((nothing, x[:-1]))

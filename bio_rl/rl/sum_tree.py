@@ -14,9 +14,11 @@ class SumTree:
     """Priorities p_i >= 0 of n places, all 0 at first. Schaul et al. 2016, appendix B.2.1."""
 
     def __init__(self, n: int, device: torch.device | str = "cpu") -> None:
-        self.depth = max(1, math.ceil(math.log2(max(n, 2))))
+        least = max(n, 2)
+        self.depth = max(1, math.ceil(math.log2(least)))
         self.leaves = 1 << self.depth
-        self.nodes = torch.zeros(2 * self.leaves, dtype=torch.float64, device=device)
+        size = 2 * self.leaves
+        self.nodes = torch.zeros(size, dtype=torch.float64, device=device)
         """The root is node 1; the children of i are 2i and 2i + 1; place j is node `leaves` + j."""
 
     @property
@@ -26,24 +28,30 @@ class SumTree:
 
     def __getitem__(self, places: Tensor) -> Tensor:
         """Their priorities, of the shape of `places`."""
-        return self.nodes[places + self.leaves]
+        node = places + self.leaves
+        return self.nodes[node]
 
     def set(self, places: Tensor, priorities: Tensor) -> None:
         """New priorities [N] of places [N]; of a place that is named twice one of them."""
         node = places + self.leaves
         self.nodes[node] = priorities.to(self.nodes.dtype)
+        # Up to the root, a level at a time: a parent is the sum of its children.
         for _ in range(self.depth):
             node = node >> 1
-            self.nodes[node] = self.nodes[2 * node] + self.nodes[2 * node + 1]
+            left = self.nodes[2 * node]
+            right = self.nodes[2 * node + 1]
+            self.nodes[node] = left + right
 
     def find(self, mass: Tensor) -> Tensor:
-        """The places [N] where the running sum of priorities passes `mass` [N], each in [0, total)."""
+        """The places [N] where the running sum of priorities passes `mass` [N] in [0, total)."""
         mass = mass.to(self.nodes.dtype).clone()
         node = torch.ones_like(mass, dtype=torch.int64)
+        # Down from the root: to the left where its sum holds the mass, else to the right with the
+        # rest of it.
         for _ in range(self.depth):
             left = self.nodes[2 * node]
             right = mass >= left
-            # rounding must not lead into an empty branch
+            # Rounding must not lead into an empty branch.
             right &= self.nodes[2 * node + 1] > 0
             mass -= torch.where(right, left, 0.0)
             node = 2 * node + right

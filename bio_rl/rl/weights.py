@@ -41,20 +41,24 @@ class Weights:
         self.learned = learned
         self.targets = targets
         self.groups = groups
-        self.flat = {name: flatten(x.network.parameters()) for name, x in learned.items()}
+        self.flat: dict[str, nn.Parameter] = {}
         """All weights of each network as one vector (`optim.flatten`)."""
-        self.optimisers = {
-            name: torch.optim.Adam([self.flat[name]], x.lr, fused=True)
-            for name, x in learned.items()
-        }
-        self.parts = {name: _with_gradients(x.network) for name, x in learned.items()}
+        self.optimisers: dict[str, torch.optim.Optimizer] = {}
+        self.parts: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         """(weights, their gradients) of each network that learns, tensor by tensor."""
-        self.flat |= {name: flatten(x.network.parameters()) for name, x in targets.items()}
+        for name, (network, lr) in learned.items():
+            vector = flatten(network.parameters())
+            self.flat[name] = vector
+            self.optimisers[name] = torch.optim.Adam([vector], lr, fused=True)
+            self.parts[name] = _with_gradients(network)
+        for name, target in targets.items():
+            self.flat[name] = flatten(target.network.parameters())
 
     def scale_rates(self, factor: float) -> None:
         """Let every optimiser move at `factor` times its network's learning rate."""
         for name, optimiser in self.optimisers.items():
-            optimiser.param_groups[0]["lr"] = self.learned[name].lr * factor
+            (group,) = optimiser.param_groups
+            group["lr"] = self.learned[name].lr * factor
 
     def minimise(self, name: str, loss: Tensor, max_norm: float = 0.0) -> None:
         """One step of the network `name` down the gradient of `loss` by its weights alone.
@@ -62,6 +66,7 @@ class Weights:
         max_norm: each seed's gradient is scaled down to it; 0 for as it is.
         """
         weights, gradients = self.parts[name]
+        # Not by `backward`, which would also reach the weights of other networks in the loss.
         torch._foreach_copy_(gradients, torch.autograd.grad(loss, weights))
         if max_norm:
             self._clip(name, gradients, max_norm)
@@ -69,17 +74,22 @@ class Weights:
 
     def _clip(self, name: str, gradients: Sequence[Tensor], max_norm: float) -> None:
         """Scale each seed's gradient of the network `name` down to `max_norm`."""
-        if self.groups == 1:
-            clip_(self.flat[name].grad, max_norm)
+        whole = self.flat[name].grad
+        if self.groups == 1 and whole is not None:
+            clip_(whole, max_norm)
             return
+        # The norm of a seed's gradient is that of the norms of its tensors.
         for parts in members(self.learned[name].network, self.groups, gradients):
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
-            torch._foreach_mul_(parts, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+            norms = torch.stack(torch._foreach_norm(parts))
+            norm = torch.linalg.vector_norm(norms)
+            scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
+            torch._foreach_mul_(parts, scale)
 
     @torch.no_grad()
     def follow(self, target: str, tau: float) -> None:
         """θ' ← (1 - τ) θ' + τ θ, for a target θ' and the network θ that it follows."""
-        self.flat[target].lerp_(self.flat[self.targets[target].follows], tau)
+        followed = self.targets[target].follows
+        self.flat[target].lerp_(self.flat[followed], tau)
 
     @contextmanager
     def fixed(self, name: str) -> Iterator[None]:
@@ -96,10 +106,11 @@ class Weights:
     @torch.no_grad()
     def copy_member(self, one: Weights, i: int) -> None:
         """Give `one` the weights of the i-th seed, and the state of its optimisers."""
-        for name, target in self.targets.items():
-            parts = member_of(target.network, self.groups, i, list(target.network.parameters()))
-            for mine, part in zip(one.targets[name].network.parameters(), parts, strict=True):
-                mine.copy_(part.view_as(mine))
+        for name, (network, _) in self.targets.items():
+            parts = member_of(network, self.groups, i, list(network.parameters()))
+            alone = one.targets[name].network.parameters()
+            for weight, part in zip(alone, parts, strict=True):
+                weight.copy_(part.view_as(weight))
         for name in self.learned:
             places = self._places_of(name, i)
             one.flat[name].copy_(self.flat[name][places])
@@ -109,32 +120,41 @@ class Weights:
         """Where the numbers of the i-th seed lie in the vector of the network `name`, in order."""
         network = self.learned[name].network
         shapes = [w.shape for w in network.parameters()]
-        places = torch.arange(len(self.flat[name]), device=self.flat[name].device)
-        # Weights that hold their own places: the member's part of them says where it lies.
+        vector = self.flat[name]
+        places = torch.arange(len(vector), device=vector.device)
         by_weight = places.split([shape.numel() for shape in shapes])
+        # Weights that hold their own places: the member's part of them says where it lies.
         numbered = [x.view(shape) for x, shape in zip(by_weight, shapes, strict=True)]
-        return torch.cat([x.flatten() for x in member_of(network, self.groups, i, numbered)])
+        parts = member_of(network, self.groups, i, numbered)
+        return torch.cat([x.flatten() for x in parts])
 
     def _copy_optimiser(self, name: str, one: Weights, places: Tensor) -> None:
         """Give `one` the moments of the numbers at `places`; a count of steps is everyone's."""
         whole = self.flat[name]
-        state = one.optimisers[name].state[one.flat[name]]
+        alone = one.flat[name]
+        state = one.optimisers[name].state[alone]
         for key, x in self.optimisers[name].state[whole].items():
-            state[key] = x[places] if x.shape == whole.shape else x.clone()
+            is_moment = x.shape == whole.shape
+            state[key] = x[places] if is_moment else x.clone()
 
 
 def member_of(network: nn.Module, groups: int, i: int, tensors: Sequence[Tensor]) -> list[Tensor]:
     """The i-th seed's part of `tensors`, which are like the network's parameters."""
     if not isinstance(network, TwinCritic):
         return members(network, groups, tensors)[i]
-    trunk = list(network.trunk.parameters()) if network.trunk is not None else []
-    of_trunk = tensors[: len(trunk)]
-    of_heads = tensors[len(trunk) :]
-    shared = members(network.trunk, groups, of_trunk)[i] if network.trunk is not None else []
+    # The critic's parameters are those of its trunk, then those of its heads.
+    size = 0
+    trunk: list[Tensor] = []
+    if network.trunk is not None:
+        size = len(list(network.trunk.parameters()))
+        trunk = members(network.trunk, groups, tensors[:size])[i]
     # Of the heads [2 G, ...], two lie side by side for each seed.
-    return shared + members(network.heads, groups, of_heads, each=2)[i]
+    heads = members(network.heads, groups, tensors[size:], each=2)[i]
+    return trunk + heads
 
 
 def _with_gradients(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    parameters = list(network.parameters())
-    return parameters, [w.grad for w in parameters if w.grad is not None]
+    """(weights, their gradients) of a network, after `flatten`."""
+    weights: list[Tensor] = list(network.parameters())
+    gradients = [w.grad for w in weights if w.grad is not None]
+    return weights, gradients
