@@ -229,8 +229,9 @@ def test_printed_commands_run_as_they_are_whatever_the_folder_is_called(tmp_path
 )
 def test_printed_commands_name_what_the_user_typed(monkeypatch, script, words):
     monkeypatch.setattr(sys, "argv", [script])
-    assert commands.command("eval", Path("a b"), "m:Id-v0") == f"{words} eval 'a b' --trust m"
-    assert commands.command("eval", Path("a"), "Id-v0") == f"{words} eval a"
+    assert commands.command("eval", Path("a b"), ["m"]) == f"{words} eval 'a b' --trust m"
+    assert commands.command("eval", Path("a"), []) == f"{words} eval a"
+    assert commands.command("eval", Path("a"), ["m", "n"]) == f"{words} eval a --trust m n"
 
 
 def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):
