@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from bio_rl.checks import check_settings
 from bio_rl.contracts import Metrics, State, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.rl.off_policy import Learner
-from bio_rl.rl.off_policy_settings import OffPolicy
+from bio_rl.rl.off_policy import Learner, OffPolicy
 from bio_rl.rl.replay import Sample
 from bio_rl.rl.seed_networks import actors, copied
 from bio_rl.rl.targets import last_of_sum, n_step_target, next_outputs

@@ -21,8 +21,7 @@ from bio_rl.contracts import Metrics
 from bio_rl.networks import Blueprint
 from bio_rl.rl.critics import TwinCritic, twin_critic
 from bio_rl.rl.distributions import Categorical, SquashedGaussian, bounded_actions
-from bio_rl.rl.off_policy import Learner
-from bio_rl.rl.off_policy_settings import OffPolicy
+from bio_rl.rl.off_policy import Learner, OffPolicy
 from bio_rl.rl.replay import Sample
 from bio_rl.rl.seed_networks import Scalars, actors, copied
 from bio_rl.rl.targets import n_step_target, next_outputs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import seeding
-from bio_rl.checks import owner
+from bio_rl.checks import check_settings
 from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Steps
 from bio_rl.networks import Blueprint
 from bio_rl.rl import replay_size
@@ -25,12 +26,45 @@ from bio_rl.rl.activity import ActivityReport
 from bio_rl.rl.clock import Clock, Horizon
 from bio_rl.rl.critics import TwinCritic
 from bio_rl.rl.group_features import GroupFeatures
-from bio_rl.rl.off_policy_settings import OffPolicy
 from bio_rl.rl.rebuild import recipe
 from bio_rl.rl.replay import Replay, Sample
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.rl.seed_axis import SeedAxis
 from bio_rl.rl.weights import Learned, Target, Weights
 from bio_rl.state import leaves, tree_map
+
+
+@dataclass(frozen=True, kw_only=True)
+class OffPolicy(LearningRateSchedule):
+    """Settings of every off-policy learner."""
+
+    replay: int = 1_000_000
+    """Steps that are kept to learn from, all environments together; never more than the run has."""
+    start: int = 1000
+    """Steps of random actions before anything is learned."""
+    batch: int = 256
+    """Steps per gradient step."""
+    ratio: float = 1.0
+    """Gradient steps per environment step."""
+    update_every: int = 1
+    """Steps of each environment between updates, which then make up for all of them."""
+    sequence: int = 16
+    """Steps per training sequence of a network with memory, which starts from the state kept at
+    that step.
+    """
+    gamma: float = 0.99
+    """Discount per step."""
+    normalise_obs: bool = False
+    """Scale Box observations by their running mean and deviation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_settings(
+            self,
+            positive=("replay", "batch", "ratio", "update_every", "sequence"),
+            non_negative=("start",),
+            unit=("gamma",),
+        )
 
 
 class OffPolicyState(NamedTuple):
@@ -152,15 +186,12 @@ class Learner(nn.Module):
 
     def initial_state(self, batch: int) -> OffPolicyState:
         """The state of `batch` fresh lives."""
-        actor = self.actor.initial_state(batch)
-        if self.critic is None:
-            return OffPolicyState(actor, ())
-        return OffPolicyState(actor, self.critic.initial_state(batch))
+        critic = () if self.critic is None else self.critic.initial_state(batch)
+        return OffPolicyState(self.actor.initial_state(batch), critic)
 
     def see(self, percept: Percept, axis: int = 0) -> Percept:
         """The percept with features in place of observations, whose rows are at `axis`."""
-        features = self.features(percept.obs, axis)
-        return percept._replace(obs=features)
+        return percept._replace(obs=self.features(percept.obs, axis))
 
     @torch.no_grad()
     def act(
@@ -174,12 +205,9 @@ class Learner(nn.Module):
         out, actor = self.actor(self.see(percept), state.actor, probe)
         state = state._replace(actor=actor)
         if not explore:
-            action = self.greedy(out)
-        elif int(self.clock.steps) < self.config.start:
-            action = self.random(out)
-        else:
-            action = self.explore(out)
-        return ActOut(action, {}, state)
+            return ActOut(self.greedy(out), {}, state)
+        begun = int(self.clock.steps) >= self.config.start
+        return ActOut(self.explore(out) if begun else self.random(out), {}, state)
 
     # ---------------------------------- learning
 
@@ -200,8 +228,7 @@ class Learner(nn.Module):
             self.steps_due -= int(self.steps_due)
         if self.groups > 1:
             return state, metrics
-        report = self._report(rollout.next, state)
-        return state, metrics_of_one(metrics) | report
+        return state, metrics_of_one(metrics) | self._report(rollout.next, state)
 
     def _store(self, rollout: Rollout, state: OffPolicyState) -> OffPolicyState:
         """Put the rollout into the replay; returns the state with the critics' memory after it."""
@@ -237,8 +264,7 @@ class Learner(nn.Module):
 
     def loss_weights(self, sample: Sample) -> Tensor:
         """[window, G·N] what each step counts in the mean loss of its seed."""
-        valid = sample.steps.valid[: self.window]
-        return self.seed_axis.mean_weights(valid, sample.weight)
+        return self.seed_axis.mean_weights(sample.steps.valid[: self.window], sample.weight)
 
     def anneal(self) -> None:
         """Set what follows a schedule: learning rates, and the slope of spikes."""
@@ -251,8 +277,7 @@ class Learner(nn.Module):
         """Figures of the actor's decision for this percept, worked out when they are read."""
 
         def decide(probe: Probe) -> object:
-            features = self.see(percept)
-            return self.actor(features, state.actor, probe)
+            return self.actor(self.see(percept), state.actor, probe)
 
         report = ActivityReport(decide, len(percept.reset))
         self.report_names = self.report_names or tuple(report.all())
@@ -272,17 +297,15 @@ class Learner(nn.Module):
     def step_bytes(self) -> int:
         """Bytes that a step takes in the replay, in memory and on disk."""
         _, _, observation_space, action_space = self.spec
-        step = replay_size.step_bytes(observation_space, action_space)
         state = leaves(tuple(self.initial_state(1)))
         state_bytes = sum(x.numel() * x.element_size() for x in state)
-        # A state is stored with every stride-th step alone.
+        step = replay_size.step_bytes(observation_space, action_space)
         return step + state_bytes // self.replay.stride
 
     @property
     def flag(self) -> str:
         """The flag that says how many steps are kept."""
-        agent = owner(self.config)
-        return f"--{agent}.replay"
+        return f"--{type(self.config).__module__.rpartition('.')[2]}.replay"
 
     # ---------------------------------- saving and copying
 
@@ -292,9 +315,7 @@ class Learner(nn.Module):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Everything that a bitwise continuation needs."""
-        state = self.learned_state(*args, **kwargs)
-        state["replay"] = self.replay.state_dict()
-        return state
+        return {**self.learned_state(*args, **kwargs), "replay": self.replay.state_dict()}
 
     def learned_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """All of `state_dict` but the replay, which is saved apart (`replay_files`)."""
@@ -330,31 +351,21 @@ class Learner(nn.Module):
 
     def __reduce__(self) -> Any:
         seed = self.seeds[0] if self.groups == 1 else self.seeds
-        return recipe(
-            self,
-            self.spec,
-            horizon=self.clock.horizon,
-            seed=seed,
-            device=self.device,
-        )
+        horizon = self.clock.horizon
+        return recipe(self, self.spec, horizon=horizon, seed=seed, device=self.device)
 
     @torch.no_grad()
     def member(self, i: int) -> Learner:
         """The i-th seed's learner alone, as it is now."""
-        one = type(self)(
-            *self.spec,
-            horizon=self.clock.horizon,
-            seed=self.seeds[i],
-            device=self.device,
-        )
+        horizon = self.clock.horizon
+        one = type(self)(*self.spec, horizon=horizon, seed=self.seeds[i], device=self.device)
         self.weights.copy_member(one.weights, i)
         one.features.each[0].load_state_dict(self.features.each[i].state_dict())
         one.clock.count(int(self.clock.steps), int(self.episodes[i]))
         one.episodes.copy_(self.episodes[i])
         one.gradient_steps.copy_(self.gradient_steps)
         one.steps_due.copy_(self.steps_due)
-        drawn_so_far = self.generators[i].get_state()
-        one.generators[0].set_state(drawn_so_far)
+        one.generators[0].set_state(self.generators[i].get_state())
         one.replay.load_state_dict(self.replay.member(i))
         return one
 
@@ -370,8 +381,4 @@ def _refuse_regulation(network: Blueprint) -> None:
 
 def metrics_of_one(metrics: Metrics) -> Metrics:
     """Metrics [1] of a single seed as scalars."""
-    scalars: Metrics = {}
-    for name, x in metrics.items():
-        assert isinstance(x, Tensor)
-        scalars[name] = x.squeeze()
-    return scalars
+    return {name: x.squeeze() for name, x in metrics.items() if isinstance(x, Tensor)}
