@@ -84,7 +84,8 @@ class Agent(Learner):
     def beta(self) -> float:
         """How much the weights of a sample make up for its priorities: 1 at the end of the run."""
         first = self.config.priority_beta
-        return first + (1.0 - first) * self.clock.lived
+        rise = 1.0 - first
+        return first + rise * self.clock.lived
 
     def networks(self, network: Blueprint, action_space: gym.Space) -> None:
         if not isinstance(action_space, gym.spaces.Discrete):
@@ -100,11 +101,13 @@ class Agent(Learner):
         return out.argmax(-1)
 
     def explore(self, out: Tensor) -> Tensor:
-        u = self._uniform(out)
-        return torch.where(u < self._epsilon(), self.random(out), self.greedy(out))
+        is_random = self._uniform(out) < self._epsilon()
+        random = self.random(out)
+        return torch.where(is_random, random, self.greedy(out))
 
     def random(self, out: Tensor) -> Tensor:
-        choice = (self._uniform(out) * self.n).to(torch.int64)
+        u = self._uniform(out)
+        choice = (u * self.n).to(torch.int64)
         # Rounding may bring a draw just below 1 to n.
         return choice.clamp(max=self.n - 1)
 
@@ -112,13 +115,20 @@ class Agent(Learner):
         """The fraction of actions that are random now."""
         first, last = self.config.explore
         until = self.config.explore_until
-        fallen = min(1.0, self.clock.lived / until) if until else 1.0
+        fallen = 1.0
+        if until:
+            fallen = min(1.0, self.clock.lived / until)
         return first + (last - first) * fallen
 
     def _uniform(self, out: Tensor) -> Tensor:
         """Uniform in [0, 1), one for each row of the outputs [G·B, ...]."""
+        # [B, 1] for each seed, as `draw` expects the rows at -2.
         like = self.seed_axis.block(out[..., :1])
-        drawn = self.seed_axis.draw(lambda g: torch.empty_like(like).uniform_(generator=g))
+
+        def noise(generator: torch.Generator) -> Tensor:
+            return torch.empty_like(like).uniform_(generator=generator)
+
+        drawn = self.seed_axis.draw(noise)
         return drawn.squeeze(-1)
 
     # ---------------------------------- learning
@@ -129,12 +139,15 @@ class Agent(Learner):
         state = sample.states.actor
         learned_from = slice(0, self.window)
         y = self._targets(steps, state)
+
         out, _ = self.actor.unroll(index(steps.percept, learned_from), state)
         q = out.gather(-1, steps.action[learned_from].unsqueeze(-1)).squeeze(-1)
+        # The loss: a mean over the steps of each seed.
         error = nn.functional.smooth_l1_loss(q, y, reduction="none")
         weights = self.loss_weights(sample)
         loss = self.seed_axis.total(weights * error)
         self.weights.minimise("values", loss.sum(), c.max_grad_norm)
+
         if c.priority:
             # The priority of a sequence is the largest error of its steps.
             td_error = (q - y).abs() * steps.valid[learned_from]
@@ -154,7 +167,8 @@ class Agent(Learner):
         else:
             # Without memory only the steps that sums end with are looked beyond.
             next_q = torch.zeros_like(steps.reward)
-            at = (last_of_sum(cut, c.n_step), torch.arange(cut.shape[1], device=cut.device))
+            sequence = torch.arange(cut.shape[1], device=cut.device)
+            at = (last_of_sum(cut, c.n_step), sequence)
             last = tree_map(lambda x: x[at].unsqueeze(0), steps)
             next_q.index_put_(at, self._next_values(last, state)[0])
         return n_step_target(steps.reward, next_q, steps.terminated, cut, c.gamma, c.n_step)
@@ -162,6 +176,9 @@ class Agent(Learner):
     def _next_values(self, steps: Transition, state: State) -> Tensor:
         """The value of the best action after each of the steps, [L, B]."""
         next_q = next_outputs(self.target, steps, state)
-        chooser = next_outputs(self.actor, steps, state) if self.config.double else next_q
+        chooser = next_q
+        if self.config.double:
+            chooser = next_outputs(self.actor, steps, state)
         best = chooser.argmax(-1, keepdim=True)
-        return next_q.gather(-1, best).squeeze(-1)
+        value = next_q.gather(-1, best)
+        return value.squeeze(-1)

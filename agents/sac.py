@@ -94,13 +94,20 @@ class Agent(Learner):
         return self.policy.mode(out)
 
     def explore(self, out: Tensor) -> Tensor:
-        return self.policy.sample(out, self._noise(out))
+        noise = self._noise(out)
+        return self.policy.sample(out, noise)
 
     def random(self, out: Tensor) -> Tensor:
         if isinstance(self.policy, Categorical):
+            # Equal logits are a policy that knows nothing.
             return self.explore(torch.zeros_like(out))
-        actions = self.seed_axis.block(out)[..., : self.policy.n]
-        return self.seed_axis.draw(lambda g: torch.empty_like(actions).uniform_(-1, 1, generator=g))
+        block = self.seed_axis.block(out)
+        like = block[..., : self.policy.n]
+
+        def noise(generator: torch.Generator) -> Tensor:
+            return torch.empty_like(like).uniform_(-1, 1, generator=generator)
+
+        return self.seed_axis.draw(noise)
 
     # ---------------------------------- learning
 
@@ -108,11 +115,14 @@ class Agent(Learner):
         alpha = self._alpha()
         weights = self.loss_weights(sample)
         y = self._targets(sample, alpha)
+
+        # The critics move towards the soft value of what came next.
         summary = self.critic.summary(sample.steps.percept, sample.states.critic)
         q = self._values_of(summary, sample.steps.action)
         critic_loss = 0.5 * self.seed_axis.total(weights * (q - y).square().sum(0))
         self.weights.minimise("critic", critic_loss.sum())
 
+        # The actor moves towards what the critics value.
         out, _ = self.actor.unroll(sample.steps.percept, sample.states.actor)
         with self.weights.fixed("critic"):
             value, entropy = self._soft_value(out, self.critic, summary.detach(), alpha)
@@ -137,9 +147,14 @@ class Agent(Learner):
         next_out = next_outputs(self.actor, steps, sample.states.actor)
         next_summary = self.target.next_summary(steps, sample.states.critic)
         next_value, _ = self._soft_value(next_out, self.target, next_summary, alpha)
-        cut = steps.terminated | steps.truncated
-        gamma = self.config.gamma
-        return n_step_target(steps.reward, next_value, steps.terminated, cut, gamma, n=1)
+        return n_step_target(
+            steps.reward,
+            next_value,
+            steps.terminated,
+            steps.terminated | steps.truncated,
+            self.config.gamma,
+            n=1,
+        )
 
     def _values_of(self, summary: Tensor, action: Tensor) -> Tensor:
         """Q [2, L, B] of the actions that were taken."""
@@ -154,17 +169,24 @@ class Agent(Learner):
         """(V, entropy), both [L, B], of the policy that `out` [L, B, ...] is, by the critics."""
         alpha = self.seed_axis.spread(alpha, out[..., 0])
         if isinstance(self.policy, SquashedGaussian):
-            action, logp = self.policy.sample_and_log_prob(out, self._noise(out))
-            return critic(summary, action).amin(0) - alpha * logp, -logp
+            # One draw stands for the expectation.
+            noise = self._noise(out)
+            action, logp = self.policy.sample_and_log_prob(out, noise)
+            q = critic(summary, action).amin(0)
+            return q - alpha * logp, -logp
+        # The expectation is a sum over all choices.
         entropy = self.policy.entropy(out)
-        expected = (out.softmax(-1) * critic(summary).amin(0)).sum(-1)
+        q = critic(summary).amin(0)
+        expected = (out.softmax(-1) * q).sum(-1)
         return expected + alpha * entropy, entropy
 
     def _alpha(self) -> Tensor:
         """[G] the temperature of each seed."""
         fixed = self.config.temperature
         log_alpha = self.log_alpha.value.detach()
-        return torch.full_like(log_alpha, fixed) if fixed else log_alpha.exp()
+        if fixed:
+            return torch.full_like(log_alpha, fixed)
+        return log_alpha.exp()
 
     @torch.no_grad()
     def _adapt_temperature(self, entropy: Tensor) -> None:
@@ -173,10 +195,15 @@ class Agent(Learner):
             return
         gradient = self.log_alpha.value.grad
         assert gradient is not None
+        # Of -log α E_ã [log π + H̄]: log α stands for α, as in the code of the paper's authors.
         gradient.copy_(entropy - self.target_entropy)
         self.optimisers["temperature"].step()
 
     def _noise(self, out: Tensor) -> Tensor:
         """The noise that the policy samples with, for the actor's outputs [..., G·B, ...]."""
         block = self.seed_axis.block(out)
-        return self.seed_axis.draw(lambda g: self.policy.noise(block, g))
+
+        def noise(generator: torch.Generator) -> Tensor:
+            return self.policy.noise(block, generator)
+
+        return self.seed_axis.draw(noise)

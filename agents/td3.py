@@ -82,22 +82,29 @@ class Agent(Learner):
 
     def explore(self, out: Tensor) -> Tensor:
         noise = self.config.noise * self._noise(out)
-        return (out.tanh() + noise).clamp(-1.0, 1.0)
+        action = out.tanh() + noise
+        return action.clamp(-1.0, 1.0)
 
     def random(self, out: Tensor) -> Tensor:
         like = self.seed_axis.block(out)
-        return self.seed_axis.draw(lambda g: torch.empty_like(like).uniform_(-1, 1, generator=g))
+
+        def noise(generator: torch.Generator) -> Tensor:
+            return torch.empty_like(like).uniform_(-1, 1, generator=generator)
+
+        return self.seed_axis.draw(noise)
 
     # ---------------------------------- learning
 
     def step(self, sample: Sample) -> Metrics:
         weights = self.loss_weights(sample)
         y = self._targets(sample)
+
+        # Both critics move towards one target.
         summary = self.critic.summary(sample.steps.percept, sample.states.critic)
         q = self.critic(summary, sample.steps.action)
         critic_loss = self.seed_axis.total(weights * (q - y).square().sum(0))
         self.weights.minimise("critic", critic_loss.sum())
-        metrics = {
+        metrics: Metrics = {
             "train/critic_loss": critic_loss.detach(),
             "train/q": self.seed_axis.total(weights * q[0].detach()),
         }
@@ -113,19 +120,30 @@ class Agent(Learner):
         """y [L, B] of the sampled steps."""
         c = self.config
         steps = sample.steps
+        # The target policy, smoothed: actions alike are to be worth alike.
         next_action = next_outputs(self.target_actor, steps, sample.states.actor).tanh()
-        bound = c.target_noise_clip
-        noise = (c.target_noise * self._noise(next_action)).clamp(-bound, bound)
+        noise = c.target_noise * self._noise(next_action)
+        noise = noise.clamp(-c.target_noise_clip, c.target_noise_clip)
+        next_action = (next_action + noise).clamp(-1.0, 1.0)
+
+        # The lesser of two values, as a maximum of errors overestimates.
         next_summary = self.target.next_summary(steps, sample.states.critic)
-        next_q = self.target(next_summary, (next_action + noise).clamp(-1.0, 1.0)).amin(0)
-        cut = steps.terminated | steps.truncated
-        return n_step_target(steps.reward, next_q, steps.terminated, cut, c.gamma, n=1)
+        next_q = self.target(next_summary, next_action).amin(0)
+        return n_step_target(
+            steps.reward,
+            next_q,
+            steps.terminated,
+            steps.terminated | steps.truncated,
+            c.gamma,
+            n=1,
+        )
 
     def _improve_actor(self, sample: Sample, summary: Tensor, weights: Tensor) -> Tensor:
         """One step of the actor towards what the first critic values; returns its loss [G]."""
         out, _ = self.actor.unroll(sample.steps.percept, sample.states.actor)
+        action = out.tanh()
         with self.weights.fixed("critic"):
-            q = self.critic.first(summary, out.tanh())
+            q = self.critic.first(summary, action)
         actor_loss = -self.seed_axis.total(weights * q)
         self.weights.minimise("actor", actor_loss.sum())
         return actor_loss.detach()
@@ -133,4 +151,8 @@ class Agent(Learner):
     def _noise(self, out: Tensor) -> Tensor:
         """Standard normal, of the shape of the actor's outputs [..., G·B, A]."""
         like = self.seed_axis.block(out)
-        return self.seed_axis.draw(lambda g: torch.empty_like(like).normal_(generator=g))
+
+        def noise(generator: torch.Generator) -> Tensor:
+            return torch.empty_like(like).normal_(generator=generator)
+
+        return self.seed_axis.draw(noise)

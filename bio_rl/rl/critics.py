@@ -41,7 +41,9 @@ class TwinCritic(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The memory of `batch` fresh lives."""
-        return self.trunk.initial_state(batch) if self.trunk is not None else ()
+        if self.trunk is None:
+            return ()
+        return self.trunk.initial_state(batch)
 
     def anneal(self, progress: float) -> None:
         """Set what follows a schedule in its networks, `progress` from 0 to 1 of the run."""
@@ -51,7 +53,10 @@ class TwinCritic(nn.Module):
 
     def advance(self, percepts: Percept, state: State) -> State:
         """The memory after T percepts [T, B, ...]."""
-        return self.trunk.unroll(percepts, state)[1] if self.trunk is not None else ()
+        if self.trunk is None:
+            return ()
+        _, after = self.trunk.unroll(percepts, state)
+        return after
 
     @torch.no_grad()
     def advance_in(self, percepts: Percept, state: State, stride: int) -> tuple[State, State]:
@@ -61,14 +66,16 @@ class TwinCritic(nn.Module):
         starts = []
         for first in range(0, len(percepts.reset), stride):
             starts.append(state)
-            state = self.advance(index(percepts, slice(first, first + stride)), state)
+            part = index(percepts, slice(first, first + stride))
+            state = self.advance(part, state)
         return stack(starts), state
 
     def summary(self, percepts: Percept, state: State) -> Tensor:
         """[L, B, F] what the heads see of the observations of L steps."""
         if self.trunk is None:
             return percepts.obs
-        return self.trunk.unroll(percepts, state)[0]
+        summary, _ = self.trunk.unroll(percepts, state)
+        return summary
 
     def next_summary(self, steps: Transition, state: State) -> Tensor:
         """[L, B, F] what the heads see of the true next observations of L steps."""
@@ -79,28 +86,36 @@ class TwinCritic(nn.Module):
     def forward(self, summary: Tensor, action: Tensor | None = None) -> Tensor:
         """Q [2, L, B] of actions [L, B, A]; of each choice, [2, L, B, n], where heads see none."""
         rows = self._rows(summary, action)
-        # Both heads of a seed see its block: [G, rows, F] becomes [G · 2 · rows, F].
-        for_heads = rows.unsqueeze(1).expand(-1, 2, -1, -1).reshape(-1, rows.shape[-1])
+        # Both heads of a seed see its block: [G, L·N, F] becomes [G · 2 · L·N, F].
+        twice = rows.unsqueeze(1).expand(-1, 2, -1, -1)
+        for_heads = twice.reshape(-1, rows.shape[-1])
         q, _ = self.heads(rows_percept(for_heads), ())
         length = len(summary)
         if action is None:
-            choices = q.view(self.groups, 2, length, -1, q.shape[-1])
-            return choices.permute(1, 2, 0, 3, 4).flatten(2, 3)
-        return q.view(self.groups, 2, length, -1).permute(1, 2, 0, 3).flatten(2)
+            # [G, 2, L, N, n] becomes [2, L, G·N, n].
+            by_head = q.view(self.groups, 2, length, -1, q.shape[-1])
+            return by_head.permute(1, 2, 0, 3, 4).flatten(2, 3)
+        # [G, 2, L, N] becomes [2, L, G·N].
+        by_head = q.view(self.groups, 2, length, -1)
+        return by_head.permute(1, 2, 0, 3).flatten(2)
 
     def first(self, summary: Tensor, action: Tensor) -> Tensor:
         """Q_1 [L, B] alone."""
         rows = self._rows(summary, action).flatten(0, 1)
         every_second = slice(0, None, 2)
         q = self.heads.select(rows_percept(rows), every_second)
-        return q.view(self.groups, len(summary), -1).transpose(0, 1).flatten(1)
+        # [G, L, N] becomes [L, G·N].
+        by_seed = q.view(self.groups, len(summary), -1)
+        return by_seed.transpose(0, 1).flatten(1)
 
     def _rows(self, summary: Tensor, action: Tensor | None) -> Tensor:
         """[L, G·N, F] and [L, G·N, A] as [G, L·N, F + A]: without memory, all steps of a seed are
         rows of its block.
         """
         x = summary if action is None else torch.cat((summary, action), -1)
-        by_seed = x.view(len(x), self.groups, -1, x.shape[-1])
+        width = x.shape[-1]
+        # [L, G, N, F] becomes [G, L·N, F].
+        by_seed = x.view(len(x), self.groups, -1, width)
         return by_seed.transpose(0, 1).flatten(1, 2)
 
 
@@ -171,14 +186,18 @@ class Encoding(nn.Module):
     def forward(
         self, x: Percept, state: tuple[()], probe: Probe | None = None
     ) -> tuple[Tensor, tuple[()]]:
-        return self.encoder(x.obs), ()
+        encoded = self.encoder(x.obs)
+        return encoded, ()
 
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        return self.encoder(xs.obs), ()
+        encoded = self.encoder(xs.obs)
+        return encoded, ()
 
 
 def rows_percept(obs: Tensor) -> Percept:
     """Rows [N, ...] for a network without memory, to which nothing has happened."""
-    zero = obs.new_zeros(()).expand(len(obs))
-    no = torch.zeros((), dtype=torch.bool, device=obs.device).expand(len(obs))
+    n = len(obs)
+    # One number that stands for all rows: it takes no memory.
+    zero = obs.new_zeros(()).expand(n)
+    no = torch.zeros((), dtype=torch.bool, device=obs.device).expand(n)
     return Percept(obs, zero, zero, no, no)

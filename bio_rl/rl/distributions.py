@@ -249,7 +249,8 @@ class DiagonalGaussian(nn.Module):
     def log_prob(self, out: Tensor, action: Tensor) -> Tensor:
         z = (action - out) * (-self.log_std).exp()
         constant = 0.5 * math.log(2 * math.pi) * self.n_out
-        return -0.5 * z.square().sum(-1) - self.log_std.sum() - constant
+        exponent = -0.5 * z.square().sum(-1)
+        return exponent - self.log_std.sum() - constant
 
     def entropy(self, out: Tensor) -> Tensor:
         standard = 0.5 * math.log(2 * math.pi * math.e) * self.n_out
@@ -315,4 +316,5 @@ class SquashedGaussian(nn.Module):
 
     def _parts(self, out: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = out.split(self.n, -1)
-        return mean, log_std.clamp(self.LOW, self.HIGH)
+        bounded = log_std.clamp(self.LOW, self.HIGH)
+        return mean, bounded

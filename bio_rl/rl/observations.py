@@ -82,7 +82,9 @@ class Features(nn.Module, ABC):
         """Observations in the least precision from which the same features come, for those that
         store many of them.
         """
-        return obs.to(torch.float32) if obs.dtype == torch.float64 else obs
+        if obs.dtype == torch.float64:
+            return obs.to(torch.float32)
+        return obs
 
 
 def for_space(space: gym.Space, normalise: bool, flatten: bool = False) -> Features:
@@ -123,7 +125,8 @@ class Numbers(Features):
 
     def forward(self, obs: Tensor) -> Tensor:
         if self.norm is None:
-            return flat(obs, self.shape).to(torch.float32)
+            numbers = flat(obs, self.shape)
+            return numbers.to(torch.float32)
         return self.norm(self._precise(obs))
 
     def update(self, obs: Tensor, valid: Tensor) -> None:
@@ -131,12 +134,17 @@ class Numbers(Features):
             self.norm.update(self._precise(obs), valid)
 
     def compact(self, obs: Tensor) -> Tensor:
-        return super().compact(obs) if self.norm is None else obs
+        if self.norm is None:
+            return super().compact(obs)
+        # A normaliser may bring out digits that float32 has not.
+        return obs
 
     def _precise(self, obs: Tensor) -> Tensor:
         """[..., F] in float64 where float32 might cut digits that a normaliser brings out."""
         numbers = flat(obs, self.shape)
-        return numbers if numbers.dtype == torch.float32 else numbers.to(torch.float64)
+        if numbers.dtype == torch.float32:
+            return numbers
+        return numbers.to(torch.float64)
 
 
 class FlatPicture(Features):
@@ -149,7 +157,8 @@ class FlatPicture(Features):
         self.high = high
 
     def forward(self, obs: Tensor) -> Tensor:
-        return flat(obs, self.shape).to(torch.float32) / self.high
+        numbers = flat(obs, self.shape)
+        return numbers.to(torch.float32) / self.high
 
 
 class Choice(Features):
@@ -160,7 +169,8 @@ class Choice(Features):
         self.size: int = n
 
     def forward(self, obs: Tensor) -> Tensor:
-        return nn.functional.one_hot(obs, self.size).to(torch.float32)
+        one_hot = nn.functional.one_hot(obs, self.size)
+        return one_hot.to(torch.float32)
 
 
 class Choices(Features):
@@ -171,13 +181,15 @@ class Choices(Features):
         self.shape = counts.shape
         per_choice = torch.from_numpy(counts.astype(np.int64)).flatten()
         self.size: int = int(per_choice.sum())
-        self.first = nn.Buffer(per_choice.cumsum(0) - per_choice, persistent=False)
+        before = per_choice.cumsum(0) - per_choice
+        self.first = nn.Buffer(before, persistent=False)
         """[choices] where the vector of each begins."""
 
     def forward(self, obs: Tensor) -> Tensor:
         ones = flat(obs, self.shape) + self.first
-        # One-hot vectors [..., choices, F] have their ones in parts that do not meet.
-        return nn.functional.one_hot(ones, self.size).sum(-2).to(torch.float32)
+        # [..., choices, F]: their ones lie in parts that do not meet, so that they can be added.
+        one_hot = nn.functional.one_hot(ones, self.size)
+        return one_hot.sum(-2).to(torch.float32)
 
 
 class Raw(Features):
@@ -228,17 +240,24 @@ class Entries(Features):
             part.update(obs[key], valid)
 
     def compact(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {key: part.compact(obs[key]) for key, part in self._entries()}
+        compact = {}
+        for key, part in self._entries():
+            compact[key] = part.compact(obs[key])
+        return compact
 
     def _entries(self) -> Iterator[tuple[str, Features]]:
         """(key, its features) of every entry."""
+        pairs = zip(self.keys, self.parts, strict=True)
         # A ModuleList forgets what kind of modules it holds.
-        return cast("Iterator[tuple[str, Features]]", zip(self.keys, self.parts, strict=True))
+        return cast("Iterator[tuple[str, Features]]", pairs)
 
 
 def flat(obs: Tensor, shape: tuple[int, ...]) -> Tensor:
     """obs [..., *shape] as [..., F]; of a scalar space, F = 1."""
-    return obs.flatten(obs.dim() - len(shape)) if shape else obs.unsqueeze(-1)
+    if not shape:
+        return obs.unsqueeze(-1)
+    leading = obs.dim() - len(shape)
+    return obs.flatten(leading)
 
 
 def shape_of(space: gym.Space) -> tuple[int, ...]:
@@ -276,8 +295,13 @@ def tokens_of(space: gym.Space) -> Tokens | None:
     if isinstance(space, spaces.MultiDiscrete):
         counts = space.nvec
         alike = bool((counts == counts[0]).all())
-        return Tokens(len(counts), int(counts[0]), 0) if alike and counts.sum() > ONE_HOT else None
-    if not isinstance(space, spaces.Box) or space.dtype.kind not in "iu" or space.dtype == np.uint8:
+        if not alike or counts.sum() <= ONE_HOT:
+            return None
+        return Tokens(len(counts), int(counts[0]), 0)
+    if not isinstance(space, spaces.Box):
+        return None
+    # A row of bytes, such as a computer's memory, is numbers.
+    if space.dtype.kind not in "iu" or space.dtype == np.uint8:
         return None
     low = int(space.low[0])
     high = int(space.high[0])

@@ -29,7 +29,9 @@ class Priorities:
 
     def allocate(self, places: int) -> None:
         """Forget everything, and make room for so many places of each group."""
-        self.trees = [SumTree(places, self.device) for _ in range(self.groups)]
+        self.trees = []
+        for _ in range(self.groups):
+            self.trees.append(SumTree(places, self.device))
 
     def sample(
         self, n: int, generators: Sequence[torch.Generator], beta: float

@@ -35,7 +35,7 @@ from torch import Tensor
 from bio_rl.contracts import State, Transition
 from bio_rl.rl.priorities import Priorities
 from bio_rl.rl.stored import Stored, flag_bits, restored, stored
-from bio_rl.state import index, tree_map
+from bio_rl.state import index, to, tree_map
 
 
 class Sample(NamedTuple):
@@ -91,7 +91,9 @@ class Replay:
     @property
     def room(self) -> int:
         """Steps per environment that there is room for; 0 before the first is added."""
-        return 0 if self.stored is None else len(self.stored.reward)
+        if self.stored is None:
+            return 0
+        return len(self.stored.reward)
 
     @property
     def size(self) -> int:
@@ -106,7 +108,9 @@ class Replay:
     @property
     def starts(self) -> int:
         """Starts per environment of sequences that are whole."""
-        return max(0, (self.size - self.length) // self.stride + 1)
+        after_first = self.size - self.length
+        # Without a whole sequence this is negative, and so is the number of strides in it.
+        return max(0, after_first // self.stride + 1)
 
     # ---------------------------------- adding
 
@@ -137,50 +141,69 @@ class Replay:
 
     def _allocate(self, new: Stored, states: State) -> None:
         """Make room for steps and states like these."""
-        room = self._room_for(new.reward.shape[1])
+        batch = new.reward.shape[1]
+        room = self._room_for(batch)
+        chunks = room // self.stride
         self.stored = tree_map(lambda x: self._empty(room, x), new)
-        self.states = tree_map(lambda x: self._empty(room // self.stride, x), states)
+        self.states = tree_map(lambda x: self._empty(chunks, x), states)
         if self.priorities is not None:
-            self.priorities.allocate(room // self.stride * self._environments)
+            self.priorities.allocate(chunks * self._environments)
 
     def _empty(self, length: int, like: Tensor) -> Tensor:
         """[length, B, ...] for rows like those of `like` [T, B, ...]."""
-        return torch.empty((length, *like.shape[1:]), dtype=like.dtype, device=self.device)
+        return torch.empty(
+            (length, *like.shape[1:]),
+            dtype=like.dtype,
+            device=self.device,
+        )
 
     def _room_for(self, batch: int) -> int:
         """Steps for each of `batch` environments: a multiple of the stride, at least a sequence."""
         chunks = self.capacity // batch // self.stride
         least = _ceil(self.length, self.stride)
+        # A sequence has to be whole before its first step is written over.
         return max(chunks, least) * self.stride
 
     def _whole_since(self, before: int) -> Tensor:
         """The chunks [C] in which sequences start that have become whole since there were `before`
         steps.
         """
-        first_chunk = _ceil(self.oldest, self.stride)
-        first = max(first_chunk, (before - self.length) // self.stride + 1)
-        last = max(first_chunk, (self.added - self.length) // self.stride + 1)
-        return torch.arange(first, last, device=self.device) % (self.room // self.stride)
+        # Chunks are numbered here as steps are, from the beginning of time.
+        oldest = _ceil(self.oldest, self.stride)
+        were_whole = (before - self.length) // self.stride + 1
+        are_whole = (self.added - self.length) // self.stride + 1
+        first = max(oldest, were_whole)
+        last = max(oldest, are_whole)
+        chunks = torch.arange(first, last, device=self.device)
+        return chunks % (self.room // self.stride)
 
     # ---------------------------------- where things lie
 
     @property
     def _environments(self) -> int:
         """Environments of a group, B."""
-        return 0 if self.stored is None else self.stored.reward.shape[1] // self.groups
+        if self.stored is None:
+            return 0
+        batch = self.stored.reward.shape[1]
+        return batch // self.groups
 
     def _rows_from(self, first: int) -> Tensor:
         """The rows of the steps from the number `first` to the newest."""
-        return torch.arange(first, self.added, device=self.device) % self.room
+        steps = torch.arange(first, self.added, device=self.device)
+        return steps % self.room
 
     def _chunks_of(self, rows: Tensor) -> Tensor:
         """The chunks [C] of these rows, which begin with a chunk."""
-        return rows[:: self.stride] // self.stride
+        first_of_each = rows[:: self.stride]
+        return first_of_each // self.stride
 
     def _places_in(self, chunks: Tensor) -> Tensor:
         """The places [C · B] of all environments of a group in these chunks [C]."""
         environment = torch.arange(self._environments, device=self.device)
-        return (chunks.unsqueeze(1) * self._environments + environment).flatten()
+        first_of_chunk = chunks * self._environments
+        # [C, 1] + [B]
+        places = first_of_chunk.unsqueeze(1) + environment
+        return places.flatten()
 
     # ---------------------------------- sampling
 
@@ -198,12 +221,14 @@ class Replay:
         else:
             place = self._even_places(n, generators)
             weight = torch.ones(self.groups * n, device=self.device)
-        start = place // self._environments * self.stride
+        chunk = place // self._environments
+        start = chunk * self.stride
         column = place % self._environments
         if self.groups > 1:
             group = torch.arange(self.groups, device=self.device).repeat_interleave(n)
             column = column + group * self._environments
-        return self._gather(start, column, weight, place)
+        steps, states = self._gather(self.stored, start, column)
+        return Sample(steps, states, weight, place)
 
     def _even_places(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         """[groups · n] places at which whole sequences start, each as likely as any other."""
@@ -217,27 +242,35 @@ class Replay:
         places = self.room // self.stride * self._environments
         return (chosen + first) % places
 
-    def _gather(self, start: Tensor, column: Tensor, weight: Tensor, place: Tensor) -> Sample:
-        """The sequences that start in the rows `start` [N] of the environments in `column` [N]."""
+    def _gather(self, stored: Stored, start: Tensor, column: Tensor) -> tuple[Transition, State]:
+        """The sequences [L, N, ...] that start in the rows `start` [N] of the environments in
+        `column` [N], and their first states.
+        """
         batch = self._environments * self.groups
         row = start.unsqueeze(0)
         if self.length > 1:
             later = torch.arange(self.length, device=self.device).unsqueeze(1)
             row = (row + later) % self.room
-        # Rows and columns are one axis here: (row, column) lies at row · batch + column.
+        # Rows and columns are one axis here: (row, column) lies at row · batch + column. Picking
+        # from one axis is one operation for each kind of tensor.
         at = (row * batch + column).view(-1)
         n = len(start)
 
         def state_at_start(x: Tensor) -> Tensor:
             """[N, ...] of x [chunks, batch, ...]."""
-            return x.flatten(0, 1).index_select(0, start // self.stride * batch + column)
+            chunk = start // self.stride
+            lines = x.flatten(0, 1)
+            return lines.index_select(0, chunk * batch + column)
 
         def steps_at(x: Tensor) -> Tensor:
             """[L, N, ...] of x [room, batch, ...]."""
-            return x.view(-1, *x.shape[2:]).index_select(0, at).view(-1, n, *x.shape[2:])
+            inner = x.shape[2:]
+            lines = x.view(-1, *inner)
+            chosen = lines.index_select(0, at)
+            return chosen.view(-1, n, *inner)
 
-        steps = restored(tree_map(steps_at, self.stored), self.bits)
-        return Sample(steps, tree_map(state_at_start, self.states), weight, place)
+        steps = restored(tree_map(steps_at, stored), self.bits)
+        return steps, tree_map(state_at_start, self.states)
 
     def prioritise(self, places: Tensor, priority: Tensor) -> None:
         """New priorities [N], such as |δ|, of the sequences that start at places [N]; without
@@ -250,7 +283,8 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds, the oldest step first."""
-        return self.position() | self.rows()
+        position = self.position()
+        return position | self.rows()
 
     def position(self) -> dict[str, Any]:
         """All that changes between two steps: how many were added, and the priorities of those that
@@ -273,8 +307,11 @@ class Replay:
         if self.stored is None:
             return {"kept": (), "states": ()}
         rows = self._rows_from(max(first, self.oldest))
-        states = index(self.states, self._chunks_of(rows))
-        return {"kept": tuple(index(self.stored, rows)), "states": states}
+        chunks = self._chunks_of(rows)
+        return {
+            "kept": tuple(index(self.stored, rows)),
+            "states": index(self.states, chunks),
+        }
 
     def member(self, i: int) -> dict[str, Any]:
         """The `state_dict` of the i-th group alone."""
@@ -282,7 +319,8 @@ class Replay:
         state["highest"] = state["highest"][i : i + 1]
         if len(state["priorities"]):
             state["priorities"] = state["priorities"][i : i + 1]
-        columns = slice(i * self._environments, (i + 1) * self._environments)
+        first = i * self._environments
+        columns = slice(first, first + self._environments)
         for name in ("kept", "states"):
             state[name] = index(state[name], (slice(None), columns))
         return state
@@ -296,8 +334,8 @@ class Replay:
             self.priorities.highest = state["highest"].to(self.device)
         if not self.added:
             return
-        steps = tree_map(lambda x: x.to(self.device), Stored(*state["kept"]))
-        states = tree_map(lambda x: x.to(self.device), state["states"])
+        steps = to(Stored(*state["kept"]), self.device)
+        states = to(state["states"], self.device)
         size, batch = steps.reward.shape
         room = self._room_for(batch)
         left_out = max(0, size - room) // self.stride
@@ -316,7 +354,8 @@ class Replay:
 def _check_whole(name: str, value: object) -> None:
     """Raise ValueError unless the setting `name` is a whole number of at least 1."""
     if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} of a replay is {value!r}, expected a whole number, at least 1")
+        expected = "a whole number, at least 1"
+        raise ValueError(f"{name} of a replay is {value!r}, expected {expected}")
 
 
 def _ceil(steps: int, stride: int) -> int:

@@ -53,4 +53,5 @@ class SeedAxis:
         by_seed = valid.view(len(valid), self.groups, -1)
         # A seed without a valid step has a mean of nothing, which is 0.
         count = by_seed.sum((0, 2)).clamp(min=1.0)
-        return valid * weight / self.spread(count, valid)
+        total = self.spread(count, valid)
+        return valid * weight / total

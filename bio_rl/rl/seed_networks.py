@@ -31,7 +31,12 @@ def actors(
     """A network from features of `size` to [B, n_out] for each seed, side by side."""
 
     def build() -> Any:
-        return encoders.build(network, size, n_out, out_gain)
+        return encoders.build(
+            network,
+            size,
+            n_out,
+            out_gain,
+        )
 
     members = [seeded(seed, build) for seed in seeds]
     return side_by_side(members)

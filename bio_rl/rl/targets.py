@@ -88,7 +88,13 @@ def following_percepts(steps: Transition) -> Percept:
     steps: its obs, `final_obs` among them, are features [T, B, ...].
     """
     no = torch.zeros_like(steps.terminated)
-    return Percept(steps.final_obs, steps.action, steps.reward, no, no)
+    return Percept(
+        obs=steps.final_obs,
+        action=steps.action,
+        reward=steps.reward,
+        terminated=no,
+        reset=no,
+    )
 
 
 @torch.no_grad()
@@ -135,5 +141,7 @@ def last_of_sum(cut: Tensor, n: int) -> Tensor:
     Of `n_step_target`'s v_next for that first step it is the only one that counts.
     """
     within = cut[:n]
+    # The first of the largest: where none is cut this is 0, and not asked.
     first_cut = within.to(torch.uint8).argmax(0)
-    return torch.where(within.any(0), first_cut, n - 1)
+    is_cut = within.any(0)
+    return torch.where(is_cut, first_cut, n - 1)

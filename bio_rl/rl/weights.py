@@ -67,7 +67,9 @@ class Weights:
         """
         weights, gradients = self.parts[name]
         # Not by `backward`, which would also reach the weights of other networks in the loss.
-        torch._foreach_copy_(gradients, torch.autograd.grad(loss, weights))
+        new = torch.autograd.grad(loss, weights)
+        # One operation for a list of tensors; torch has no public name for it.
+        torch._foreach_copy_(gradients, new)  # pyright: ignore[reportPrivateImportUsage]
         if max_norm:
             self._clip(name, gradients, max_norm)
         self.optimisers[name].step()
@@ -80,10 +82,10 @@ class Weights:
             return
         # The norm of a seed's gradient is that of the norms of its tensors.
         for parts in members(self.learned[name].network, self.groups, gradients):
-            norms = torch.stack(torch._foreach_norm(parts))
-            norm = torch.linalg.vector_norm(norms)
+            norms = torch._foreach_norm(parts)  # pyright: ignore[reportPrivateImportUsage]
+            norm = torch.linalg.vector_norm(torch.stack(norms))
             scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-            torch._foreach_mul_(parts, scale)
+            torch._foreach_mul_(parts, scale)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def follow(self, target: str, tau: float) -> None:
@@ -126,7 +128,8 @@ class Weights:
         # Weights that hold their own places: the member's part of them says where it lies.
         numbered = [x.view(shape) for x, shape in zip(by_weight, shapes, strict=True)]
         parts = member_of(network, self.groups, i, numbered)
-        return torch.cat([x.flatten() for x in parts])
+        flat = [x.flatten() for x in parts]
+        return torch.cat(flat)
 
     def _copy_optimiser(self, name: str, one: Weights, places: Tensor) -> None:
         """Give `one` the moments of the numbers at `places`; a count of steps is everyone's."""

@@ -1,6 +1,4 @@
-"""Learning curves: a logged quantity against environment steps, one line per kind of run with an
-interval over its seeds.
-"""
+"""Learning curves: a logged quantity over steps, a line per kind of run with an interval."""
 
 from __future__ import annotations
 
@@ -19,18 +17,17 @@ from bio_rl.training.metrics import read_rows
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Okabe & Ito 2008: told apart by colour-blind eyes."""
 RETURN = "rollout/ep_rew_mean"
+"""The quantity that is drawn by default."""
 GRID = 200
 """Points of a curve."""
 RESAMPLES = 2000
-"""Of the bootstrap, at each point."""
+"""Samples of the bootstrap, at each point."""
 COLUMNS = 3
 """Panels in a row."""
 
 
 class Curve(NamedTuple):
-    """Seeds taken together on the steps that all of them have; empty arrays where they have none in
-    common.
-    """
+    """Seeds taken together on the steps that all of them have; empty where they share none."""
 
     steps: np.ndarray
     """[G]"""
@@ -38,62 +35,79 @@ class Curve(NamedTuple):
     """[G] interquartile mean over the seeds."""
     low: np.ndarray
     high: np.ndarray
-    """[G] its 95 % bootstrap interval."""
+    """[G] ends of its 95 % bootstrap interval."""
 
 
-def read(folder: Path, name: str = RETURN) -> tuple[np.ndarray, np.ndarray]:
+Seed = tuple[np.ndarray, np.ndarray]
+"""The steps and the values of one run."""
+
+
+def read(folder: Path, name: str = RETURN) -> Seed:
     """(steps, values) of one logged quantity of a run."""
-    rows = [r for r in read_rows(folder / "metrics.jsonl") if r.get(name) is not None]
-    return np.array([r["step"] for r in rows], float), np.array([r[name] for r in rows], float)
+    steps = []
+    values = []
+    for row in read_rows(folder / "metrics.jsonl"):
+        if row.get(name) is not None:
+            steps.append(row["step"])
+            values.append(row[name])
+    return np.array(steps, float), np.array(values, float)
 
 
-def together(seeds: Sequence[tuple[np.ndarray, np.ndarray]]) -> Curve:
+def together(seeds: Sequence[Seed]) -> Curve:
     """The (steps, values) of several seeds as one curve, values in between by linear interpolation.
 
     Interquartile mean and percentile bootstrap: Agarwal et al. 2021, §4. Where one of the seeds has
     stopped, so does the curve: a mean over the remaining ones would jump.
     """
-    first, last = max(steps[0] for steps, _ in seeds), min(steps[-1] for steps, _ in seeds)
+    first = max(steps[0] for steps, _ in seeds)
+    last = min(steps[-1] for steps, _ in seeds)
     grid = np.linspace(first, last, GRID) if first < last else np.zeros(0)
+    # [seeds, G]
     values = np.stack([np.interp(grid, *seed) for seed in seeds])
-    middle = statistics.interquartile_mean(values, axis=0)
+    mean = statistics.interquartile_mean
+    middle = mean(values, axis=0)
     if len(seeds) == 1:
         return Curve(grid, middle, middle, middle)
-    mean = statistics.interquartile_mean
-    ends = [statistics.bootstrap_interval(x, mean, samples=RESAMPLES) for x in values.T]
-    low, high = np.array(ends).reshape(-1, 2).T
+    intervals = [statistics.bootstrap_interval(x, mean, samples=RESAMPLES) for x in values.T]
+    # the shape is needed where the grid has no points
+    low, high = np.array(intervals).reshape(-1, 2).T
     return Curve(grid, middle, low, high)
 
 
 def draw(
     panels: Mapping[str, Mapping[str, Sequence[Path]]], path: Path, name: str = RETURN
 ) -> Path:
-    """Write a figure with one panel per title and one line per label: an interquartile mean, its
-    interval, thin seeds.
+    """Write a figure with one panel per title and one line per label.
 
-    panels: {title: {label: run folders}}; name: the logged quantity. Raises ImportError where
-    matplotlib is missing.
+    A line is an interquartile mean with its interval and thin seeds. panels: {title: {label: run
+    folders}}; name: the logged quantity. Raises ImportError where matplotlib is missing.
     """
     plt = pyplot()
     across = min(COLUMNS, len(panels))
     down = math.ceil(len(panels) / across)
-    deepest = max(
-        len(lines) for lines in panels.values()
-    )  # the legends stand below their panels, where no curve can hide
+    # the legends stand below their panels, where no curve can hide them
+    deepest = max(len(lines) for lines in panels.values())
     size = (4.6 * across, (3.0 + 0.2 * deepest) * down)
     figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         _panel(axis, title, lines, name)
+    # the places in the last row that are left over
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for row in axes:
         row[0].set_ylabel("return of training episodes" if name == RETURN else name)
+    return save(figure, path)
+
+
+def save(figure: Any, path: Path) -> Path:
+    """Write a figure, in place of what was there only when it is whole; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as file:
+            # the file has another name until it is whole, so that the format must be told
             figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=130)
     finally:
-        plt.close(figure)
+        pyplot().close(figure)
     return path
 
 
@@ -110,31 +124,20 @@ def pyplot() -> Any:
 
 
 def _panel(axis: Any, title: str, lines: Mapping[str, Sequence[Path]], name: str) -> None:
+    """Draw the lines of one panel, with its axes and its legend."""
     styles = cycle(product(("-", "--", ":"), COLOURS))
     for (style, colour), (label, folders) in zip(styles, lines.items(), strict=False):
-        seeds = [seed for folder in folders if len((seed := read(folder, name))[0])]
-        if not seeds:
-            continue
-        if len(seeds) > 1:
-            for seed in seeds:
-                axis.plot(*seed, style, color=colour, linewidth=0.6, alpha=0.4)
-        curve = together(seeds)
-        axis.plot(
-            curve.steps,
-            curve.middle,
-            style,
-            color=colour,
-            linewidth=1.8,
-            label=f"{label}{_count(len(seeds))}",
-        )
-        axis.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        runs = [read(folder, name) for folder in folders]
+        seeds = [(steps, values) for steps, values in runs if len(steps)]
+        if seeds:
+            _line(axis, seeds, label, style, colour)
     axis.set_title(title, fontsize=10)
     axis.set_xlabel("environment steps")
-    axis.xaxis.set_major_formatter(
-        lambda x, _: f"{x / 1e6:g}M" if x >= 1e6 else f"{x / 1e3:g}k" if x else "0"
-    )
+    axis.xaxis.set_major_formatter(_steps)
     axis.spines[["top", "right"]].set_visible(False)
-    if axis.get_legend_handles_labels()[1]:  # none where a run was too short for a point
+    # there is no label where every run was too short for a point
+    _, labels = axis.get_legend_handles_labels()
+    if labels:
         axis.legend(
             frameon=False,
             fontsize=8,
@@ -144,5 +147,19 @@ def _panel(axis: Any, title: str, lines: Mapping[str, Sequence[Path]], name: str
         )
 
 
-def _count(seeds: int) -> str:
-    return f" ({seeds} seeds)" if seeds > 1 else ""
+def _line(axis: Any, seeds: Sequence[Seed], label: str, style: str, colour: str) -> None:
+    """Draw one curve; several seeds are drawn too, thin, and counted in the label."""
+    if len(seeds) > 1:
+        for steps, values in seeds:
+            axis.plot(steps, values, style, color=colour, linewidth=0.6, alpha=0.4)
+        label = f"{label} ({len(seeds)} seeds)"
+    curve = together(seeds)
+    axis.plot(curve.steps, curve.middle, style, color=colour, linewidth=1.8, label=label)
+    axis.fill_between(curve.steps, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _steps(x: float, _: object) -> str:
+    """A number of steps as a tick of the axis: 0, 50k, 1M."""
+    if x >= 1e6:
+        return f"{x / 1e6:g}M"
+    return f"{x / 1e3:g}k" if x else "0"

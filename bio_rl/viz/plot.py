@@ -15,27 +15,26 @@ from bio_rl.viz import curves
 
 SUFFIXES = (".png", ".svg", ".pdf")
 SEEDLIKE = ("env", "seed", "run-dir", "device", "workers", "checkpoints", "eval-episodes")
-"""Settings that do not make another curve: the environment makes another panel, the rest changes no
-learning.
-"""
+"""Settings that make no other curve: an environment has its panel, the rest changes no learning."""
 
 
 class Kind(NamedTuple):
-    """What the runs of one curve have in common."""
+    """The settings that the runs of one curve have in common."""
 
     env: str
+    """The id without its namespace."""
     agent: str
     network: str
     settings: tuple[tuple[str, str], ...]
-    """All others but those of SEEDLIKE, under the names of their flags, with their values as text."""
+    """All others but those of SEEDLIKE, as names of flags and texts of values."""
 
 
 def draw(runs: Sequence[str], run_dir: Path, out: Path | None, key: str = curves.RETURN) -> Path:
-    """Write the learning curves of `runs` and return the path: `out`, or learning_curves.png in the
-    folder of them all.
+    """Write the learning curves of `runs` and return the path.
 
-    Raises ValueError for an unknown run, a quantity that none of them has logged, another kind of
-    file, or where the extra `plots` is missing.
+    That is `out`, or learning_curves.png in the folder that all of them share. Raises ValueError
+    for an unknown run, a quantity that none of them has logged, another kind of file, or where the
+    extra `plots` is missing.
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise ValueError(f"--out is {out}, expected a file that ends in {', '.join(SUFFIXES)}")
@@ -48,44 +47,51 @@ def draw(runs: Sequence[str], run_dir: Path, out: Path | None, key: str = curves
 
 
 def find(runs: Sequence[str], run_dir: Path) -> list[Path]:
-    """Run folders, each once, in the order given: those named, and for a parent folder the runs in
-    it, by name.
-    """
-    found: list[Path] = []
+    """Run folders, each once, in the order of their names; for a parent folder the runs in it."""
+    folders: list[Path] = []
     for run in runs:
-        parent = next((p for p in (run_dir / run, Path(run)) if runfolder.runs(p)), None)
-        found += sorted(runfolder.runs(parent)) if parent else [runfolder.resolve(run, run_dir)]
-    return list({folder.resolve(): folder for folder in found}.values())
+        parents = [path for path in (run_dir / run, Path(run)) if runfolder.runs(path)]
+        if parents:
+            folders += sorted(runfolder.runs(parents[0]))
+        else:
+            folders.append(runfolder.resolve(run, run_dir))
+    # the same run may have been named twice, or by a link
+    by_place = {folder.resolve(): folder for folder in folders}
+    return list(by_place.values())
 
 
 def logged(folders: Sequence[Path], key: str) -> list[Path]:
-    """The runs that have logged `key`; says which have not. Raises ValueError with the nearest keys
-    where none has.
+    """The runs that have logged `key`; the others are named as left out.
+
+    Raises ValueError with the nearest keys where none has.
     """
-    kept = [folder for folder in folders if len(curves.read(folder, key)[0])]
-    if not kept:
-        known = {
-            printable(name)
-            for folder in folders
-            for row in read_rows(folder / "metrics.jsonl")
-            for name in row
-        }
-        known -= {"step", "time"}
+    chosen = [folder for folder in folders if len(curves.read(folder, key)[0])]
+    if not chosen:
+        known = logged_keys(folders)
         if not known:
             raise ValueError(f"nothing is logged yet in {', '.join(map(printable, folders))}")
         raise ValueError(f"no run has logged {key!r}; {discovery.suggestion(key, known)}")
     for folder in folders:
-        if folder not in kept:
+        if folder not in chosen:
             print(f"{printable(folder.name)} is left out: it has not logged {key}")
-    return kept
+    return chosen
+
+
+def logged_keys(folders: Sequence[Path]) -> set[str]:
+    """Everything that some runs have logged, fit to be printed."""
+    keys = set()
+    for folder in folders:
+        for row in read_rows(folder / "metrics.jsonl"):
+            keys |= {printable(name) for name in row}
+    return keys - {"step", "time"}
 
 
 def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
-    """{environment: {label: runs of one kind}}; a label says in what its curve differs from the
-    others of its panel.
+    """{environment: {label: runs of one kind}}.
 
-    A run of another version, whose settings this one cannot read, is left out, and that is said.
-    Raises ValueError when none is left.
+    A label says in what its curve differs from the others of its panel. A run of another version,
+    whose settings this one cannot read, is left out, and that is said. Raises ValueError when none
+    is left.
     """
     kinds: dict[Kind, list[Path]] = {}
     faults = []
@@ -98,39 +104,40 @@ def panels(folders: Sequence[Path]) -> dict[str, dict[str, list[Path]]]:
         raise ValueError("; ".join(faults))
     for fault in faults:
         print(fault)
-    found: dict[str, dict[str, list[Path]]] = {}
-    for env in dict.fromkeys(k.env for k in kinds):
-        mine = [k for k in kinds if k.env == env]
-        found[env] = {text: kinds[k] for text, k in zip(labels(mine), mine, strict=True)}
-    return found
+    by_env: dict[str, dict[str, list[Path]]] = {}
+    # a dict keeps the order in which the environments were met
+    for env in dict.fromkeys(kind.env for kind in kinds):
+        of_panel = [kind for kind in kinds if kind.env == env]
+        pairs = zip(labels(of_panel), of_panel, strict=True)
+        by_env[env] = {label: kinds[kind] for label, kind in pairs}
+    return by_env
 
 
 def kind(folder: Path) -> Kind:
-    """Of a run, from its config.json. Raises ValueError where that cannot be read."""
+    """The kind of a run, from its config.json. Raises ValueError where that cannot be read."""
     experiment = config.read(folder)
     run = experiment.run
-    settings = tuple(
-        (name, str(value)) for name, value in experiment.settings().items() if name not in SEEDLIKE
-    )
-    return Kind(run.env.removeprefix("bio_rl/"), run.agent, run.network, settings)
+    settings = []
+    for name, value in experiment.settings().items():
+        # as text, since a setting may be a list, by which nothing can be grouped
+        if name not in SEEDLIKE:
+            settings.append((name, str(value)))
+    env = run.env.removeprefix("bio_rl/")
+    return Kind(env, run.agent, run.network, tuple(settings))
 
 
 def labels(kinds: Sequence[Kind]) -> list[str]:
-    """ "ppo spiking, ticks 8": agent and network, and what the curves of the same two do not have in
-    common.
-    """
-    found = []
-    for k in kinds:
-        alike = [
-            dict(other.settings)
-            for other in kinds
-            if (other.agent, other.network) == (k.agent, k.network)
-        ]
-        differ = [
-            (name, value)
-            for name, value in k.settings
-            if any(other[name] != value for other in alike)
-        ]
-        texts = [f"{name.removeprefix(f'{k.network}.')} {value}" for name, value in differ]
-        found.append(", ".join([f"{k.agent} {k.network}", *texts]))
-    return found
+    """ "ppo spiking, ticks 8": agent, network, and the settings that tell their curves apart."""
+    return [label(kind, kinds) for kind in kinds]
+
+
+def label(kind: Kind, kinds: Sequence[Kind]) -> str:
+    """The label of one curve among those of its panel."""
+    names = (kind.agent, kind.network)
+    # others of the same agent and network have settings of the same names
+    alike = [dict(other.settings) for other in kinds if (other.agent, other.network) == names]
+    texts = [" ".join(names)]
+    for name, value in kind.settings:
+        if any(other[name] != value for other in alike):
+            texts.append(f"{name.removeprefix(f'{kind.network}.')} {value}")
+    return ", ".join(texts)

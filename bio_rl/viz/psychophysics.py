@@ -1,6 +1,4 @@
-"""Psychometric and chronometric tables of recorded choices: how accuracy and decision time depend
-on the evidence.
-"""
+"""Psychometric and chronometric tables: how choices and their times depend on the evidence."""
 
 from typing import NamedTuple
 
@@ -22,42 +20,64 @@ class Choices(NamedTuple):
 
 
 def record(env: EvidenceDM, policy: Policy, trials: int, seed: int = 0) -> Choices:
-    """The first trials of each row that a policy ends in env (mode NEXT_STEP), [num_envs · trials],
-    row after row.
+    """The first trials of each row that a policy ends, [num_envs · trials], row after row.
 
-    The same number is taken in every row: what ends first would favour quick choices.
+    env is in mode NEXT_STEP. The same number is taken in every row: the trials that end first would
+    favour quick choices.
     """
-    kept = Choices(*np.zeros((3, env.num_envs, trials + 1)))  # one more, for what comes after them
+    n = env.num_envs
+    # one more column, which what comes after the last trial overwrites
+    coherence = np.zeros((n, trials + 1))
+    action = np.zeros((n, trials + 1))
+    viewed = np.zeros((n, trials + 1))
+    rows = np.arange(n)
+    count = np.zeros(n, int)
+    begun = np.ones(n, bool)
+    done = np.zeros(n, bool)
     obs, _ = env.reset(seed=seed)
-    rows, count = np.arange(env.num_envs), np.zeros(env.num_envs, int)
-    begun, done = np.ones(env.num_envs, bool), np.zeros(env.num_envs, bool)
     while (count < trials).any():
         actions = policy(obs, begun)
         obs, _, terminated, truncated, info = env.step(actions)
-        viewed = info["viewed"]  # 0 in fixation, and in rows that were reset
-        over = (viewed > 0) & ((actions != WAIT) | (viewed == env.viewing))
-        for array, value in zip(kept, (info["coherence"], actions, viewed), strict=True):
-            array[rows, np.minimum(count, trials)] = value
-        begun, done = done, terminated | truncated
-        count += over
-    return Choices(*(array[:, :trials].ravel() for array in kept))
+        # Every step of a trial writes to its place, so that the last one stays.
+        at = np.minimum(count, trials)
+        coherence[rows, at] = info["coherence"]
+        action[rows, at] = actions
+        viewed[rows, at] = info["viewed"]
+        # viewed is 0 in fixation, and in rows that were reset
+        chosen = (actions != WAIT) | (info["viewed"] == env.viewing)
+        count += (info["viewed"] > 0) & chosen
+        # the step after an end is the reset, after which an episode has begun
+        begun = done
+        done = terminated | truncated
+    return Choices(*(array[:, :trials].ravel() for array in (coherence, action, viewed)))
 
 
 def psychometric(choices: Choices) -> np.ndarray:
-    """Rows (signed coherence, share of choices to the right, number of choices); trials without a
-    choice are left out.
+    """Rows (signed coherence, share of choices to the right, number of choices).
+
+    Trials without a choice are left out.
     """
     made = choices.action != WAIT
-    return _by(choices.coherence[made], choices.action[made] == RIGHT)
+    coherence = choices.coherence[made]
+    to_the_right = choices.action[made] == RIGHT
+    return _means(coherence, to_the_right)
 
 
 def chronometric(choices: Choices, dt: float) -> np.ndarray:
-    """Rows (size of the coherence, mean decision time in ms, number of trials), by size. dt: ms per
-    step.
+    """Rows (size of the coherence, mean decision time in ms, number of trials).
+
+    dt: ms per step.
     """
-    return _by(np.abs(choices.coherence), choices.viewed * dt)
+    size = np.abs(choices.coherence)
+    time = choices.viewed * dt
+    return _means(size, time)
 
 
-def _by(key: np.ndarray, value: np.ndarray) -> np.ndarray:
-    keys = np.unique(key)
-    return np.array([(k, value[key == k].mean(), (key == k).sum()) for k in keys]).reshape(-1, 3)
+def _means(key: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Rows (key, mean of its values, number of its values), by key."""
+    table = []
+    for k in np.unique(key):
+        rows = key == k
+        table.append((k, values[rows].mean(), rows.sum()))
+    # the shape is needed where there are no trials
+    return np.array(table).reshape(-1, 3)

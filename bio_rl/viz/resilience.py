@@ -7,26 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from bio_rl.viz.curves import COLOURS
+from bio_rl.viz.curves import COLOURS, pyplot, save
 
 
 def draw(
-    curve: Sequence[float], spread: Sequence[float], at: int, before: float, asymptote: float, back: int | None,
-    title: str, path: Path,
-) -> Path:  # fmt: skip
-    """Write the smoothed mean reward per step [steps] with a band of one standard error, the
-    perturbation at step `at`.
+    curve: Sequence[float],
+    spread: Sequence[float],
+    at: int,
+    before: float,
+    asymptote: float,
+    back: int | None,
+    title: str,
+    path: Path,
+) -> Path:
+    """Write the smoothed mean reward per step [steps] with a band of one standard error.
 
-    before, asymptote: levels; back: the step at which 90 % of the drop was regained, None for
-    never. Raises ImportError where matplotlib (the extra `plots`) is missing.
+    at: the step of the perturbation. before, asymptote: levels; back: the step at which 90 % of the
+    drop was regained, None for never. Raises ImportError where matplotlib is missing.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    mean, error, steps = np.asarray(curve), np.asarray(spread), np.arange(len(curve))
-    figure, axis = pyplot.subplots(figsize=(6.4, 3.4), layout="constrained")
+    plt = pyplot()
+    mean = np.asarray(curve)
+    error = np.asarray(spread)
+    steps = np.arange(len(curve))
+    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     axis.axvline(at, color="0.4", linewidth=1, linestyle="--", label="perturbation")
     axis.axhline(before, color=COLOURS[2], linewidth=1, label=f"before {before:.2f}")
     axis.hlines(
@@ -35,19 +38,12 @@ def draw(
     axis.plot(steps, mean, color=COLOURS[0], linewidth=1.5)
     axis.fill_between(steps, mean - error, mean + error, color=COLOURS[0], alpha=0.2, linewidth=0)
     if back is not None:
-        axis.plot(
-            back,
-            mean[min(back, len(mean) - 1)],
-            "o",
-            color=COLOURS[3],
-            label="90 % of the drop regained",
-        )
+        # it may have been regained after the last step that is drawn
+        level = mean[min(back, len(mean) - 1)]
+        axis.plot(back, level, "o", color=COLOURS[3], label="90 % of the drop regained")
     axis.set_xlabel("step")
     axis.set_ylabel("reward per step")
     axis.set_title(title, fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8, loc="best")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
-    return path
+    return save(figure, path)

@@ -1,8 +1,10 @@
-"""What `train.py list` prints."""
+"""The tables that `train.py list` prints: worlds, agents, networks and neurons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
 import gymnasium as gym
 from rich.console import Console
@@ -12,55 +14,58 @@ from bio_rl import agents, discovery, networks, neurons
 from bio_rl.viz import worlds
 
 WIDTH = 110
-"""Characters that the table of worlds takes; a narrower terminal wraps its lines rather than losing
-their ends.
-"""
+"""Characters that the table of worlds takes: a narrower terminal wraps its lines."""
+SCORES = ("random", "expert", "ideal")
+"""Reference scores, each a column."""
 
 
-def _first_line(module: str) -> str:
-    import importlib
-
-    return discovery.summary(importlib.import_module(module).__doc__)
-
-
-def _names(package: object, title: str) -> None:
+def _names(package: ModuleType, title: str) -> None:
+    """Print the modules of a package with the first sentence of each."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("name", style="bold")
     table.add_column("what it is")
-    for name, module in discovery.names(package).items():  # type: ignore[arg-type]
-        table.add_row(name, _first_line(module))
+    for name, module in discovery.names(package).items():
+        text = importlib.import_module(module).__doc__
+        table.add_row(name, discovery.summary(text))
     Console().print(table)
 
 
 def environments() -> None:
-    """Our own ids by family with spaces, lengths and reference scores, and how all others are used."""
+    """Print our own ids with spaces, lengths and scores, and how all others are used."""
+    ours = worlds.worlds()
+    # Lines that are cut off would lose their ends, so that the table is never narrower.
+    Console(width=max(WIDTH, Console().width)).print(_table(ours))
+    for world in ours:
+        if world.fault:
+            print(f"{world.id} cannot be made here: {world.fault}")
+    others = len(gym.registry) - len(ours)
+    print(
+        f"scores are returns of an episode; `bio_rl/` may be left out, as in --env {ours[0].name}"
+    )
+    print(
+        f"and {others} other ids of Gymnasium as they are, e.g. --env FrozenLake-v1; "
+        "your own: --env my_module:Id-v0"
+    )
+
+
+def _table(ours: Sequence[worlds.World]) -> Table:
+    """A row for every world of ours, its family where another one begins."""
     table = Table(title="environments", title_justify="left", box=None, pad_edge=False)
     table.add_column("family")
     table.add_column("id", style="bold", no_wrap=True)
-    for column in ("observation", "action", "steps", "random", "expert", "ideal"):
+    for column in ("observation", "action", "steps", *SCORES):
         table.add_column(column, justify="right", overflow="fold")
-    found, before = worlds.worlds(), ""
-    for world in found:
-        shown = world.family if world.family != before else ""
-        before = world.family
+    above = ""
+    for world in ours:
+        family = world.family if world.family != above else ""
+        above = world.family
         if world.fault:
-            table.add_row(shown, world.id, "cannot be made: see below", style="red")
+            table.add_row(family, world.id, "cannot be made: see below", style="red")
             continue
-        scores = (world.score(key) for key in ("random", "expert", "ideal"))
-        table.add_row(
-            shown, world.id, world.observation, world.action, str(world.steps or ""), *scores
-        )
-    Console(width=max(WIDTH, Console().width)).print(table)
-    for world in found:
-        if world.fault:
-            print(f"{world.id} cannot be made here: {world.fault}")
-    others = len(gym.registry) - len(found)
-    print(
-        f"scores are returns of an episode; `bio_rl/` may be left out, as in --env {found[0].name}"
-    )
-    print(
-        f"and {others} other ids of Gymnasium as they are, e.g. --env FrozenLake-v1; your own: --env my_module:Id-v0"
-    )
+        steps = str(world.steps or "")
+        scores = [world.score(key) for key in SCORES]
+        table.add_row(family, world.id, world.observation, world.action, steps, *scores)
+    return table
 
 
 KINDS: dict[str, Callable[[], None]] = {

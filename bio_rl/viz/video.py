@@ -31,13 +31,12 @@ ENDINGS: dict[str, dict[str, Any]] = {
 
 
 def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
-    """Write one greedy episode of a `training.Trained` to `path` (.mp4 or .gif); returns the path
-    and the return.
+    """Write one greedy episode of a `training.Trained` to `path`; returns the path and the return.
 
-    Each picture goes to the encoder as soon as it is drawn. `path` is there, or changes, only when
-    the film is complete. An episode without end is cut after `evaluation.FILMED` decisions, which
-    is said. Raises ValueError where the environment cannot draw itself or the extra `video` is
-    missing.
+    path: ends in .mp4 or .gif. Each picture goes to the encoder as soon as it is drawn. `path` is
+    there, or changes, only when the film is complete. An episode without end is cut after
+    `evaluation.FILMED` decisions, which is said. Raises ValueError where the environment cannot
+    draw itself or the extra `video` is missing.
     """
     encoder = _encoder()
     if path.suffix not in ENDINGS:
@@ -55,6 +54,7 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
             closing(_Film(encoder, unfinished, fps)) as pictures,
         ):
             played = filmed(trained.agent, env, seed, pictures.append)
+    # A fault of the world is no fault of its pictures, and says so itself.
     except FaultyEnvironmentError:
         raise
     except OSError as error:
@@ -76,25 +76,32 @@ def _encoder() -> ModuleType:
 
 
 class _Film:
-    """A film that grows by a picture at a time: ffmpeg runs beside, and holds no more than a few of
-    them.
+    """A film that grows by a picture at a time.
+
+    ffmpeg runs beside, and holds no more than a few of them.
     """
 
     def __init__(self, encoder: ModuleType, path: Path, fps: float) -> None:
-        self._encoder, self._path, self._fps = encoder, path, fps
+        self._encoder = encoder
+        self._path = path
+        self._fps = fps
+        # begun with the first picture, which says how large they are
         self._writer: Any = None
 
     def append(self, picture: np.ndarray) -> None:
         """Add a picture, uint8 [H, W, 3]; all have the size of the first."""
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
-                f"its render() drew {picture.dtype} {list(picture.shape)}, expected a picture, uint8 [height, width, 3]"
+                f"its render() drew {picture.dtype} {list(picture.shape)}, "
+                "expected a picture, uint8 [height, width, 3]"
             )
         if self._writer is None:
             height, width, _ = picture.shape
             settings = {"fps": self._fps, **ENDINGS[self._path.suffix]}
-            self._writer = self._encoder.write_frames(str(self._path), (width, height), **settings)
-            self._writer.send(None)  # starts ffmpeg
+            size = (width, height)
+            self._writer = self._encoder.write_frames(str(self._path), size, **settings)
+            # starts ffmpeg
+            self._writer.send(None)
         self._writer.send(np.ascontiguousarray(picture))
 
     def close(self) -> None:
@@ -105,9 +112,11 @@ class _Film:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write to, which takes its place when all went well and is removed
-    when not.
+    """A file beside `path` to write to, which takes its place when all went well.
+
+    It is removed when not.
     """
+    # hidden, and with the same suffix, by which ffmpeg chooses the format
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
     try:
         yield unfinished

@@ -1,6 +1,4 @@
-"""What there is to know of each `bio_rl/` id without running it: `train.py list envs` and
-docs/worlds.md show it.
-"""
+"""Facts about each `bio_rl/` id without running it, as `train.py list envs` shows them."""
 
 from __future__ import annotations
 
@@ -8,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
 from bio_rl import discovery, envs, vector
 
@@ -15,8 +14,9 @@ OF_GYMNASIUM = {
     "Acrobot-v1": {"random": -499.1, "expert": -73.5},
     "LunarLander-v3": {"random": -181.7, "expert": 242.0},
 }
-"""Scores of worlds that are used as they are. random: mean of 1,000 episodes; expert: PPO's after a
-million steps in RL Baselines3 Zoo.
+"""Scores of worlds that are used as they are.
+
+random: mean of 1,000 episodes; expert: PPO's after a million steps in RL Baselines3 Zoo.
 """
 
 
@@ -26,16 +26,19 @@ class World(NamedTuple):
     family: str
     """Its folder under envs/."""
     id: str
+    """With its namespace."""
     line: str = ""
-    """First line of its class's docstring."""
+    """First sentence of its class's docstring."""
     observation: str = ""
+    """Its observation space."""
     action: str = ""
+    """Its action space."""
     steps: int | None = None
     """Time limit of an episode; None where episodes end by themselves."""
     reference: Mapping[str, float] = {}
     """{"random", "expert" or "ideal"} returns of an episode."""
     fault: str = ""
-    """Why it cannot be made here; then only family, id and steps are known."""
+    """The reason why it cannot be made here; then only family, id and steps are known."""
 
     @property
     def name(self) -> str:
@@ -44,76 +47,78 @@ class World(NamedTuple):
 
     def score(self, key: str) -> str:
         """A reference score as text, empty where there is none."""
-        return figure(self.reference[key]) if key in self.reference else ""
+        if key not in self.reference:
+            return ""
+        return figure(self.reference[key])
 
 
 def worlds() -> list[World]:
     """Every id of ours, by family, then by name."""
-    return sorted(
-        (read(env_id) for env_id in envs.discover()), key=lambda world: (world.family, world.id)
-    )
+    ours = [read(env_id) for env_id in envs.discover()]
+    ours.sort(key=lambda world: (world.family, world.id))
+    return ours
 
 
 def read(env_id: str) -> World:
-    """Make the id once and look at it; where that fails, whatever the reason, the world says so in
-    its `fault`.
-    """
+    """The facts about an id, which is made once; where that fails, its `fault` says why."""
     spec = gym.spec(env_id)
-    known = {"family": family(spec), "id": env_id, "steps": spec.max_episode_steps}
+    world = World(family(spec), env_id, steps=spec.max_episode_steps)
     try:
         env = gym.make_vec(env_id, 1)
+    # whatever the reason: one world that cannot be made must not hide the others
     except Exception as error:
-        return World(**known, fault=" ".join(f"{type(error).__name__}: {error}".split()))
+        text = f"{type(error).__name__}: {error}"
+        return world._replace(fault=" ".join(text.split()))
     try:
-        line = discovery.summary(type(env.unwrapped).__doc__)
-        observation, action = short(env.single_observation_space), short(env.single_action_space)
-        reference = env.metadata.get("reference", {})
-        return World(
-            **known,
-            line=line,
-            observation=observation,
-            action=action,
-            reference=reference,
+        return world._replace(
+            line=discovery.summary(type(env.unwrapped).__doc__),
+            observation=short(env.single_observation_space),
+            action=short(env.single_action_space),
+            reference=env.metadata.get("reference", {}),
         )
     finally:
         env.close()
 
 
 def reference(env: str, **settings: Any) -> Mapping[str, float]:
-    """The reference scores of any id, as `--env` takes it; {} where it has none. settings: of its
-    constructor.
+    """The reference scores of any id, as `--env` takes it; {} where it has none.
+
+    settings: those of its constructor.
     """
     made = vector.make(env, 1, **settings)
     made.close()
-    return made.env.metadata.get("reference", OF_GYMNASIUM.get(env, {}))
+    # a world's own class knows best
+    known = OF_GYMNASIUM.get(env, {})
+    return made.env.metadata.get("reference", known)
 
 
-def family(spec: gym.envs.registration.EnvSpec) -> str:
+def family(spec: EnvSpec) -> str:
     """ "robotics" of the entry point bio_rl.envs.robotics.hopper:make."""
-    parts = str(spec.entry_point or spec.vector_entry_point).removeprefix("bio_rl.envs.").split(".")
-    return parts[0]
+    entry_point = str(spec.entry_point or spec.vector_entry_point)
+    folder, _, _ = entry_point.removeprefix("bio_rl.envs.").partition(".")
+    return folder
 
 
 def short(space: gym.Space) -> str:
-    """A space in a few characters: Box(17), Discrete(4), {image: Box(7, 7, 3), token:
-    Discrete(32)}.
-    """
+    """A space in a few characters, as Box(17), Discrete(4) or {image: Box(7, 7, 3)}."""
     if isinstance(space, gym.spaces.Dict):
-        return "{" + ", ".join(f"{key}: {short(part)}" for key, part in space.spaces.items()) + "}"
+        parts = [f"{key}: {short(part)}" for key, part in space.spaces.items()]
+        return "{" + ", ".join(parts) + "}"
     if isinstance(space, gym.spaces.Tuple):
         return "(" + ", ".join(map(short, space.spaces)) + ")"
     if isinstance(space, gym.spaces.MultiDiscrete):
-        return f"MultiDiscrete({', '.join(map(str, space.nvec.ravel()))})"
-    size = (
-        space.n
-        if isinstance(space, gym.spaces.Discrete)
-        else ", ".join(map(str, space.shape or ()))
-    )
-    return f"{type(space).__name__}({size})"
+        sizes = map(str, space.nvec.ravel())
+    elif isinstance(space, gym.spaces.Discrete):
+        sizes = [str(space.n)]
+    else:
+        sizes = map(str, space.shape or ())
+    return f"{type(space).__name__}({', '.join(sizes)})"
 
 
 def figure(x: float) -> str:
     """A score with as many digits as matter: 10,000, 63.1, -3.75, 0.005."""
     if abs(x) >= 1000:
         return f"{x:,.0f}"
-    return f"{x:.1f}" if abs(x) >= 10 or x == 0 else f"{x:.3g}"
+    if abs(x) >= 10 or x == 0:
+        return f"{x:.1f}"
+    return f"{x:.3g}"
