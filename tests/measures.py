@@ -162,12 +162,20 @@ def inside(sources: list[Source], place: str) -> list[Source]:
 
 def touching(findings: Iterable[Finding], place: str) -> list[Finding]:
     """The findings of which at least one place lies inside."""
-    return [finding for finding in findings if any(is_inside(where.rpartition(":")[0], place) for where in finding.places)]
+    return [
+        finding
+        for finding in findings
+        if any(is_inside(where.rpartition(":")[0], place) for where in finding.places)
+    ]
 
 
 def is_docstring(node: ast.AST) -> bool:
     """Whether a node is a string that stands alone as a statement."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 # Contracts
@@ -603,7 +611,9 @@ def main() -> None:
     parser.add_argument("place", nargs="?", default="", help="a folder or file from the root")
     parser.add_argument("--by", choices=["folder"], help="print one row of figures for each folder")
     parser.add_argument("--worst", type=int, default=10, help="how many places to name")
-    parser.add_argument("--only", choices=[m.name for m in MEASURES], help="print one measure alone")
+    parser.add_argument(
+        "--only", choices=[m.name for m in MEASURES], help="print one measure alone"
+    )
     chosen = parser.parse_args()
     sources = read()
     place = chosen.place.rstrip("/")

@@ -106,7 +106,9 @@ def test_depth_follows_bases_through_files_and_packages_that_pass_them_on() -> N
         source("class Base(nn.Module): ...\n", "bio_rl/rl/base.py"),
         source("from .base import Base\n", "bio_rl/rl/__init__.py"),
         source("import bio_rl.rl as rl\nclass Middle(rl.Base): ...\n", "agents/middle.py"),
-        source("from bio_rl.agents import middle\nclass Leaf(middle.Middle): ...\n", "agents/leaf.py"),
+        source(
+            "from bio_rl.agents import middle\nclass Leaf(middle.Middle): ...\n", "agents/leaf.py"
+        ),
     ]
     result = measures.depth_of_learners(made)
     assert result.figure == 3
@@ -264,6 +266,11 @@ def test_a_report_names_the_worst_places_first() -> None:
 
 
 def test_the_limits_are_themselves_limits() -> None:
-    verdicts = {measure.name: measure.is_met(measures.Result(measure.limit, [])) for measure in MEASURES}
+    verdicts = {
+        measure.name: measure.is_met(measures.Result(measure.limit, [])) for measure in MEASURES
+    }
     assert all(verdicts.values())
-    assert all(measure.is_met(measures.Result(measure.limit - 1, [])) is not measure.at_least for measure in MEASURES)
+    assert all(
+        measure.is_met(measures.Result(measure.limit - 1, [])) is not measure.at_least
+        for measure in MEASURES
+    )

@@ -4,7 +4,7 @@ docs/worlds.md show it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -27,7 +27,7 @@ class World(NamedTuple):
     """Its folder under envs/."""
     id: str
     line: str = ""
-    """First line of its class's docstring."""
+    """First line of the docstring of the class, or the function, that makes it."""
     observation: str = ""
     action: str = ""
     steps: int | None = None
@@ -65,7 +65,7 @@ def read(env_id: str) -> World:
     except Exception as error:
         return World(**known, fault=" ".join(f"{type(error).__name__}: {error}".split()))
     try:
-        line = discovery.summary(type(env.unwrapped).__doc__)
+        line = discovery.summary(entry_point(spec).__doc__)
         observation, action = short(env.single_observation_space), short(env.single_action_space)
         reference = env.metadata.get("reference", {})
         return World(
@@ -86,6 +86,13 @@ def reference(env: str, **settings: Any) -> Mapping[str, float]:
     made = vector.make(env, 1, **settings)
     made.close()
     return made.env.metadata.get("reference", OF_GYMNASIUM.get(env, {}))
+
+
+def entry_point(spec: gym.envs.registration.EnvSpec) -> Callable[..., Any]:
+    """The class, or the function, that makes the vectorised form."""
+    entry = spec.vector_entry_point
+    assert entry is not None  # every world of ours has one
+    return gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
 
 
 def family(spec: gym.envs.registration.EnvSpec) -> str:

@@ -142,7 +142,7 @@ def test_infos_have_the_same_keys_dtypes_and_shapes_in_every_vectorisation(
 ) -> None:
     if way == "async" and (env_id, mode) not in ASYNC:
         pytest.skip(
-            "processes are slow to start: a few worlds stand for all, as each is the same SingleEnv within"
+            "processes are slow to start: a few worlds stand for all, which hold a SingleEnv each"
         )
     own = gym.make_vec(env_id, 2, autoreset_mode=mode, **settings(perturb))
     other = gym.make_vec(

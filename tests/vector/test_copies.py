@@ -1,4 +1,4 @@
-"""A copied world continues as the original would have, bit by bit, and neither touches the other."""
+"""A copied world continues as the original would have, bit by bit; neither touches the other."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def test_a_copy_knows_its_autoreset_mode_its_spec_and_its_spaces_generators(mode
     for way in WAYS.values():
         twin = way(env)
         assert (
-            twin.metadata == env.metadata
-            and twin.spec == env.spec
-            and twin._ctrl_cost_weight == 0.7
+            twin.metadata == env.metadata and twin.spec == env.spec and twin.ctrl_cost_weight == 0.7
         )
         np.testing.assert_array_equal(
             twin.action_space.sample(), copy.deepcopy(env.action_space).sample()
@@ -106,7 +104,7 @@ def test_the_generator_of_a_copied_single_world_is_one_with_its_batch() -> None:
     env = gym.make("bio_rl/CartPole-v1").unwrapped
     env.reset(seed=1)
     twin = copy.deepcopy(env)
-    assert twin.np_random is twin.batch._rngs[0] and twin.np_random is not env.np_random
+    assert twin.np_random is twin.batch.rngs[0] and twin.np_random is not env.np_random
 
 
 def test_what_was_changed_in_the_model_of_a_single_robot_is_copied_with_it() -> None:
