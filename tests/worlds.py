@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from bio_rl.vector.native import rng_arrays, rngs_from_arrays
+from bio_rl.vector.generators import rng_arrays, rngs_from_arrays
 
 
 class Clock(gym.Env):

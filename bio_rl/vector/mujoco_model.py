@@ -1,8 +1,9 @@
-"""What a MuJoCo world is made from: compiled models, Gymnasium's single environments, threads,
-frames.
+"""Parts that a MuJoCo world is made from: compiled models, Gymnasium's single environments,
+threads, frames.
 """
 
 import os
+import sys
 import warnings
 from functools import cache
 from typing import Any, ClassVar
@@ -10,15 +11,20 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import mujoco
 import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
 from mujoco.batch import Batch
 
-from bio_rl.vector.native import NativeVectorEnv, SingleEnv, check_actions
+from bio_rl.vector.actions import check_actions
+from bio_rl.vector.native import NativeVectorEnv
 from bio_rl.vector.rendering import INSTALL_HINT, choose_gl
+from bio_rl.vector.single import SingleEnv
 
 ENVS_PER_THREAD = 4  # below this a thread costs more to wake than it saves
+OUR_LOG = "MUJOCO_LOG.TXT"  # the file that MuJoCo writes to by itself
+FIRST_WITH_LOG_SETTINGS = 4_000_000  # MuJoCo 4.0.0; before it there is nothing to set
 
 
-def single_env(env_class: type[gym.Env], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
+def single_env(env_class: type[MujocoEnv], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
     """Gymnasium's own environment, with the reference scores of `native`, able to render without a
     display and without log files; with perturbations it is one row of `native`, which knows them.
     """
@@ -35,7 +41,7 @@ def single_env(env_class: type[gym.Env], native: type[NativeVectorEnv], **kwargs
 
 
 @cache
-def _checked_and_copied(env_class: type[gym.Env]) -> type[gym.Env]:
+def _checked_and_copied(env_class: type[MujocoEnv]) -> type[MujocoEnv]:
     """Gymnasium's class with what `_CheckedAndCopied` adds, under its own name."""
     return type(
         env_class.__name__,
@@ -44,68 +50,65 @@ def _checked_and_copied(env_class: type[gym.Env]) -> type[gym.Env]:
     )
 
 
-class _CheckedAndCopied:
+class _CheckedAndCopied(MujocoEnv):
     """A MujocoEnv that refuses actions which are not finite, and whose copies continue where it is.
 
     Gymnasium's own copies are made anew from the constructor's arguments and forget the episode.
     """
 
-    _base: ClassVar[type[gym.Env]]
-    _OPENGL: ClassVar = (
-        "model",
-        "data",
-        "_viewers",
-        "viewer",
-    )  # of the renderer: a copy makes its own
+    _base: ClassVar[type[MujocoEnv]]
+    _OPENGL: ClassVar[tuple[str, ...]] = ("model", "data", "_viewers", "viewer")
+    """Attributes of a renderer that cannot be copied: a copy makes its own."""
 
     def step(self, action: Any) -> Any:
         """As in Gymnasium; raises ValueError for NaN and infinity."""
+        assert self.action_space is not None
         check_actions(np.asarray(action)[None], self.action_space)
         return super().step(action)
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = vars(self).copy()
         renderer = vars(state.pop("mujoco_renderer"))
-        return (
-            _blank,
-            (self._base,),
-            (state, {k: x for k, x in renderer.items() if k not in self._OPENGL}),
-        )
+        settings = {name: x for name, x in renderer.items() if name not in self._OPENGL}
+        return _blank, (self._base,), (state, settings)
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        own, renderer = state
-        vars(self).update(own)
+        attributes, settings = state
+        vars(self).update(attributes)
         self.mujoco_renderer = MujocoRenderer(self.model, self.data)
-        vars(self.mujoco_renderer).update(renderer)
+        vars(self.mujoco_renderer).update(settings)
 
 
-def _blank(env_class: type[gym.Env]) -> gym.Env:
-    """An environment without a state yet; what `_CheckedAndCopied.__reduce__` names."""
+def _blank(env_class: type[MujocoEnv]) -> gym.Env:
+    """An environment without a state yet; `_CheckedAndCopied.__reduce__` names this function."""
     checked = _checked_and_copied(env_class)
     return checked.__new__(checked)
 
 
 def load_model(path: str, width: int, height: int) -> mujoco.MjModel:
-    """The compiled MJCF, its offscreen buffer grown to width x height pixels where it is smaller."""
+    """The compiled MJCF, its offscreen buffer grown to width x height pixels if it is smaller."""
     no_log_file()
     with quiet_compiler():
         model = mujoco.MjModel.from_xml_path(path)
-    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
-    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+    screen = model.vis.global_
+    screen.offwidth = max(screen.offwidth, width)
+    screen.offheight = max(screen.offheight, height)
     return model
 
 
 def no_log_file() -> None:
-    """Keep MuJoCo from leaving MUJOCO_LOG.TXT in the working folder; stderr, and a log file of the
-    user's, stay.
+    """Keep MuJoCo from leaving MUJOCO_LOG.TXT in the working folder.
+
+    What it writes to stderr, and a log file of the user's, stay.
     """
-    if hasattr(mujoco, "MjLogConfig"):  # MuJoCo >= 4.0; before it there is nothing to set
-        config = mujoco.MjLogConfig.get()
-        if config.logfile == "MUJOCO_LOG.TXT":
-            config.logto_file = False
-            config.set()
+    if mujoco.mj_version() < FIRST_WITH_LOG_SETTINGS:
+        return
+    config = mujoco.MjLogConfig.get()
+    if config.logfile == OUR_LOG:
+        config.logto_file = False
+        config.set()
 
 
 class quiet_compiler:  # noqa: N801  (a context manager)
@@ -127,7 +130,11 @@ class quiet_compiler:  # noqa: N801  (a context manager)
 
 def useful_threads(num_envs: int) -> int:
     """Threads worth starting for num_envs simulations on this machine."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if sys.platform == "linux":
+        # A container or a batch system may allow fewer processors than there are.
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
     return max(1, min(cpus, num_envs // ENVS_PER_THREAD))
 
 
@@ -140,19 +147,22 @@ class BatchRenderer:
         """
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        self._batch, self._model, self._data = batch, batch.get_model(0), batch.get_data(0)
+        self._batch = batch
+        self._model = batch.get_model(0)
+        self._data = batch.get_data(0)
         mujoco.mj_forward(self._model, self._data)  # a free camera looks at the middle of the geoms
         self._renderer = MujocoRenderer(self._model, self._data, *settings)
 
     def frames(self, mode: str) -> tuple[Any, ...]:
-        """One frame per simulation, of its current state."""
+        """One frame for each simulation, of its present state."""
         if self._renderer.viewer is not None:
-            # another renderer of this process may have taken its place
+            # Another renderer of this process may have taken its place.
             self._renderer.viewer.make_context_current()
         try:
             return tuple(self._frame(i, mode) for i in range(self._batch.nsim))
         except (mujoco.FatalError, RuntimeError, ImportError) as error:
-            raise RuntimeError(f"{INSTALL_HINT} ({type(error).__name__}: {error})") from error
+            reason = f"{type(error).__name__}: {error}"
+            raise RuntimeError(f"{INSTALL_HINT} ({reason})") from error
 
     def close(self) -> None:
         """Free the OpenGL context."""

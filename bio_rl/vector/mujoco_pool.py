@@ -32,14 +32,14 @@ class ContactBatch(Batch):
     def __init__(self, model: mujoco.MjModel, nsim: int, nthread: int) -> None:
         super().__init__(model, nsim, 1)
         self._derived: dict[str, np.ndarray] = {}
-        self._varied = False  # simulations differ in their models
+        self._models_differ = False
         self._workers = [_Worker(self, self._derived) for _ in range(nthread)]
-        self._threads = (
-            ThreadPoolExecutor(nthread - 1) if nthread > 1 else None
-        )  # this thread works too
+        # The calling thread works too, so the pool has one thread less.
+        self._threads = ThreadPoolExecutor(nthread - 1) if nthread > 1 else None
 
     @property
     def nthread(self) -> int:
+        """The number of threads that step the simulations."""
         return len(self._workers)
 
     def bind(self, name: str) -> np.ndarray:
@@ -56,40 +56,43 @@ class ContactBatch(Batch):
         return view
 
     def expand(self, name: str) -> np.ndarray:
-        self._varied = True
+        """The array [nsim, ...] of an MjModel field, which is now each simulation's own."""
+        self._models_differ = True
         return super().expand(name)
 
     def set_models(self, models: mujoco.MjModel | list[mujoco.MjModel] | None) -> None:
-        self._varied = True
+        """Give each simulation a model of its own."""
+        self._models_differ = True
         super().set_models(models)
 
     def step(self, ids: ArrayLike | None = None, nstep: int = 1) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """nstep times mj_step, then mj_rnePostConstraint, in the simulations of ids: integers or
-        bool [nsim].
+        """Run mj_step nstep times, then mj_rnePostConstraint, in the simulations of ids: integers
+        or bool [nsim].
         """
         self._run(ids, partial(_step, nstep=nstep))
 
     def forward(self, ids: ArrayLike | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """mj_forward in the simulations of ids; contact forces are 0 then, as after mj_resetData."""
+        """Run mj_forward in the simulations of ids; contact forces are 0 then, as after
+        mj_resetData.
+        """
         self._run(ids, _forward)
 
     def _run(self, ids: ArrayLike | None, call: Call) -> None:
-        """call in each simulation of ids, on as many threads as they are worth; which one runs
+        """Run call in each simulation of ids, on as many threads as they are worth; which one runs
         which makes no difference.
         """
-        rows = np.arange(self.nsim)[... if ids is None else np.asarray(ids)].tolist()
-        shared = iter(
-            rows
-        )  # each thread draws the next row from it, so that a slow one holds up no other
-        arguments = shared, call, self.get_model if self._varied else None
-        helpers = self._workers[1 : max(1, len(rows) // ENVS_PER_THREAD)]
-        jobs = (
-            [self._threads.submit(worker.run, *arguments) for worker in helpers]
-            if self._threads
-            else []
-        )
+        everyone = np.arange(self.nsim)
+        rows = everyone if ids is None else everyone[np.asarray(ids)]
+        # Each thread takes the next row from it, so that a slow one holds up no other.
+        shared = iter(rows.tolist())
+        get_model = self.get_model if self._models_differ else None
+        first, *others = self._workers
+        helpers = others[: max(0, len(rows) // ENVS_PER_THREAD - 1)]
+        jobs = []
+        if self._threads is not None:
+            jobs = [self._threads.submit(helper.run, shared, call, get_model) for helper in helpers]
         try:
-            self._workers[0].run(*arguments)
+            first.run(shared, call, get_model)
         finally:
             for job in jobs:
                 job.result()
@@ -102,10 +105,14 @@ class _Worker:
         self.model = batch.get_model(0)
         self.data = mujoco.MjData(self.model)
         self.counts = self.data.warning.number  # a live view
-        self.state, self.warnings, self.derived = batch.state, batch.warning[:, :, 1], derived
+        self.state = batch.state
+        self.warnings = batch.warning[:, :, 1]
+        self.derived = derived
 
     def run(self, rows: Iterator[int], call: Call, get_model: GetModel | None) -> None:
-        model, data = self.model, self.data
+        """Run call in the simulations that rows yields, until it is empty."""
+        model = self.model
+        data = self.data
         for i in rows:
             if get_model is not None:
                 get_model(i, model)
@@ -124,7 +131,8 @@ def _step(model: mujoco.MjModel, data: mujoco.MjData, nstep: int) -> None:
 
 
 def _forward(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    data.cacc[:] = data.cfrc_int[:] = data.cfrc_ext[:] = (
-        0.0  # mj_forward computes them only where a sensor needs them
-    )
+    # mj_forward computes these only if a sensor needs them, and would leave old ones there.
+    data.cacc[:] = 0.0
+    data.cfrc_int[:] = 0.0
+    data.cfrc_ext[:] = 0.0
     mujoco.mj_forward(model, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -28,7 +28,7 @@ class World(NamedTuple):
     id: str
     """With its namespace."""
     line: str = ""
-    """First sentence of its class's docstring."""
+    """First sentence of the docstring of the class, or the function, that makes it."""
     observation: str = ""
     """Its observation space."""
     action: str = ""
@@ -71,7 +71,7 @@ def read(env_id: str) -> World:
         return world._replace(fault=" ".join(text.split()))
     try:
         return world._replace(
-            line=discovery.summary(type(env.unwrapped).__doc__),
+            line=discovery.summary(entry_point(spec).__doc__),
             observation=short(env.single_observation_space),
             action=short(env.single_action_space),
             reference=env.metadata.get("reference", {}),
@@ -90,6 +90,13 @@ def reference(env: str, **settings: Any) -> Mapping[str, float]:
     # a world's own class knows best
     known = OF_GYMNASIUM.get(env, {})
     return made.env.metadata.get("reference", known)
+
+
+def entry_point(spec: EnvSpec) -> Callable[..., Any]:
+    """The class, or the function, that makes the vectorised form."""
+    entry = spec.vector_entry_point
+    assert entry is not None  # every world of ours has one
+    return gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
 
 
 def family(spec: EnvSpec) -> str:

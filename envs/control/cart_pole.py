@@ -4,7 +4,6 @@ Native, bit-identical.
 
 import math
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -12,9 +11,12 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.vector.native import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.envs.control._painter import Painter
+from bio_rl.vector.infos import Info
+from bio_rl.vector.native import NativeVectorEnv, Rows
 from bio_rl.vector.perturb import constants, signals
 from bio_rl.vector.perturb.layer import Layer, Perturb
+from bio_rl.vector.single import SingleEnv
 
 ENV_IDS = {
     "bio_rl/CartPole-v1": {
@@ -61,7 +63,8 @@ class CartPole(NativeVectorEnv):
         "render_fps": 50,
         "reference": {"random": 22.5, "expert": 500.0},
     }
-    seen: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)  # of x, x', θ, θ'
+    observed: ClassVar[list[int]] = [0, 1, 2, 3]
+    """Indices of x, x', θ, θ' that are seen."""
 
     def __init__(
         self,
@@ -73,65 +76,61 @@ class CartPole(NativeVectorEnv):
     ) -> None:
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
-        if render_mode is not None and find_spec("pygame") is None:
-            raise gym.error.DependencyNotInstalled(
-                "pictures of the cart need the extra `video`: pip install 'bio-rl[video]'"
-            )
-        self.physics = np.zeros(
-            (4, num_envs)
-        )  # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
+        self.painter = Painter(CartPoleEnv, render_mode)
+        # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
+        self.physics = np.zeros((4, num_envs))
         self.constants: dict[str, Any] = CONSTANTS
-        self._painter: CartPoleEnv | None = None
-        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], np.float32)[
-            list(self.seen)
-        ]
-        self._set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), gym.spaces.Discrete(2))
+        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], np.float32)
+        high = high[self.observed]
+        self.set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), gym.spaces.Discrete(2))
         if perturb:
-            self._layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
-            self.constants = constants.attach(self._layer, CONSTANTS)
+            self.layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
+            self.constants = constants.attach(self.layer, CONSTANTS)
 
-    def _reset_rows(self, rows: np.ndarray) -> None:
+    def reset_rows(self, rows: np.ndarray) -> None:
+        """Draw a start near the upright one."""
         for i in rows.tolist():
-            self.physics[:, i] = self._rngs[i].uniform(-RESET_NOISE, RESET_NOISE, 4)
-        self._perturb(rows)
+            self.physics[:, i] = self.rngs[i].uniform(-RESET_NOISE, RESET_NOISE, 4)
 
-    def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
+    def advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
+        """Push the carts."""
         self.physics = cart_pole_step(self.physics, actions == 1, **self.constants)
 
-    def _outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """A reward of 1; the end where a pole has fallen or a cart has left the track."""
         x, _, theta, _ = self.physics
-        return np.ones(self.num_envs), (np.abs(x) > MAX_POSITION) | (np.abs(theta) > MAX_ANGLE), {}
+        left = np.abs(x) > MAX_POSITION
+        fallen = np.abs(theta) > MAX_ANGLE
+        return np.ones(self.num_envs), left | fallen, {}
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return self.physics[list(self.seen)][:, rows].T.astype(np.float32, order="C")
+    def observe(self, rows: Rows) -> np.ndarray:
+        """The observed variables, a row for each environment."""
+        variables = self.physics[self.observed][:, rows]
+        return variables.T.astype(np.float32, order="C")
 
-    def _world_state(self) -> dict[str, np.ndarray]:
+    def world_state(self) -> dict[str, np.ndarray]:
         """physics [N, 4]: x, x', θ, θ'."""
         return {"physics": self.physics.T}
 
-    def _set_world_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_world_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `world_state` returned."""
         self.physics = np.array(state["physics"], np.float64).T.copy()
 
-    def _frames(self) -> tuple[np.ndarray, ...]:
-        painter = self._painter = self._painter or CartPoleEnv(render_mode="rgb_array")
-        frames = []
+    def frames(self) -> tuple[np.ndarray, ...]:
+        """The carts and poles as Gymnasium draws them."""
         lengths = np.broadcast_to(self.constants["length"], self.num_envs)
-        for state, length in zip(self.physics.T, lengths, strict=True):
-            painter.state, painter.length = state, length
-            frames.append(painter.render())
-        return tuple(frames)
+        rows = zip(self.physics.T, lengths, strict=True)
+        return tuple(self.painter.frame(state=state, length=length) for state, length in rows)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer."""
-        if self._painter is not None:
-            self._painter.close()
-            self._painter = None
+        self.painter.close()
 
 
 class MaskedCartPole(CartPole):
     """CartPole whose velocities are hidden. Observations, float32 [N, 2]: x in m, θ in rad."""
 
-    seen = (0, 2)
+    observed: ClassVar[list[int]] = [0, 2]
 
 
 def cart_pole_step(
@@ -156,12 +155,14 @@ def cart_pole_step(
     the last bit.
     """
     _, x_dot, theta, theta_dot = state
-    cos, sin = np.cos(theta), np.sin(theta)
-    mass, mass_length = pole_mass + cart_mass, pole_mass * length
-    push = (np.where(right, force, -force) + mass_length * np.square(theta_dot) * sin) / mass
-    theta_acc = (gravity * sin - cos * push) / (
-        length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass)
-    )
+    cos = np.cos(theta)
+    sin = np.sin(theta)
+    mass = pole_mass + cart_mass
+    mass_length = pole_mass * length
+    signed_force = np.where(right, force, -force)
+    push = (signed_force + mass_length * np.square(theta_dot) * sin) / mass
+    inertia = length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass)
+    theta_acc = (gravity * sin - cos * push) / inertia
     x_acc = push - mass_length * theta_acc * cos / mass
     return state + DT * np.array((x_dot, x_acc, theta_dot, theta_acc))
 

@@ -3,7 +3,6 @@ vectorised, bit-identical.
 """
 
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -11,9 +10,12 @@ import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.vector import AutoresetMode
 
-from bio_rl.vector.native import Info, NativeVectorEnv, Rows, SingleEnv
+from bio_rl.envs.control._painter import Painter
+from bio_rl.vector.infos import Info
+from bio_rl.vector.native import NativeVectorEnv, Rows
 from bio_rl.vector.perturb import constants, signals
 from bio_rl.vector.perturb.layer import Layer, Perturb
+from bio_rl.vector.single import SingleEnv
 
 ENV_IDS = {
     "bio_rl/Pendulum-v1": {
@@ -24,11 +26,11 @@ ENV_IDS = {
 }
 
 CONSTANTS = {
-    "gravity": 10.0,
-    "pole_mass": 1.0,
-    "length": 1.0,
-    "force": 1.0,
-}  # m/s², kg, m, and torque per action
+    "gravity": 10.0,  # m/s²
+    "pole_mass": 1.0,  # kg
+    "length": 1.0,  # m
+    "force": 1.0,  # torque per action
+}
 DT = 0.05  # s
 MAX_SPEED = 8.0  # rad/s
 MAX_TORQUE = 2.0  # N m
@@ -63,66 +65,64 @@ class Pendulum(NativeVectorEnv):
     ) -> None:
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
-        if render_mode is not None and find_spec("pygame") is None:
-            raise gym.error.DependencyNotInstalled(
-                "pictures of it need the extra `video`: pip install 'bio-rl[video]'"
-            )
-        self.physics = np.zeros((2, num_envs))  # θ in rad, θ' in rad/s
+        self.painter = Painter(PendulumEnv, render_mode)
+        # θ in rad, θ' in rad/s
+        self.physics = np.zeros((2, num_envs))
+        self._before = self.physics
         self.constants: dict[str, Any] = CONSTANTS
         self._torque: np.ndarray | None = None  # [N] of the last step, for the pictures
-        self._painter: PendulumEnv | None = None
         high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
         action = gym.spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
-        self._set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), action)
+        self.set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), action)
         if perturb:
-            self._layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
-            self.constants = constants.attach(self._layer, CONSTANTS)
+            self.layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
+            self.constants = constants.attach(self.layer, CONSTANTS)
 
-    def _reset_rows(self, rows: np.ndarray) -> None:
+    def reset_rows(self, rows: np.ndarray) -> None:
+        """Draw any angle and a low speed."""
         high = np.array(START)
         for i in rows.tolist():
-            self.physics[:, i] = self._rngs[i].uniform(-high, high)
+            self.physics[:, i] = self.rngs[i].uniform(-high, high)
         self._torque = None
-        self._perturb(rows)
 
-    def _advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
+    def advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
+        """Turn the pendulums."""
         self._before = self.physics
         self._torque = np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
         self.physics = pendulum_step(self.physics, self._torque, **self.constants)
 
-    def _outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        (theta, speed), torque = self._before, np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
+    def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """The cost of the state before the step and of the torque that was chosen."""
+        theta, speed = self._before
+        # The agent's own torque: a perturbed actuator may have received another.
+        torque = np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
         angle = (theta + np.pi) % (2 * np.pi) - np.pi
-        return (
-            -(_squared(angle) + 0.1 * _squared(speed) + 0.001 * _squared(torque)),
-            np.zeros(self.num_envs, np.bool_),
-            {},
-        )
+        cost = _squared(angle) + 0.1 * _squared(speed) + 0.001 * _squared(torque)
+        return -cost, np.zeros(self.num_envs, np.bool_), {}
 
-    def _observe(self, rows: Rows) -> np.ndarray:
+    def observe(self, rows: Rows) -> np.ndarray:
+        """The direction and the speed, a row for each environment."""
         theta, speed = self.physics[:, rows]
-        return np.stack((np.cos(theta), np.sin(theta), speed), axis=1, dtype=np.float32)
+        variables = (np.cos(theta), np.sin(theta), speed)
+        return np.stack(variables, axis=1, dtype=np.float32)
 
-    def _world_state(self) -> dict[str, np.ndarray]:
+    def world_state(self) -> dict[str, np.ndarray]:
         """physics [N, 2]: θ, θ'."""
         return {"physics": self.physics.T}
 
-    def _set_world_state(self, state: dict[str, np.ndarray]) -> None:
+    def set_world_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take over what `world_state` returned."""
         self.physics = np.array(state["physics"], np.float64).T.copy()
 
-    def _frames(self) -> tuple[np.ndarray, ...]:
-        painter = self._painter = self._painter or PendulumEnv(render_mode="rgb_array")
-        frames = []
-        for i, state in enumerate(self.physics.T):
-            painter.state, painter.last_u = state, None if self._torque is None else self._torque[i]
-            frames.append(painter.render())
-        return tuple(frames)
+    def frames(self) -> tuple[np.ndarray, ...]:
+        """The pendulums as Gymnasium draws them, with an arrow for the last torque."""
+        torques = [None] * self.num_envs if self._torque is None else self._torque
+        rows = zip(self.physics.T, torques, strict=True)
+        return tuple(self.painter.frame(state=state, last_u=torque) for state, torque in rows)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer."""
-        if self._painter is not None:
-            self._painter.close()
-            self._painter = None
+        self.painter.close()
 
 
 def pendulum_step(
@@ -138,12 +138,11 @@ def pendulum_step(
     last bit.
     """
     theta, speed = state
-    drive = (
-        np.asarray(3.0 / (pole_mass * length**2) * force).astype(torque.dtype) * torque
-    )  # in the actions' precision
-    speed = np.clip(
-        speed + (3 * gravity / (2 * length) * np.sin(theta) + drive) * DT, -MAX_SPEED, MAX_SPEED
-    )
+    # The drive is in the actions' precision.
+    per_torque = np.asarray(3.0 / (pole_mass * length**2) * force).astype(torque.dtype)
+    drive = per_torque * torque
+    acceleration = 3 * gravity / (2 * length) * np.sin(theta) + drive
+    speed = np.clip(speed + acceleration * DT, -MAX_SPEED, MAX_SPEED)
     return np.stack((theta + speed * DT, speed))
 
 
@@ -154,7 +153,8 @@ def _squared(x: np.ndarray) -> np.ndarray:
     NumPy's power of an array is another function on processors with AVX-512, so numbers are squared
     one by one.
     """
-    return np.array([number**2 for number in x], x.dtype)
+    squares = [number**2 for number in x]
+    return np.array(squares, x.dtype)
 
 
 make = partial(SingleEnv, Pendulum)

@@ -4,14 +4,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Drawn, Policy
-from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/Catch-v0": {
@@ -21,17 +21,20 @@ ENV_IDS = {
     },
     "bio_rl/CatchDelayed-v0": {
         "entry_point": ":make_delayed",
-        "vector_entry_point": ":CatchDelayed",
+        "vector_entry_point": ":catch_delayed",
         "max_episode_steps": 90,
     },
 }
 
-ROWS, COLUMNS = 10, 5
+ROWS = 10
+COLUMNS = 5
 FALL = ROWS - 1  # steps from the top row to the bottom row
+BRIGHT = 255
+PADDLE_COLOUR = (230, 150, 40)  # RGB
 PIXELS = 20  # of a cell's side in a picture
 
 
-class Catch(UniformTrialVectorEnv):
+class Catch(TrialVectorEnv):
     """Catch the ball: be under it with the paddle when it arrives in the bottom row.
 
     A trial is one ball. At its step t = 0 to 8 the observation shows the ball in row t; the action
@@ -47,15 +50,6 @@ class Catch(UniformTrialVectorEnv):
     `runs`.
     """
 
-    # ideal: exact, the paddle is never more than 4 columns from the ball; random: exact, 2 · 1/5 -
-    # 1, since the ball's column
-    # is drawn without regard to the paddle
-    metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
-        "reference": {"random": -0.6, "ideal": 1.0},
-    }
-    memory_fields = ("paddle", "caught")
-
     def __init__(
         self,
         num_envs: int = 1,
@@ -67,80 +61,68 @@ class Catch(UniformTrialVectorEnv):
         """runs: balls of an episode. delay: steps from a ball's arrival to its reward."""
         if delay < 0:
             raise ValueError(f"delay is {delay} steps, expected at least 0")
-        self.numbers = runs
-        super().__init__(num_envs, trials=runs, **kwargs)
-        self.paid_at = np.minimum(
-            FALL * np.arange(1, runs + 1) + delay, FALL * runs
-        )  # steps made in the episode
-        self._set_spaces(
-            gym.spaces.Box(0, 255, (ROWS, COLUMNS, 1), np.uint8), gym.spaces.Discrete(3)
-        )
+        # Exact for each ball. ideal: the paddle is never more than 4 columns from the ball;
+        # random: 2 · 1/5 - 1, since the ball's column is drawn without regard to the paddle.
+        reference = {"random": -0.6 * runs, "ideal": 1.0 * runs}
+        super().__init__(num_envs, trials=runs, numbers=runs, reference=reference, **kwargs)
+        # Steps made in the episode when each ball is paid.
+        arrival = FALL * np.arange(1, runs + 1)
+        self.paid_at = np.minimum(arrival + delay, FALL * runs)
+        self.paddle = self.state_array("paddle", start=COLUMNS // 2, dtype=np.int64)
+        self.caught = self.state_array("caught", shape=(runs,))
+        picture = gym.spaces.Box(0, BRIGHT, (ROWS, COLUMNS, 1), np.uint8)
+        self.set_spaces(picture, gym.spaces.Discrete(3))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """ball int [n, runs]: its column."""
         return {"ball": (COLUMNS * u).astype(np.int64)}
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "paddle"):
-            self.paddle = np.zeros(self.num_envs, np.int64)
-            self.caught = np.zeros((self.num_envs, self.trials))
-        self.paddle[rows], self.caught[rows] = COLUMNS // 2, 0.0
-
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Move the paddle, and pay the balls that are due."""
         self.paddle = np.clip(self.paddle + actions - 1, 0, COLUMNS - 1)
         over = self.t == FALL - 1
-        ball = np.minimum(self.trial, self.trials - 1)
-        self.caught[self.rows, ball] = np.where(
-            self.paddle == self.now("ball"), 1.0, -1.0
-        )  # the value at its arrival stays
+        caught = np.where(self.paddle == self.now("ball"), 1.0, -1.0)
+        # Written at every step of a ball: the value at its arrival is the one that stays.
+        self.caught[self.rows, self.present_trial()] = caught
         made = FALL * self.trial + self.t + 1
-        return (self.caught * (self.paid_at == made[:, None])).sum(1), over, {}
+        due = self.paid_at == made[:, None]
+        return (self.caught * due).sum(1), over, {}
 
-    def _sense(self) -> np.ndarray:
+    def sense(self) -> np.ndarray:
+        """The picture of the ball and the paddle."""
         board = np.zeros((self.num_envs, ROWS, COLUMNS, 1), np.uint8)
-        row = np.where(self.trial < self.trials, self.t, FALL)  # the last picture shows the arrival
-        board[self.rows, row, self.now("ball"), 0] = board[self.rows, -1, self.paddle, 0] = 255
+        # The last picture of an episode shows the arrival.
+        row = np.where(self.trial < self.trials, self.t, FALL)
+        board[self.rows, row, self.now("ball"), 0] = BRIGHT
+        board[self.rows, -1, self.paddle, 0] = BRIGHT
         return board
 
     def ideal(self) -> Policy:
+        """Go under the ball."""
         return under_the_ball
 
-    def _frames(self) -> tuple[np.ndarray, ...]:
+    def frames(self) -> tuple[np.ndarray, ...]:
         """The board, cells as squares: the ball white, the paddle orange."""
-        board = self._sense().repeat(3, 3)
-        board[self.rows, -1, self.paddle] = (230, 150, 40)
+        board = self.sense().repeat(3, 3)
+        board[self.rows, -1, self.paddle] = PADDLE_COLOUR
         return tuple(board.repeat(PIXELS, 1).repeat(PIXELS, 2))
 
 
-class CatchDelayed(Catch):
+def catch_delayed(num_envs: int = 1, *, runs: int = 10, **kwargs: Any) -> Catch:
     """Catch ten balls; what they earned is paid in one sum at the last step, so that no catch is
     rewarded when it is made.
 
-    Otherwise as Catch-v0. Raposo et al. 2021, arXiv 2102.12425.
+    Otherwise as Catch-v0; runs: balls of an episode. Raposo et al. 2021, arXiv 2102.12425.
     """
-
-    # exact, ten times those of Catch-v0
-    metadata: ClassVar[dict[str, Any]] = {
-        **Catch.metadata,
-        "reference": {"random": -6.0, "ideal": 10.0},
-    }
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        runs: int = 10,
-        **kwargs: Any,
-    ) -> None:
-        """runs: balls of an episode."""
-        super().__init__(num_envs, runs=runs, delay=FALL * runs, **kwargs)
+    return Catch(num_envs, runs=runs, delay=FALL * runs, **kwargs)
 
 
 def under_the_ball(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
     """Left, stay or right towards the ball's column; its pictures are [N, 10, 5, 1]."""
-    ball, paddle = obs[:, :-1, :, 0].max(1).argmax(1), obs[:, -1, :, 0].argmax(1)
+    ball = obs[:, :-1, :, 0].max(1).argmax(1)
+    paddle = obs[:, -1, :, 0].argmax(1)
     return (np.sign(ball - paddle) + 1).astype(np.int64)
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, Catch)
-make_delayed: Callable[..., gym.Env] = partial(SingleEnv, CatchDelayed)
+make_delayed: Callable[..., gym.Env] = partial(SingleEnv, catch_delayed)

@@ -11,6 +11,8 @@ NEAR = 0.04
 # then
 AHEAD = 0.055
 AROUND = 0.08  # of the estimate lie the six places to look at if the platform is not met at it
+EIGHTH = np.pi / 4  # of a turn, between two compass directions
+FAINTEST = 1e-30  # activity of a place cell whose logarithm is taken
 
 
 class Search:
@@ -25,57 +27,75 @@ class Search:
         """centres [C, 2] and width: of the place cells; turns: whether actions are turns, else
         compass directions.
         """
-        self.centres, self.width, self.turns = centres, width, turns
+        self.centres = centres
+        self.width = width
+        self.turns = turns
         self.lanes = spiral()
-        self.around = np.concatenate((np.zeros((1, 2)), AROUND * unit(np.arange(6) * np.pi / 3)))
-        self.found = np.zeros(num_envs, np.int64)  # times, since it moved
+        hexagon = AROUND * unit(np.arange(6) * np.pi / 3)
+        self.around = np.concatenate((np.zeros((1, 2)), hexagon))
+        self.findings = np.zeros(num_envs, np.int64)
+        """How often the platform was found since it moved."""
         self.estimate = np.zeros((num_envs, 2))
-        self.look = np.zeros(num_envs, np.int64)  # index in `around`
-        self.lane = np.zeros(num_envs, np.int64)  # index in `lanes`
-        self.spin = np.zeros(num_envs, np.int64)  # the sweep is turned by so many times 45°
+        self.look = np.zeros(num_envs, np.int64)
+        """Index in `around`."""
+        self.lane = np.zeros(num_envs, np.int64)
+        """Index in `lanes`."""
+        self.spin = np.zeros(num_envs, np.int64)
+        """Eighths of a turn by which the sweep is turned."""
 
     def __call__(self, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """Actions [N]; turns [N, 1]."""
         c = len(self.centres)
-        at, heading = locate(obs[:, :c], self.centres, self.width), obs[:, c : c + 2].astype(float)
-        self._begin(obs[:, -2] > 0, begun)
-        self._learn(obs[:, -1] > 0, at, heading)
-        self._move_on(at)
-        way = _angle(self._goal() - at)
+        position = locate(obs[:, :c], self.centres, self.width)
+        heading = obs[:, c : c + 2].astype(float)
+        starts = obs[:, -2] > 0
+        rewarded = obs[:, -1] > 0
+        self._begin(starts, begun)
+        self._learn(rewarded, position, heading)
+        self._move_on(position)
+        way = _angle(self._goal() - position)
         if not self.turns:
-            return np.round(way / (np.pi / 4)).astype(np.int64) % 8
+            return np.round(way / EIGHTH).astype(np.int64) % 8
         turn = (way - _angle(heading) + np.pi) % (2 * np.pi) - np.pi
         return np.clip(turn / (np.pi / 2), -1, 1).astype(np.float32)[:, None]
 
     def _begin(self, starts: np.ndarray, begun: np.ndarray) -> None:
-        """A trial starts, or an episode has begun: the lane that the last trial left unfinished is
+        """Let a trial start, or an episode begin: the lane that the last trial left unfinished is
         swum again.
         """
-        self.found[begun] = self.lane[begun] = 0
+        self.findings[begun] = 0
+        self.lane[begun] = 0
         self.look[starts] = 0
         self.lane[starts] = np.maximum(self.lane[starts] - 1, 0)
 
-    def _learn(self, rewarded: np.ndarray, at: np.ndarray, heading: np.ndarray) -> None:
-        self.found += rewarded
-        error = at + AHEAD * heading - self.estimate
-        self.estimate += rewarded[:, None] * error / np.maximum(self.found, 1)[:, None]
+    def _learn(self, rewarded: np.ndarray, position: np.ndarray, heading: np.ndarray) -> None:
+        """Take the place of finding into the mean estimate."""
+        self.findings += rewarded
+        error = position + AHEAD * heading - self.estimate
+        self.estimate += rewarded[:, None] * error / np.maximum(self.findings, 1)[:, None]
 
-    def _move_on(self, at: np.ndarray) -> None:
+    def _move_on(self, position: np.ndarray) -> None:
         """Choose the next goal where the present one is reached."""
-        known = self.found > 0
-        there = np.hypot(*(self._goal() - at).T) < NEAR
+        known = self.findings > 0
+        there = np.hypot(*(self._goal() - position).T) < NEAR
         self.look += there & known
         self.lane = (self.lane + (there & ~known)) % len(self.lanes)
         moved = self.look == len(self.around)
-        self.found[moved] = self.look[moved] = self.lane[moved] = 0
-        nearest = np.round((_angle(at) - _angle(self.lanes[:1])) / (np.pi / 4)).astype(np.int64)
+        self.findings[moved] = 0
+        self.look[moved] = 0
+        self.lane[moved] = 0
+        # A sweep that begins is turned so that its first corner lies nearest.
+        off = _angle(position) - _angle(self.lanes[:1])
+        nearest = np.round(off / EIGHTH).astype(np.int64)
         self.spin = np.where(self.lane == 0, nearest, self.spin)
 
     def _goal(self) -> np.ndarray:
-        """[N, 2]."""
-        (x, y), (cos, sin) = self.lanes[self.lane].T, unit(self.spin * np.pi / 4).T
-        lane = np.stack((cos * x - sin * y, sin * x + cos * y), 1)
-        return np.where(self.found[:, None] > 0, self.estimate + self.around[self.look], lane)
+        """The place to swim to, [N, 2]."""
+        x, y = self.lanes[self.lane].T
+        cos, sin = unit(self.spin * np.pi / 4).T
+        corner = np.stack((cos * x - sin * y, sin * x + cos * y), 1)
+        known = self.findings[:, None] > 0
+        return np.where(known, self.estimate + self.around[self.look], corner)
 
 
 def spiral() -> np.ndarray:
@@ -88,25 +108,30 @@ def spiral() -> np.ndarray:
     few platforms where it goes from one octagon to the next (as swum, 3.6 ± 0.3 % of 3,000): a
     second sweep meets most of them.
     """
-    a = np.concatenate(([0.8], np.repeat([0.8, 0.6, 0.4, 0.2], 8)))
+    distances = np.repeat([0.8, 0.6, 0.4, 0.2], 8)
+    a = np.concatenate(([0.8], distances))
     normals = unit(np.arange(-1, len(a) - 1) * np.pi / 4)
+    # A corner is where one side meets the next.
     corners = [np.linalg.solve(normals[i : i + 2], a[i : i + 2]) for i in range(len(a) - 1)]
     return np.array([*corners, np.zeros(2)])
 
 
 def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
-    """Where the agent is, [N, 2], from place cells a = exp(-|x - c|² / 2σ²), [N, C]: least squares,
-    weighted by a, of
+    """The agent's position [N, 2], from place cells a = exp(-|x - c|² / 2σ²), [N, C]: least
+    squares, weighted by a, of
 
     |x|² - 2 c · x = -2σ² log a - |c|²      linear in (|x|², x)
     """
     c = centres.astype(float)
     columns = np.column_stack((np.ones(len(c)), -2 * c))
+    # The products of any two columns, [C, 9], so that one matrix product gives every row's normal
+    # equations.
     outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
-    target = -2 * width**2 * np.log(np.maximum(place, 1e-30)) - np.square(c).sum(1)
-    solution = np.linalg.solve(
-        (place @ outer).reshape(-1, 3, 3), ((place * target) @ columns)[:, :, None]
-    )
+    log_place = np.log(np.maximum(place, FAINTEST))
+    target = -2 * width**2 * log_place - np.square(c).sum(1)
+    left = (place @ outer).reshape(-1, 3, 3)
+    right = (place * target) @ columns
+    solution = np.linalg.solve(left, right[:, :, None])
     return solution[:, 1:, 0]
 
 
@@ -116,4 +141,5 @@ def unit(angle: np.ndarray) -> np.ndarray:
 
 
 def _angle(x: np.ndarray) -> np.ndarray:
+    """The angles [N] in rad of vectors [N, 2]."""
     return np.arctan2(x[:, 1], x[:, 0])

@@ -4,12 +4,14 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.envs.neuroscience._filters import two_state_filter
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
@@ -20,12 +22,21 @@ ENV_IDS = {
     },
     "bio_rl/BanditReversal-v0": {
         "entry_point": ":make_reversal",
-        "vector_entry_point": ":BanditReversal",
+        "vector_entry_point": ":bandit_reversal",
         "max_episode_steps": 200,
     },
 }
 
 MOST_PULLS = 150  # of a table of optimal choices: 126 million states in 126 MB
+
+
+class Swapping(NamedTuple):
+    """Two arms of which one pays more, and that swap now and then."""
+
+    p_good: float
+    """The better arm's probability to pay; the other's is 1 - p_good."""
+    hazard: float
+    """Probability of a swap, per pull."""
 
 
 class Bandit(TrialVectorEnv):
@@ -45,7 +56,6 @@ class Bandit(TrialVectorEnv):
         **TrialVectorEnv.metadata,
         "reference": {"random": 50.0, "ideal": 64.918},
     }
-    memory_fields = ("last_action", "last_reward")
 
     def __init__(
         self,
@@ -53,88 +63,88 @@ class Bandit(TrialVectorEnv):
         *,
         arms: int = 2,
         pulls: int = 100,
+        swapping: Swapping | None = None,
         **kwargs: Any,
     ) -> None:
+        """swapping: of two arms, see `bandit_reversal`; None for arms that stay as they are."""
         if arms < 2:
             raise ValueError(f"arms is {arms}, expected at least 2")
-        self.arms = arms
         super().__init__(num_envs, trials=pulls, **kwargs)
+        self.arms = arms
+        self.swapping = swapping
+        self.last_action = self.state_array("last_action", start=-1, dtype=np.int64)
+        self.last_reward = self.state_array("last_reward", dtype=np.float32)
         space = gym.spaces.Box(0.0, 1.0, (arms + 2,), np.float32)
-        self._set_spaces(space, gym.spaces.Discrete(arms))
+        self.set_spaces(space, gym.spaces.Discrete(arms))
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """pays [trials, arms]: whether each arm would pay at each pull."""
-        p, luck = np.split(rng.random((self.trials + 1, self.arms), np.float32), [1])
-        return {"pays": luck < p}
+        if self.swapping is not None:
+            return {"pays": swapping_pays(rng, self.trials, self.swapping)}
+        luck = rng.random((self.trials + 1, self.arms), np.float32)
+        p = luck[0]
+        return {"pays": luck[1:] < p}
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "last_action"):
-            self.last_action, self.last_reward = (
-                np.zeros(self.num_envs, np.int64),
-                np.zeros(self.num_envs, np.float32),
-            )
-        self.last_action[rows], self.last_reward[rows] = -1, 0.0
-
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Pay what the chosen arm pays; each pull is a trial."""
+        pays = self.now("pays")
         self.last_action = actions.astype(np.int64)
-        self.last_reward = self.now("pays")[self.rows, actions].astype(np.float32)
-        return self.last_reward, np.ones(self.num_envs, bool), {}
+        self.last_reward = pays[self.rows, actions].astype(np.float32)
+        over = np.ones(self.num_envs, bool)
+        return self.last_reward, over, {}
 
-    def _sense(self) -> np.ndarray:
+    def sense(self) -> np.ndarray:
+        """The last action and reward, and the time."""
         passed = (self.trial / self.trials).astype(np.float32)
-        return np.column_stack((one_hot(self.last_action, self.arms), self.last_reward, passed))
+        action = one_hot(self.last_action, self.arms)
+        return np.column_stack((action, self.last_reward, passed))
 
     def ideal(self) -> Policy:
+        """The best policy that is known for these settings."""
+        if self.swapping is not None:
+            return better_arm(*self.swapping)
         if self.arms == 2 and self.trials <= MOST_PULLS:
             return optimal(self.trials)
         return thompson(np.random.default_rng(0))
 
 
-class BanditReversal(Bandit):
+def bandit_reversal(
+    num_envs: int = 1,
+    *,
+    pulls: int = 200,
+    p_good: float = 0.8,
+    hazard: float = 1 / 40,
+    **kwargs: Any,
+) -> Bandit:
     """One arm pays with probability 0.8, the other with 0.2; before each pull they swap with
     probability 1/40.
 
     Observations and actions as in Bandit-v0. The ideal observer is the Bayes filter of the better
     arm: what one arm pays says as much about the other, so that no pull is worth making for what it
-    teaches, and the better bet is the best policy.
+    teaches, and the better bet is the best policy. p_good: the better arm's probability to pay; the
+    other's is 1 - p_good. hazard: of a swap, per pull.
     """
-
+    if not (0.5 <= p_good <= 1 and 0 <= hazard <= 1):
+        raise ValueError(
+            f"p_good is {p_good} and hazard {hazard}, expected p_good from 0.5 to 1, hazard from "
+            "0 to 1"
+        )
     # random: exact (100.03 ± 0.02 over 100,000 episodes); ideal: mean of 100,000 episodes, ± 0.025
     # (standard error)
-    metadata: ClassVar[dict[str, Any]] = {
-        **TrialVectorEnv.metadata,
-        "reference": {"random": 100.0, "ideal": 146.88},
-    }
+    reference = {"random": 100.0, "ideal": 146.88}
+    swapping = Swapping(p_good, hazard)
+    return Bandit(num_envs, pulls=pulls, swapping=swapping, reference=reference, **kwargs)
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        pulls: int = 200,
-        p_good: float = 0.8,
-        hazard: float = 1 / 40,
-        **kwargs: Any,
-    ) -> None:
-        """p_good: the better arm's probability to pay; the other's is 1 - p_good. hazard: of a
-        swap, per pull.
-        """
-        if not (0.5 <= p_good <= 1 and 0 <= hazard <= 1):
-            raise ValueError(
-                f"p_good is {p_good} and hazard {hazard}, expected p_good from 0.5 to 1, hazard from 0 to 1"
-            )
-        self.p_good, self.hazard = p_good, hazard
-        super().__init__(num_envs, arms=2, pulls=pulls, **kwargs)
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
-        luck = rng.random((self.trials, 3), np.float32)
-        swaps = luck[:, 0] < self.hazard
-        swaps[0] = luck[0, 0] < 0.5  # either arm may be the better one at first
-        better = np.logical_xor.accumulate(swaps)
-        p = np.where(better[:, None] == [False, True], self.p_good, 1 - self.p_good)
-        return {"pays": luck[:, 1:] < p}
-
-    def ideal(self) -> Policy:
-        return better_arm(self.p_good, self.hazard)
+def swapping_pays(rng: np.random.Generator, pulls: int, swapping: Swapping) -> np.ndarray:
+    """Whether each of two arms that swap would pay at each pull, bool [pulls, 2]."""
+    luck = rng.random((pulls, 3), np.float32)
+    swaps = luck[:, 0] < swapping.hazard
+    swaps[0] = luck[0, 0] < 0.5  # either arm may be the better one at first
+    better = np.logical_xor.accumulate(swaps)
+    is_better = better[:, None] == [False, True]
+    p = np.where(is_better, swapping.p_good, 1 - swapping.p_good)
+    return luck[:, 1:] < p
 
 
 @lru_cache(maxsize=2)
@@ -147,17 +157,23 @@ def bayes_optimal(pulls: int) -> tuple[float, np.ndarray, np.ndarray]:
         V_n = max over a of  p_a (1 + V_n+1[w_a + 1]) + (1 - p_a) V_n+1[l_a + 1],   V_pulls = 0
     Returns V_0, the choices bool, flat, stage after stage, each [n + 1, n + 1, n + 1] over w0, l0,
     w1, and the stages' first indices int [pulls + 1]. Impossible states (w0 + l0 + w1 > n) hold
-    anything.    Bellman 1956; Berry & Fristedt 1985
+    anything. Bellman 1956; Berry & Fristedt 1985.
     """
-    value, choices = np.zeros((pulls + 1,) * 3), []
+    value = np.zeros((pulls + 1,) * 3)
+    choices = []
     for n in reversed(range(pulls)):
         w0, l0, w1 = np.ogrid[: n + 1, : n + 1, : n + 1]
-        p0, p1 = (w0 + 1) / (w0 + l0 + 2), (w1 + 1) / np.maximum(n - w0 - l0 + 2, w1 + 1)
+        pulls_of_1 = n - w0 - l0
+        p0 = (w0 + 1) / (w0 + l0 + 2)
+        # Impossible states, pulls_of_1 < w1, must not divide by 0.
+        p1 = (w1 + 1) / np.maximum(pulls_of_1 + 2, w1 + 1)
+        # A win or a loss moves by one along its axis; l1 has none, so that a loss of arm 1 stays.
         q0 = p0 * (1 + value[1:, :-1, :-1]) + (1 - p0) * value[:-1, 1:, :-1]
         q1 = p1 * (1 + value[:-1, :-1, 1:]) + (1 - p1) * value[:-1, :-1, :-1]
         value = np.maximum(q0, q1)
         choices.append((q1 > q0).ravel())
-    first = np.cumsum([0] + [(n + 1) ** 3 for n in range(pulls)])
+    sizes = [(n + 1) ** 3 for n in range(pulls)]
+    first = np.cumsum([0, *sizes])
     return value.item(), np.concatenate(choices[::-1]), first
 
 
@@ -169,31 +185,38 @@ def optimal(pulls: int) -> Policy:
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal counts
         counts = count(counts, obs, begun)
-        (w0, l0), (w1, _), n = counts[:, 0].T, counts[:, 1].T, counts.sum((1, 2))
-        return choices.take(first[n] + (w0 * (n + 1) + l0) * (n + 1) + w1, mode="clip").astype(
-            np.int64
-        )  # clip: it is over
+        w0, l0 = counts[:, 0].T
+        w1 = counts[:, 1, 0]
+        n = counts.sum((1, 2))
+        # A stage is a cube with axes w0, l0, w1 of length n + 1, laid out flat.
+        state = first[n] + (w0 * (n + 1) + l0) * (n + 1) + w1
+        # Behind the last stage the episode is over, and any choice will do.
+        return choices.take(state, mode="clip").astype(np.int64)
 
     return policy
 
 
 def count(counts: np.ndarray | None, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
-    """Wins and losses of each arm, int [N, arms, 2], with the pull that an observation tells of."""
-    chosen, reward = obs[:, :-2] > 0, obs[:, -2, None] > 0
-    new = np.stack((chosen & reward, chosen & ~reward), 2)
-    return np.where(begun[:, None, None], 0, new if counts is None else counts + new)
+    """Wins and losses of each arm, int [N, arms, 2], with the pull that an observation shows."""
+    chosen = obs[:, :-2] > 0
+    won = obs[:, -2, None] > 0
+    pull = np.stack((chosen & won, chosen & ~won), 2)
+    total = pull if counts is None else counts + pull
+    return np.where(begun[:, None, None], 0, total)
 
 
 def thompson(rng: np.random.Generator) -> Policy:
     """Thompson sampling: the arm whose draw from its posterior Beta(1 + wins, 1 + losses) is
-    highest.    Thompson 1933
+    highest. Thompson 1933.
     """
     counts: np.ndarray | None = None
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal counts
         counts = count(counts, obs, begun)
-        return rng.beta(1 + counts[:, :, 0], 1 + counts[:, :, 1]).argmax(1)
+        wins = counts[:, :, 0]
+        losses = counts[:, :, 1]
+        return rng.beta(1 + wins, 1 + losses).argmax(1)
 
     return policy
 
@@ -209,16 +232,17 @@ def better_arm(p_good: float, hazard: float) -> Policy:
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal belief
-        belief = np.full(len(obs), 0.5) if belief is None else belief
-        supports_1 = (obs[:, 1] > 0) == (obs[:, 2] > 0)  # arm 1 paid, or arm 0 did not
+        if belief is None:
+            belief = np.full(len(obs), 0.5)
+        # Arm 1 paid, or arm 0 did not.
+        supports_1 = (obs[:, 1] > 0) == (obs[:, 2] > 0)
         likelihood = np.where(supports_1, p_good, 1 - p_good)
-        belief = belief * likelihood / (belief * likelihood + (1 - belief) * (1 - likelihood))
-        belief = (1 - hazard) * belief + hazard * (1 - belief)
-        belief[begun] = 0.5
+        after = two_state_filter(belief, likelihood, hazard)
+        belief = np.where(begun, 0.5, after)
         return (belief > 0.5).astype(np.int64)
 
     return policy
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, Bandit)
-make_reversal: Callable[..., gym.Env] = partial(SingleEnv, BanditReversal)
+make_reversal: Callable[..., gym.Env] = partial(SingleEnv, bandit_reversal)

@@ -1,4 +1,6 @@
-"""CueAccumulation-v0: count cues that come as spikes, remember which side had more, and turn there."""
+"""CueAccumulation-v0: count cues that come as spikes, remember which side had more, and turn
+there.
+"""
 
 from functools import partial
 from math import comb, prod
@@ -8,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.discovery import suggestion
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Drawn, Policy
-from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/CueAccumulation-v0": {
@@ -19,20 +21,23 @@ ENV_IDS = {
         "max_episode_steps": 54,
     }
 }
-CUE, GAP, DELAY, DECISION = 100, 50, (500, 1500), 150  # ms    Bellec et al. 2020
-RATE, BACKGROUND = (
-    40.0,
-    10.0,
-)  # Hz, of a neuron of an active group and of the background group    Bellec et al. 2020
-GROUP = 10  # neurons    Bellec et al. 2020
-EXPECTED = (
-    np.array([RATE, RATE, RATE, BACKGROUND]) / 1000
-)  # spikes in a ms of each group while it is active
+
+# Times in ms, rates in Hz and the number of neurons of a group: Bellec et al. 2020.
+CUE = 100
+GAP = 50
+DELAY = (500, 1500)
+DECISION = 150
+RATE = 40.0  # of a neuron of an active group
+BACKGROUND = 10.0  # of a neuron of the background group
+GROUPS = 4  # left cue, right cue, recall cue, background
+GROUP = 10
+# Spikes in a ms of a neuron of each group while the group is active.
+EXPECTED = np.array([RATE, RATE, RATE, BACKGROUND]) / 1000
 LEVELS = 1 << 16  # of the random numbers that spikes are drawn with
 CODES = ("spikes", "rates")
 
 
-class CueAccumulation(UniformTrialVectorEnv):
+class CueAccumulation(TrialVectorEnv):
     """Cues appear on the left and on the right, one after the other; after a delay, turn to the
     side that had more of them.
 
@@ -59,7 +64,7 @@ class CueAccumulation(UniformTrialVectorEnv):
     # both exact: a turn is a coin's; an active group stays silent for a whole cue with probability
     # 0.96^1000 = 2e-18
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.0, "ideal": 1.0},
     }
 
@@ -73,98 +78,118 @@ class CueAccumulation(UniformTrialVectorEnv):
         **kwargs: Any,
     ) -> None:
         """cues: an odd number. dt: ms per step, a divisor of 50. code: spikes or rates."""
-        if cues < 1 or cues % 2 == 0:
-            raise ValueError(
-                f"cues is {cues}, expected an odd number from 1 (1, 3, 5, 7, ...): there is no majority else"
-            )
-        if dt < 1 or GAP % dt:
-            raise ValueError(
-                f"dt is {dt}, expected a divisor of {GAP} ms: {[d for d in range(1, GAP + 1) if GAP % d == 0]}"
-            )
-        if code not in CODES:
-            raise ValueError(f"no code called {code!r}; {suggestion(code, CODES)}")
-        self.cues, self.dt, self.spikes = cues, int(dt), code == "spikes"
-        self.cue, self.slot, self.decision = (
-            CUE // self.dt,
-            (CUE + GAP) // self.dt,
-            DECISION // self.dt,
-        )
-        self.shortest, self.longest = (
-            cues * self.slot + ms // self.dt + self.decision for ms in DELAY
-        )
+        _check(cues, dt, code)
+        super().__init__(num_envs, trials=1, numbers=cues + 1, **kwargs)
+        self.cues = cues
+        self.dt = int(dt)
+        self.spikes = code == "spikes"
+        # Lengths in steps; a slot is a cue and the gap after it.
+        self.cue = CUE // self.dt
+        self.slot = (CUE + GAP) // self.dt
+        self.decision = DECISION // self.dt
+        shortest, longest = (ms // self.dt for ms in DELAY)
+        self.shortest = cues * self.slot + shortest + self.decision
+        self.longest = cues * self.slot + longest + self.decision
         self.counts = np.stack([spike_counts(p, self.dt) for p in EXPECTED])
-        self.numbers = cues + 1
-        super().__init__(num_envs, trials=1, **kwargs)
         most = np.repeat(self.counts.max(1), GROUP) if self.spikes else EXPECTED * dt
         most = most.astype(np.float32)
-        self._set_spaces(gym.spaces.Box(np.zeros_like(most), most), gym.spaces.Discrete(2))
+        space = gym.spaces.Box(np.zeros_like(most), most)
+        self.set_spaces(space, gym.spaces.Discrete(2))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """right [n, cues]: whether each cue is on the right; end [n]: the episodes' steps."""
-        return {
-            "right": u[:, :-1] < 0.5,
-            "end": self.shortest + (u[:, -1] * (self.longest - self.shortest + 1)).astype(np.int64),
-        }
+        lengths = self.longest - self.shortest + 1
+        extra = (u[:, -1] * lengths).astype(np.int64)
+        return {"right": u[:, :-1] < 0.5, "end": self.shortest + extra}
 
-    def _bulk(self, rng: np.random.Generator) -> Drawn:
-        """luck [steps, 4, 10]: what the spikes are drawn with, where there are any."""
-        shape = (self.longest, 4, GROUP)
-        return (
-            {"luck": np.frombuffer(rng.bytes(2 * prod(shape)), np.uint16).reshape(shape)}
-            if self.spikes
-            else {}
-        )
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """luck [steps, 4, 10]: numbers that the spikes are drawn with, if there are spikes."""
+        if not self.spikes:
+            return {}
+        shape = (self.longest, GROUPS, GROUP)
+        # Two bytes hold one of the LEVELS.
+        luck = np.frombuffer(rng.bytes(2 * prod(shape)), np.uint16)
+        return {"luck": luck.reshape(shape)}
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Judge the turn at the last step."""
         over = self.t + 1 == self.drawn["end"]
         most_right = self.drawn["right"].sum(1) > self.cues // 2
-        return np.where(over, np.where(actions == most_right, 1.0, -1.0), 0.0), over, {}
+        turn = np.where(actions == most_right, 1.0, -1.0)
+        return np.where(over, turn, 0.0), over, {}
 
-    def _active(self) -> np.ndarray:
+    def active(self) -> np.ndarray:
         """Whether each group fires, bool [N, 4]."""
         which, within = np.divmod(self.t, self.slot)
         cue = (which < self.cues) & (within < self.cue)
         right = self.drawn["right"][self.rows, np.minimum(which, self.cues - 1)]
         recall = self.t >= self.drawn["end"] - self.decision
-        active = np.stack((cue & ~right, cue & right, recall, np.ones_like(cue)), 1)
-        return active & (self.trial == 0)[:, None]
+        background = np.ones_like(cue)
+        groups = np.stack((cue & ~right, cue & right, recall, background), 1)
+        going_on = self.trial == 0
+        return groups & going_on[:, None]
 
-    def _sense(self) -> np.ndarray:
-        active = self._active()
+    def sense(self) -> np.ndarray:
+        """The spikes of the groups, or their rates."""
+        active = self.active()
         if not self.spikes:
             return active * (EXPECTED * self.dt).astype(np.float32)
+        # Only active groups are looked up: at most times that is the background alone.
         row, group = active.nonzero()
         luck = self.drawn["luck"][row, self.t[row], group]
-        spikes = np.zeros((self.num_envs, 4, GROUP), np.float32)
+        spikes = np.zeros((self.num_envs, GROUPS, GROUP), np.float32)
         spikes[row, group] = self.counts[group[:, None], luck]
         return spikes.reshape(self.num_envs, -1)
 
     def ideal(self) -> Policy:
+        """The majority of the cues as the spikes show them."""
         return majority(self.cues, self.slot)
 
 
+def _check(cues: int, dt: int, code: str) -> None:
+    """Raise ValueError for settings that make no trial."""
+    if cues < 1 or cues % 2 == 0:
+        raise ValueError(
+            f"cues is {cues}, expected an odd number from 1 (1, 3, 5, 7, ...): there is no "
+            "majority else"
+        )
+    if dt < 1 or GAP % dt:
+        divisors = [d for d in range(1, GAP + 1) if GAP % d == 0]
+        raise ValueError(f"dt is {dt}, expected a divisor of {GAP} ms: {divisors}")
+    if code not in CODES:
+        raise ValueError(f"no code called {code!r}; {suggestion(code, CODES)}")
+
+
 def spike_counts(p: float, dt: int) -> np.ndarray:
-    """Spikes within dt ms for each of LEVELS equally likely numbers, uint8: binomial, p in each ms."""
+    """Spikes within dt ms for each of LEVELS equally likely numbers, uint8: binomial, p in each
+    ms.
+    """
     pmf = [comb(dt, k) * p**k * (1 - p) ** (dt - k) for k in range(dt + 1)]
     u = (np.arange(LEVELS) + 0.5) / LEVELS
-    return np.searchsorted(np.cumsum(pmf)[:-1], u, side="right").astype(np.uint8)
+    # The inverse of the distribution function: the count at which it passes u.
+    counts = np.searchsorted(np.cumsum(pmf)[:-1], u, side="right")
+    return counts.astype(np.uint8)
 
 
 def majority(cues: int, slot: int) -> Policy:
-    """The side with more cues so far; a cue is on the side whose neurons spiked more in its time."""
-    t, spikes = np.zeros(0, int), np.zeros((0, cues))
+    """The side with more cues so far; a cue is on the side whose neurons spiked more meanwhile."""
+    t = np.zeros(0, int)  # steps since the episode began
+    # Spikes of the right group minus those of the left one, in the time of each cue.
+    difference = np.zeros((0, cues))
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        nonlocal t, spikes
-        if len(t) != len(obs):
-            t, spikes = np.zeros(len(obs), int), np.zeros((len(obs), cues))
+        nonlocal t, difference
+        n = len(obs)
+        if len(t) != n:
+            t = np.zeros(n, int)
+            difference = np.zeros((n, cues))
         t = np.where(begun, 0, t + 1)
-        spikes[begun] = 0.0
-        left, right = obs.reshape(len(obs), 4, -1)[:, :2].sum(2).T
-        spikes[np.arange(len(obs)), np.minimum(t // slot, cues - 1)] += (
-            right - left
-        )  # after the cues both are 0
-        return (np.sign(spikes).sum(1) > 0).astype(np.int64)
+        difference[begun] = 0.0
+        left, right = obs.reshape(n, GROUPS, -1)[:, :2].sum(2).T
+        # After the cues both groups are silent, so that the last slot takes nothing more.
+        cue = np.minimum(t // slot, cues - 1)
+        difference[np.arange(n), cue] += right - left
+        return (np.sign(difference).sum(1) > 0).astype(np.int64)
 
     return policy
 

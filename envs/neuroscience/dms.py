@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Drawn, Periods, Policy, one_hot
-from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
     "bio_rl/DMS-v0": {"entry_point": ":make", "vector_entry_point": ":DMS", "max_episode_steps": 53}
@@ -17,9 +17,10 @@ ENV_IDS = {
 FIXATE, MATCH, NON_MATCH = range(3)
 COST = 0.1  # of a second without fixation
 TAIL = 4.0  # noise is cut at so many standard deviations, which keeps observations in a finite Box
+LEAST_NOISE = 0.1  # that the ideal observer reckons with: without any noise its σ does not matter
 
 
-class DMS(UniformTrialVectorEnv):
+class DMS(TrialVectorEnv):
     """Look at a sample, hold it in mind through a delay, and say whether the test stimulus is the
     same.
 
@@ -46,7 +47,7 @@ class DMS(UniformTrialVectorEnv):
     # both closed forms. random: -0.01 x 2/3 x 30.5 steps before the test + (1 - 3^-5) / 2; ideal:
     # without noise
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.29461, "ideal": 1.0},
     }
 
@@ -66,96 +67,114 @@ class DMS(UniformTrialVectorEnv):
         """
         if stimuli < 2 or noise < 0:
             raise ValueError(
-                f"stimuli is {stimuli} and noise {noise}, expected at least 2 stimuli and noise from 0"
+                f"stimuli is {stimuli} and noise {noise}, expected at least 2 stimuli and noise "
+                "from 0"
             )
-        self.stimuli, self.noise = stimuli, noise
+        super().__init__(num_envs, trials=trials, numbers=4 * trials, **kwargs)
+        self.stimuli = stimuli
+        self.noise = noise
         self.periods = Periods(dt, fixation=300, sample=500, delay=delay, test=500)
-        self.numbers = 4 * trials
-        super().__init__(num_envs, trials=trials, **kwargs)
-        low, high = np.zeros(stimuli + 2, np.float32), np.ones(stimuli + 2, np.float32)
+        low = np.zeros(stimuli + 2, np.float32)
+        high = np.ones(stimuli + 2, np.float32)
         low[1:-1] -= TAIL * noise
         high[1:-1] += TAIL * noise
-        self._set_spaces(gym.spaces.Box(low, high), gym.spaces.Discrete(3))
+        self.set_spaces(gym.spaces.Box(low, high), gym.spaces.Discrete(3))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """ends [n, trials, 4] of the periods, from a trial's start; sample, test and match (is it
         the same) [n, trials].
         """
+        # The last axis holds a trial's four numbers: delay, sample, another stimulus, match.
         u = u.reshape(-1, self.trials, 4)
-        lengths = self.periods.low + (
-            u[:, :, :1] * (self.periods.high - self.periods.low + 1)
-        ).astype(np.int64)
-        sample, other = (
-            (u[:, :, 1] * self.stimuli).astype(np.int64),
-            (u[:, :, 2] * (self.stimuli - 1)).astype(np.int64),
-        )
+        spans = self.periods.high - self.periods.low + 1
+        lengths = self.periods.low + (u[:, :, :1] * spans).astype(np.int64)
+        sample = (u[:, :, 1] * self.stimuli).astype(np.int64)
+        # Steps from the sample to the next but so many stimulus: any but the sample, all alike.
+        other = (u[:, :, 2] * (self.stimuli - 1)).astype(np.int64)
         match = u[:, :, 3] < 0.5
         test = np.where(match, sample, (sample + 1 + other) % self.stimuli)
         return {"ends": lengths.cumsum(2), "sample": sample, "test": test, "match": match}
 
-    def _bulk(self, rng: np.random.Generator) -> Drawn:
-        """noise [trials, steps, stimuli], standard normal, where there is any."""
+    def draw(self, rng: np.random.Generator) -> Drawn:
+        """noise [trials, steps, stimuli], standard normal, if there is any."""
+        if not self.noise:
+            return {}
         shape = (self.trials, self.periods.longest, self.stimuli)
-        return {"noise": rng.standard_normal(shape, np.float32)} if self.noise else {}
+        return {"noise": rng.standard_normal(shape, np.float32)}
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Judge choices in the test, and charge those before it."""
         start, end = self.now("ends")[:, -2:].T
-        testing, chooses = self.t >= start, actions != FIXATE
+        testing = self.t >= start
+        chooses = actions != FIXATE
         correct = np.where(self.now("match"), MATCH, NON_MATCH)
         breaks = chooses & ~testing
         over = (chooses & testing) | (self.t + 1 >= end)
-        return (testing & (actions == correct)) - COST * self.periods.dt / 1000 * breaks, over, {}
+        right = testing & (actions == correct)
+        cost = COST * self.periods.dt / 1000
+        return right - cost * breaks, over, {}
 
-    def _sense(self) -> np.ndarray:
-        phase = np.where(self.trial < self.trials, self.periods.phase(self.t, self.now("ends")), -1)
-        sampling, testing = phase == self.periods.at("sample"), phase == self.periods.at("test")
-        shown = np.where(sampling, self.now("sample"), np.where(testing, self.now("test"), -1))
+    def sense(self) -> np.ndarray:
+        """The fixation spot, the stimulus with its noise, and the go cue."""
+        going_on = self.trial < self.trials
+        phase = self.periods.phase(self.t, self.now("ends"))
+        phase = np.where(going_on, phase, -1)
+        sampling = phase == self.periods.at("sample")
+        testing = phase == self.periods.at("test")
+        shown = np.where(testing, self.now("test"), -1)
+        shown = np.where(sampling, self.now("sample"), shown)
         obs = np.empty((self.num_envs, self.stimuli + 2), np.float32)
-        obs[:, 0], obs[:, -1] = (phase >= 0) & ~testing, testing
+        obs[:, 0] = (phase >= 0) & ~testing
         obs[:, 1:-1] = one_hot(shown, self.stimuli)
+        obs[:, -1] = testing
         if self.noise:
-            now = self.drawn["noise"][self.rows, np.minimum(self.trial, self.trials - 1), self.t]
-            obs[:, 1:-1] += np.float32(self.noise) * now.clip(-TAIL, TAIL) * (phase >= 0)[:, None]
+            noise = self.drawn["noise"][self.rows, self.present_trial(), self.t]
+            noise = np.float32(self.noise) * noise.clip(-TAIL, TAIL)
+            obs[:, 1:-1] += noise * (phase >= 0)[:, None]
         return obs
 
     def ideal(self) -> Policy:
+        """The choice that is more probably right."""
         return compare(self.periods, self.stimuli, self.noise)
 
 
 def compare(periods: Periods, stimuli: int, noise: float) -> Policy:
     """Fixate, and in the last step of the test choose what is more probable given all steps of the
-    sample and the test:
+    sample and the test.
 
-    P(match) / P(non-match) = p·q / ((1 - p·q) / (K - 1)),   p = softmax(Σ_sample x / σ²),   q =
-    softmax(Σ_test x / σ²)
+        P(match) / P(non-match) = p·q / ((1 - p·q) / (K - 1)),
+        p = softmax(Σ_sample x / σ²),   q = softmax(Σ_test x / σ²)
 
-    Bayes' rule for Gaussian noise (that its tails are cut is left out: 6 of 100,000 values);
-    without noise any σ will do.
+    This is Bayes' rule for Gaussian noise (that its tails are cut is left out: 6 of 100,000
+    values); without noise any σ will do.
     """
-    variance = max(noise, 0.1) ** 2
-    first, last = (
-        periods.low[0],
-        periods.low[0] + periods.low[1],
-    )  # of the sample; its time is known, the delay's end is not
+    variance = max(noise, LEAST_NOISE) ** 2
+    # The sample's time is known, the end of the delay is not.
+    first = periods.low[periods.at("fixation")]
+    last = first + periods.low[periods.at("sample")]
     length = periods.low[periods.at("test")]
-    t = sample = test = seen = np.zeros(0)
+    t = sample = test = tested = np.zeros(0)
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        nonlocal t, sample, test, seen
-        if len(t) != len(obs):
-            t, seen = np.zeros(len(obs)), np.zeros(len(obs))
-            sample, test = np.zeros((2, len(obs), stimuli))
-        anew = begun | (seen == length)
+        nonlocal t, sample, test, tested
+        n = len(obs)
+        if len(t) != n:
+            t = np.zeros(n)
+            tested = np.zeros(n)
+            sample = np.zeros((n, stimuli))
+            test = np.zeros((n, stimuli))
+        anew = begun | (tested == length)
         t = np.where(anew, 0, t + 1)
-        for x in (sample, test, seen):
-            x[anew] = 0.0
-        testing, x = obs[:, -1] > 0.5, obs[:, 1:-1] / variance
-        sample += x * ((t >= first) & (t < last))[:, None]
-        test += x * testing[:, None]
-        seen += testing
+        for memory in (sample, test, tested):
+            memory[anew] = 0.0
+        testing = obs[:, -1] > 0.5
+        evidence = obs[:, 1:-1] / variance
+        sample += evidence * ((t >= first) & (t < last))[:, None]
+        test += evidence * testing[:, None]
+        tested += testing
         same = (_softmax(sample) * _softmax(test)).sum(1)
         choice = np.where(same * (stimuli - 1) > 1 - same, MATCH, NON_MATCH)
-        return np.where(seen == length, choice, FIXATE)
+        return np.where(tested == length, choice, FIXATE)
 
     return policy
 

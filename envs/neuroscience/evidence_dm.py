@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Drawn, Periods, Policy
-from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/EvidenceDM-v0": {
@@ -22,19 +22,17 @@ ENV_IDS = {
     }
 }
 WAIT, LEFT, RIGHT = range(3)
-COHERENCES = (
-    0.0,
-    0.032,
-    0.064,
-    0.128,
-    0.256,
-    0.512,
-)  # Shadlen & Newsome 2001; Roitman & Shadlen 2002
+# Shadlen & Newsome 2001; Roitman & Shadlen 2002
+COHERENCES = (0.0, 0.032, 0.064, 0.128, 0.256, 0.512)
 COST = 0.005  # of a step with dots
 TAIL = 4.0  # noise is cut at so many standard deviations, which keeps observations in a finite Box
+# The grid of `stopping_rule`, in deviations of a sample: sums of evidence up to WIDEST either way,
+# which lies well beyond the bounds, and steps between them up to FARTHEST.
+WIDEST = 10
+FARTHEST = 8
 
 
-class EvidenceDM(UniformTrialVectorEnv):
+class EvidenceDM(TrialVectorEnv):
     """Watch dots that move left or right with more or less coherence, and choose the direction once
     the evidence will do.
 
@@ -59,7 +57,7 @@ class EvidenceDM(UniformTrialVectorEnv):
     # random: (1 - 3^-55) (1/2 - 0.005 x 3/2), closed form; ideal: `stopping_rule`'s value, 0.75987
     # on a grid 4 times finer
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.4925, "ideal": 0.7599},
     }
 
@@ -78,57 +76,70 @@ class EvidenceDM(UniformTrialVectorEnv):
         """
         if not coherences or min(coherences) < 0 or max(coherences) > 1 or noise <= 0:
             raise ValueError(
-                f"coherences are {coherences} and noise {noise}, expected numbers from 0 to 1, noise above 0"
+                f"coherences are {coherences} and noise {noise}, expected numbers from 0 to 1, "
+                "noise above 0"
             )
+        super().__init__(num_envs, trials=trials, numbers=2 * trials, **kwargs)
         self.coherences = np.array(coherences, np.float32)
+        # The deviation of a step, of which there are 1000 / dt in a second.
         self.deviation = noise * (1000 / dt) ** 0.5
         self.periods = Periods(dt, fixation=250, dots=2750)
         self.onset, self.viewing = self.periods.low.tolist()
-        self.numbers = 2 * trials
-        super().__init__(num_envs, trials=trials, **kwargs)
         reach = np.array([0, TAIL, TAIL], np.float32) * np.float32(self.deviation)
-        self._set_spaces(gym.spaces.Box(-reach, 1 + reach), gym.spaces.Discrete(3))
+        self.set_spaces(gym.spaces.Box(-reach, 1 + reach), gym.spaces.Discrete(3))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """coherence [n, trials], signed; right [n, trials]: whether right is correct."""
+        # [2, n, trials]: a number for the size and one for the side of each trial.
         size, side = u.reshape(-1, self.trials, 2).transpose(2, 0, 1)
-        size = self.coherences[(size * len(self.coherences)).astype(np.int64)]
-        return {"coherence": np.where(side < 0.5, -size, size), "right": side >= 0.5}
+        index = (size * len(self.coherences)).astype(np.int64)
+        size = self.coherences[index]
+        right = side >= 0.5
+        return {"coherence": np.where(side < 0.5, -size, size), "right": right}
 
-    def _bulk(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """noise [trials, steps of dots, 2], standard normal."""
-        return {"noise": rng.standard_normal((self.trials, self.viewing, 2), np.float32)}
+        shape = (self.trials, self.viewing, 2)
+        return {"noise": rng.standard_normal(shape, np.float32)}
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Charge the time with dots, and judge a choice."""
         viewed = np.maximum(0, self.t + 1 - self.onset)
         dots = viewed > 0
         chooses = dots & (actions != WAIT)
         correct = chooses & ((actions == RIGHT) == self.now("right"))
+        over = chooses | (viewed == self.viewing)
         info = {"coherence": self.now("coherence"), "viewed": viewed}
-        return correct - COST * dots, chooses | (viewed == self.viewing), info
+        return correct - COST * dots, over, info
 
-    def _sense(self) -> np.ndarray:
-        on = self.trial < self.trials
-        dots = on & (self.t >= self.onset)
-        noise = self.drawn["noise"][
-            self.rows, np.minimum(self.trial, self.trials - 1), np.maximum(0, self.t - self.onset)
-        ]
+    def sense(self) -> np.ndarray:
+        """The fixation spot and the motion energies."""
+        going_on = self.trial < self.trials
+        dots = going_on & (self.t >= self.onset)
+        step = np.maximum(0, self.t - self.onset)
+        noise = self.drawn["noise"][self.rows, self.present_trial(), step]
+        sides = np.array([-1, 1], np.float32)
         obs = np.empty((self.num_envs, 3), np.float32)
-        obs[:, 0] = on & ~dots
-        obs[:, 1:] = 0.5 + 0.5 * self.now("coherence")[:, None] * np.array([-1, 1], np.float32)
+        obs[:, 0] = going_on & ~dots
+        obs[:, 1:] = 0.5 + 0.5 * self.now("coherence")[:, None] * sides
         obs[:, 1:] += np.float32(self.deviation) * noise.clip(-TAIL, TAIL)
         obs[:, 1:] *= dots[:, None]
         return obs
 
     def rule(self) -> "Rule":
         """The optimal stopping rule of these settings."""
-        return stopping_rule(tuple(self.coherences.tolist()), 2**0.5 * self.deviation, self.viewing)
+        # The difference of two channels has twice their variance.
+        deviation = 2**0.5 * self.deviation
+        return stopping_rule(tuple(self.coherences.tolist()), deviation, self.viewing)
 
     def ideal(self) -> Policy:
+        """The optimal stopping rule, applied to what is seen."""
         return accumulate(self.rule().bounds)
 
 
 class Rule(NamedTuple):
+    """When to stop looking, and what that is worth."""
+
     bounds: np.ndarray
     """[steps]: after k + 1 samples, choose where their sum is at least bounds[k] away from 0."""
     value: float
@@ -155,23 +166,37 @@ def stopping_rule(
     """
     sizes = np.array(coherences, float)
     signed = np.concatenate((-sizes, sizes))
-    dx = 20 * deviation / (points - 1)
+    dx = 2 * WIDEST * deviation / (points - 1)
     x = np.arange(-(points // 2), points // 2 + 1) * dx
-    reach = int((8 * deviation + sizes.max()) / dx)
-    move = (np.arange(-reach, reach + 2) - 0.5) * dx  # between the grid's steps
-    kernels = [
-        np.diff(_normal_cdf((move - c) / deviation)) for c in signed
-    ]  # P(X moves by so many grid steps | c)
-    bounds, value = np.zeros(steps), np.zeros(points)
+    kernels = _kernels(signed, deviation, dx)
+    bounds = np.zeros(steps)
+    value = np.zeros(points)
     for k in reversed(range(steps)):
-        log_p = (signed[:, None] * x - (k + 1) * signed[:, None] ** 2 / 2) / deviation**2
-        p = np.exp(log_p - log_p.max(0))
-        p /= p.sum(0)
-        right = p[len(sizes) :].sum(0)  # of the size 0 there are two, one of either sign
-        choose, wait = np.maximum(right, 1 - right), (p * _expected(value, kernels)).sum(0)
+        p = _posterior(signed, x, k + 1, deviation)
+        # Of the size 0 there are two, one of either sign.
+        right = p[len(sizes) :].sum(0)
+        choose = np.maximum(right, 1 - right)
+        wait = (p * _expected(value, kernels)).sum(0)
         bounds[k] = np.abs(x[choose >= wait]).min()
         value = np.maximum(choose, wait) - COST
-    return Rule(bounds, float(_expected(value, kernels)[:, points // 2].mean()))
+    start = points // 2  # the sum 0
+    return Rule(bounds, float(_expected(value, kernels)[:, start].mean()))
+
+
+def _posterior(signed: np.ndarray, x: np.ndarray, k: int, deviation: float) -> np.ndarray:
+    """P(c | k, X) for each signed coherence c and sum X of the grid, [2 C, points]."""
+    c = signed[:, None]
+    log_p = (c * x - k * c**2 / 2) / deviation**2
+    p = np.exp(log_p - log_p.max(0))
+    return p / p.sum(0)
+
+
+def _kernels(signed: np.ndarray, deviation: float, dx: float) -> list[np.ndarray]:
+    """P(X moves by so many grid steps | c), an array for each signed coherence c."""
+    reach = int((FARTHEST * deviation + signed.max()) / dx)
+    # The limits between one grid step and the next.
+    limits = (np.arange(-reach, reach + 2) - 0.5) * dx
+    return [np.diff(_normal_cdf((limits - c) / deviation)) for c in signed]
 
 
 def _expected(value: np.ndarray, kernels: list[np.ndarray]) -> np.ndarray:
@@ -183,22 +208,31 @@ def _expected(value: np.ndarray, kernels: list[np.ndarray]) -> np.ndarray:
 
 
 def _normal_cdf(z: np.ndarray) -> np.ndarray:
+    """The standard normal distribution function at z, [n]."""
     return np.array([(1 + erf(v / 2**0.5)) / 2 for v in z.tolist()])
 
 
 def accumulate(bounds: np.ndarray) -> Policy:
-    """Add up right minus left energy, and choose its sign once it reaches the bound of the moment."""
-    total, samples = np.zeros(0), np.zeros(0, int)
+    """Add up right minus left energy, and choose its sign once it reaches the bound of the
+    moment.
+    """
+    total = np.zeros(0)
+    samples = np.zeros(0, int)
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal total, samples
-        if len(total) != len(obs):
-            total, samples = np.zeros(len(obs)), np.zeros(len(obs), int)
+        n = len(obs)
+        if len(total) != n:
+            total = np.zeros(n)
+            samples = np.zeros(n, int)
         dots = (obs[:, 0] == 0) & ~begun
+        # Left to right: total + right is rounded before left is taken away.
         total = np.where(dots, total + obs[:, 2] - obs[:, 1], 0.0)
         samples = np.where(dots, samples + 1, 0)
-        stop = dots & (np.abs(total) >= bounds[np.minimum(samples, len(bounds)) - 1])
-        return np.where(stop, np.where(total > 0, RIGHT, LEFT), WAIT)
+        bound = bounds[np.minimum(samples, len(bounds)) - 1]
+        stop = dots & (np.abs(total) >= bound)
+        side = np.where(total > 0, RIGHT, LEFT)
+        return np.where(stop, side, WAIT)
 
     return policy
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv
 
 ENV_IDS = {
@@ -19,7 +20,7 @@ ENV_IDS = {
     }
 }
 
-EARLY = 0.1  # what a response outside the response period costs
+EARLY = 0.1  # cost of a response outside the response period
 
 
 class GoNoGo(TrialVectorEnv):
@@ -61,35 +62,40 @@ class GoNoGo(TrialVectorEnv):
         """
         if not 0 <= p_go <= 1:
             raise ValueError(f"p_go is {p_go}, expected a probability from 0 to 1")
+        super().__init__(num_envs, trials=trials, **kwargs)
         self.p_go = p_go
         self.periods = Periods(dt, wait=wait, stimulus=stimulus, delay=delay, response=response)
-        super().__init__(num_envs, trials=trials, **kwargs)
-        self._set_spaces(gym.spaces.Box(0.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2))
+        self.set_spaces(gym.spaces.Box(0.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2))
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """go [trials]: whether the stimulus is; ends [trials, 4]: of the periods."""
-        return {
-            "go": rng.random(self.trials) < self.p_go,
-            "ends": self.periods.draw(rng, self.trials),
-        }
+        go = rng.random(self.trials) < self.p_go
+        return {"go": go, "ends": self.periods.draw(rng, self.trials)}
 
-    def _phase(self) -> np.ndarray:
+    def phase(self) -> np.ndarray:
+        """Index of the present period, [N]."""
         return self.periods.phase(self.t, self.now("ends"))
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        responds, cue = actions == 1, self._phase() == self.periods.at("response")
-        counted = np.where(self.now("go"), 1.0, -1.0)
-        over = cue & (responds | (self.t + 1 == self.now("ends")[:, -1]))
-        return responds * np.where(cue, counted, -EARLY), over, {}
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Judge responses at the cue, and charge those outside it."""
+        responds = actions == 1
+        cue = self.phase() == self.periods.at("response")
+        last = self.t + 1 == self.now("ends")[:, -1]
+        worth = np.where(self.now("go"), 1.0, -1.0)
+        reward = responds * np.where(cue, worth, -EARLY)
+        return reward, cue & (responds | last), {}
 
-    def _sense(self) -> np.ndarray:
-        phase, go = self._phase(), self.now("go")
+    def sense(self) -> np.ndarray:
+        """The stimulus and the cue."""
+        phase = self.phase()
+        go = self.now("go")
         stimulus = phase == self.periods.at("stimulus")
-        return np.column_stack(
-            (stimulus & go, stimulus & ~go, phase == self.periods.at("response"))
-        ).astype(np.float32)
+        cue = phase == self.periods.at("response")
+        obs = np.column_stack((stimulus & go, stimulus & ~go, cue))
+        return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
+        """The memory of one stimulus is all that it takes."""
         return go_remembered()
 
 
@@ -99,9 +105,12 @@ def go_remembered() -> Policy:
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal go
-        go = np.zeros(len(obs), bool) if go is None else go
-        go = np.where(obs[:, :2].any(1), obs[:, 0] > 0, go & ~begun)
-        return (go & (obs[:, 2] > 0)).astype(np.int64)
+        if go is None:
+            go = np.zeros(len(obs), bool)
+        stimulus = obs[:, :2].any(1)
+        go = np.where(stimulus, obs[:, 0] > 0, go & ~begun)
+        cue = obs[:, 2] > 0
+        return (go & cue).astype(np.int64)
 
     return policy
 

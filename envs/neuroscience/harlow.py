@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Policy, one_hot
-from bio_rl.vector.uniform_trials import Drawn, UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
     "bio_rl/Harlow-v0": {
@@ -21,7 +21,7 @@ ENV_IDS = {
 }
 
 
-class Harlow(UniformTrialVectorEnv):
+class Harlow(TrialVectorEnv):
     """Choose the side where the good one of two objects lies: find out which it is at the first
     trial, then stay with it.
 
@@ -38,10 +38,9 @@ class Harlow(UniformTrialVectorEnv):
 
     # both exact: a guess is worth 0, then 1 a trial
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.0, "ideal": 5.0},
     }
-    memory_fields = ("last_action", "last_reward")
 
     def __init__(
         self,
@@ -54,51 +53,50 @@ class Harlow(UniformTrialVectorEnv):
         """size: signs in an object's code, from 1 to 32."""
         if not 1 <= size <= 32:
             raise ValueError(f"size is {size}, expected 1 to 32 signs in an object's code")
-        self.size, self.numbers = size, 3 + trials
-        super().__init__(num_envs, trials=trials, **kwargs)
-        self._set_spaces(
-            gym.spaces.Box(-1.0, 1.0, (2 * size + 3,), np.float32), gym.spaces.Discrete(2)
-        )
+        super().__init__(num_envs, trials=trials, numbers=3 + trials, **kwargs)
+        self.size = size
+        self.last_action = self.state_array("last_action", start=-1, dtype=np.int64)
+        self.last_reward = self.state_array("last_reward", dtype=np.float32)
+        space = gym.spaces.Box(-1.0, 1.0, (2 * size + 3,), np.float32)
+        self.set_spaces(space, gym.spaces.Discrete(2))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """codes [n, 2, size], ±1; good [n]: the object that pays; left [n, trials]: the object on
         the left.
         """
-        n_codes, powers = 2**self.size, 2 ** np.arange(self.size)
+        n_codes = 2**self.size
         one = (u[:, 0] * n_codes).astype(np.int64)
-        other = one ^ (
-            1 + (u[:, 1] * (n_codes - 1)).astype(np.int64)
-        )  # any code but the first, all alike
+        # XOR with a number from 1 on gives any code but the first one, all alike.
+        difference = 1 + (u[:, 1] * (n_codes - 1)).astype(np.int64)
+        other = one ^ difference
+        powers = 2 ** np.arange(self.size)
         bits = np.stack((one, other), 1)[:, :, None] & powers
-        return {
-            "codes": np.where(bits, np.int8(1), np.int8(-1)),
-            "good": u[:, 2] < 0.5,
-            "left": u[:, 3:] < 0.5,
-        }
+        codes = np.where(bits, np.int8(1), np.int8(-1))
+        return {"codes": codes, "good": u[:, 2] < 0.5, "left": u[:, 3:] < 0.5}
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "last_action"):
-            self.last_action, self.last_reward = (
-                np.zeros(self.num_envs, np.int64),
-                np.zeros(self.num_envs, np.float32),
-            )
-        self.last_action[rows], self.last_reward[rows] = -1, 0.0
-
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Pay for the good object; each choice is a trial."""
         taken = self.now("left") ^ (actions == 1)
+        good = taken == self.drawn["good"]
         self.last_action = actions.astype(np.int64)
-        self.last_reward = np.where(taken == self.drawn["good"], np.float32(1), np.float32(-1))
-        return self.last_reward, np.ones(self.num_envs, bool), {}
+        self.last_reward = np.where(good, np.float32(1), np.float32(-1))
+        over = np.ones(self.num_envs, bool)
+        return self.last_reward, over, {}
 
-    def _sense(self) -> np.ndarray:
-        left, codes = self.now("left")[:, None], self.drawn["codes"]
-        one, other = codes[:, 0], codes[:, 1]
-        sides = (np.where(left, other, one), np.where(left, one, other))
-        return np.column_stack((*sides, one_hot(self.last_action, 2), self.last_reward)).astype(
-            np.float32
-        )
+    def sense(self) -> np.ndarray:
+        """The objects on both sides, the last action and reward."""
+        left = self.now("left")[:, None]
+        codes = self.drawn["codes"]
+        one = codes[:, 0]
+        other = codes[:, 1]
+        on_the_left = np.where(left, other, one)
+        on_the_right = np.where(left, one, other)
+        action = one_hot(self.last_action, 2)
+        obs = np.column_stack((on_the_left, on_the_right, action, self.last_reward))
+        return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
+        """The object that has shown itself to be the good one."""
         return remembered_object(self.size)
 
 
@@ -106,18 +104,23 @@ def remembered_object(size: int) -> Policy:
     """The side where the object lies that paid at the first trial, or that did not lie where it
     cost.
     """
+    # Codes of the good object [N, size], and of both sides at the trial before [N, 2, size].
     good: np.ndarray | None = None
     before: np.ndarray | None = None
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal good, before
-        sides, right, reward = obs[:, : 2 * size].reshape(-1, 2, size), obs[:, -2] > 0, obs[:, -1]
-        good = np.zeros_like(sides[:, 0]) if good is None or before is None else good
-        if before is not None:
-            good_right = right == (reward > 0)
-            seen = np.where(good_right[:, None], before[:, 1], before[:, 0])
-            good = np.where((reward != 0)[:, None], seen, good)
-        good, before = np.where(begun[:, None], 0, good), sides
+        sides = obs[:, : 2 * size].reshape(-1, 2, size)
+        reward = obs[:, -1]
+        if good is None or before is None:
+            good = np.zeros_like(sides[:, 0])
+        else:
+            went_right = obs[:, -2] > 0
+            good_was_right = went_right == (reward > 0)
+            paid = np.where(good_was_right[:, None], before[:, 1], before[:, 0])
+            good = np.where((reward != 0)[:, None], paid, good)
+        good = np.where(begun[:, None], 0, good)
+        before = sides
         return (sides[:, 1] == good).all(1).astype(np.int64)
 
     return policy

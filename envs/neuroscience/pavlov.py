@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.discovery import suggestion
-from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv
 
 ENV_IDS = {
@@ -21,7 +22,7 @@ ENV_IDS = {
     }
 }
 
-LICK = 0.1  # what a lick costs
+LICK = 0.1  # cost of a lick
 CUES = "ABXY"
 
 
@@ -42,14 +43,10 @@ PHASES = {
     "acquisition": (Kind("A", 1.0), Kind("B", 0.0)),
     "omission": (Kind("A", 0.75), Kind("B", 0.0)),
     "extinction": (Kind("A", 0.0), Kind("B", 0.0)),
-    "blocking": (
-        Kind("AX", 1.0),
-        Kind("BY", 1.0),
-    ),  # X adds nothing to what A foretells, Y does      Waelti et al. 2001
-    "probe": (
-        Kind("X", 0.0),
-        Kind("Y", 0.0),
-    ),  # what was learned of each in blocking or second_order
+    # X adds nothing to what A foretells, Y does (Waelti et al. 2001).
+    "blocking": (Kind("AX", 1.0), Kind("BY", 1.0)),
+    # It shows what was learned of each cue in blocking or second_order.
+    "probe": (Kind("X", 0.0), Kind("Y", 0.0)),
     "second_order": (Kind("A", 0.0, early="X"), Kind("B", 0.0, early="Y")),
 }
 """Name of a phase to its two kinds of trial, each half of the trials."""
@@ -99,74 +96,94 @@ class Pavlov(TrialVectorEnv):
         """phases: names of PHASES, in order. trials: of all of them. dt, iti (a pair: uniform),
         interval and us in ms.
         """
-        for name in phases:
-            if name not in PHASES:
-                raise ValueError(f"phases has {name!r}, {suggestion(name, PHASES)}")
-        if not 1 <= len(phases) <= trials:
-            raise ValueError(
-                f"phases has {len(phases)} names, expected 1 to trials = {trials}: a phase has at least one trial"
-            )
+        _check(phases, trials)
+        super().__init__(num_envs, trials=trials, **kwargs)
         self.kinds = [kind for name in phases for kind in PHASES[name]]
         self.phase_of_trial = np.arange(trials) * len(phases) // trials
         self.periods = Periods(dt, iti=iti, early=interval, late=interval, outcome=us)
         self.steps = int(self.periods.low[self.periods.at("late")])
-        shown = [
-            [[cue in letters for cue in CUES] for letters in ("", kind.early, kind.late, "")]
-            for kind in self.kinds
-        ]
-        self._shown = np.array(shown, np.float32)  # [kinds, periods, cues]
-        super().__init__(num_envs, trials=trials, **kwargs)
-        self._set_spaces(
-            gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32), gym.spaces.Discrete(2)
-        )
+        self.p_us = np.array([kind.p_us for kind in self.kinds])
+        self.has_early = np.array([bool(kind.early) for kind in self.kinds])
+        # Cues that are on, [kinds, periods, cues].
+        self.shown = np.array([cues_of_periods(kind) for kind in self.kinds], np.float32)
+        space = gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32)
+        self.set_spaces(space, gym.spaces.Discrete(2))
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """kind [trials]: index of `kinds`; us [trials]: whether the US comes; ends [trials, 4]: of
         the periods.
         """
         half, luck = rng.random((2, self.trials))
+        # A phase has two kinds, one after the other in the list.
         kind = 2 * self.phase_of_trial + (half < 0.5)
         ends = self.periods.draw(rng, self.trials)
-        ends[:, 1:] -= self.steps * np.array([not k.early for k in self.kinds])[kind, None]
-        return {
-            "kind": kind,
-            "us": luck < np.array([k.p_us for k in self.kinds])[kind],
-            "ends": ends,
-        }
+        # Without early cues the late ones come sooner by that period's length.
+        sooner = self.steps * ~self.has_early[kind]
+        ends[:, 1:] -= sooner[:, None]
+        return {"kind": kind, "us": luck < self.p_us[kind], "ends": ends}
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        licks, ends = actions == 1, self.now("ends")
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Charge every lick, and pay the one that catches the drop."""
+        licks = actions == 1
+        ends = self.now("ends")
         falls = self.now("us") & (self.t + 1 == ends[:, self.periods.at("late")])
-        return (falls & licks) - LICK * licks, self.t + 1 == ends[:, -1], {}
+        over = self.t + 1 == ends[:, -1]
+        return (falls & licks) - LICK * licks, over, {}
 
-    def _sense(self) -> np.ndarray:
+    def sense(self) -> np.ndarray:
+        """The cues and the US."""
         phase = self.periods.phase(self.t, self.now("ends"))
         us = self.now("us") & (phase == self.periods.at("outcome"))
-        return np.column_stack((self._shown[self.now("kind"), phase], us.astype(np.float32)))
+        cues = self.shown[self.now("kind"), phase]
+        return np.column_stack((cues, us.astype(np.float32)))
 
     def ideal(self) -> Policy:
+        """A lick at the right moment after the cues that are worth it."""
         worth = np.zeros((len(self.kinds) // 2, 2 ** len(CUES)), bool)
         for i, kind in enumerate(self.kinds):
-            worth[i // 2, sum(2 ** CUES.index(cue) for cue in kind.late)] = kind.p_us > LICK
+            cue_set = sum(2 ** CUES.index(cue) for cue in kind.late)
+            worth[i // 2, cue_set] = kind.p_us > LICK
         return timed_licks(worth[self.phase_of_trial], self.steps)
 
 
+def _check(phases: Sequence[str], trials: int) -> None:
+    """Raise ValueError for phases that do not exist or do not fit into the trials."""
+    for name in phases:
+        if name not in PHASES:
+            raise ValueError(f"phases has {name!r}, {suggestion(name, PHASES)}")
+    if not 1 <= len(phases) <= trials:
+        raise ValueError(
+            f"phases has {len(phases)} names, expected 1 to trials = {trials}: a phase has at "
+            "least one trial"
+        )
+
+
+def cues_of_periods(kind: Kind) -> list[list[bool]]:
+    """Whether each cue is on in each of the four periods of a trial."""
+    periods = ("", kind.early, kind.late, "")
+    return [[cue in letters for cue in CUES] for letters in periods]
+
+
 def timed_licks(worth: np.ndarray, steps: int) -> Policy:
-    """A lick at the last of the steps that a set of cues is on, where worth [trials, sets] says so."""
+    """A lick at the last of the steps that a set of cues is on, if worth [trials, sets] says so.
+
+    A set of cues is a number, the sum of 2^i over its cues i.
+    """
     trial = last = since = np.zeros(0, np.int64)
+    powers = 2.0 ** np.arange(len(CUES))
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal trial, last, since
         if len(last) != len(obs):
             trial, last, since = np.zeros((3, len(obs)), np.int64)
-        cues = (obs[:, : len(CUES)] @ 2.0 ** np.arange(len(CUES))).astype(
-            np.int64
-        )  # the set as a number
-        trial = np.where(begun, 0, trial + ((last > 0) & (cues == 0)))
-        since, last = np.where(begun | (cues != last), 0, since + 1), cues
-        return (worth[np.minimum(trial, len(worth) - 1), cues] & (since == steps - 1)).astype(
-            np.int64
-        )
+        cues = (obs[:, : len(CUES)] @ powers).astype(np.int64)
+        cues_ended = (last > 0) & (cues == 0)
+        trial = np.where(begun, 0, trial + cues_ended)
+        since = np.where(begun | (cues != last), 0, since + 1)
+        last = cues
+        present = np.minimum(trial, len(worth) - 1)
+        licks = worth[present, cues] & (since == steps - 1)
+        return licks.astype(np.int64)
 
     return policy
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Policy, one_hot
-from bio_rl.vector.uniform_trials import Drawn, UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
     "bio_rl/Recall-v0": {
@@ -21,7 +21,7 @@ ENV_IDS = {
 }
 
 
-class Recall(UniformTrialVectorEnv):
+class Recall(TrialVectorEnv):
     """Remember which value followed which key, and name the value of the key that is asked for at
     the end.
 
@@ -38,7 +38,7 @@ class Recall(UniformTrialVectorEnv):
 
     # both exact: a guess among 4 values; a perfect memory
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.25, "ideal": 1.0},
     }
 
@@ -56,58 +56,72 @@ class Recall(UniformTrialVectorEnv):
             raise ValueError(f"values is {values}, expected at least 2")
         if not 1 <= pairs <= keys:
             raise ValueError(
-                f"pairs is {pairs}, expected 1 to keys = {keys}: the keys of an episode are all different"
+                f"pairs is {pairs}, expected 1 to keys = {keys}: the keys of an episode are all "
+                "different"
             )
-        self.pairs, self.keys, self.values, self.numbers = pairs, keys, values, keys + pairs + 1
-        super().__init__(num_envs, trials=1, **kwargs)
-        self._set_spaces(
-            gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32), gym.spaces.Discrete(values)
-        )
+        super().__init__(num_envs, trials=1, numbers=keys + pairs + 1, **kwargs)
+        self.pairs = pairs
+        self.keys = keys
+        self.values = values
+        self.query = 2 * pairs
+        """The step of the query."""
+        space = gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32)
+        self.set_spaces(space, gym.spaces.Discrete(values))
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """key [n, 2 pairs + 2]: at each step, -1 for none, and none when it is over; value
         likewise; answer [n].
         """
-        key, value = np.full((2, len(u), 2 * self.pairs + 2), -1)
-        key[:, : 2 * self.pairs : 2] = u[:, : self.keys].argsort(1)[:, : self.pairs]
-        value[:, 1 : 2 * self.pairs : 2] = u[:, self.keys : -1] * self.values
-        asked, rows = 2 * (u[:, -1] * self.pairs).astype(np.int64), np.arange(len(u))
-        key[:, 2 * self.pairs] = key[rows, asked]
+        rows = np.arange(len(u))
+        steps = self.query + 2
+        key = np.full((len(u), steps), -1)
+        value = np.full((len(u), steps), -1)
+        # The order of random numbers is a random order of the keys.
+        key[:, 0 : self.query : 2] = u[:, : self.keys].argsort(1)[:, : self.pairs]
+        value[:, 1 : self.query : 2] = u[:, self.keys : -1] * self.values
+        asked = 2 * (u[:, -1] * self.pairs).astype(np.int64)  # the step at which it was shown
+        key[:, self.query] = key[rows, asked]
         return {"key": key, "value": value, "answer": value[rows, asked + 1]}
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        asked = self.t == 2 * self.pairs
-        return asked & (actions == self.drawn["answer"]), asked, {}
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Judge the answer to the query."""
+        query = self.t == self.query
+        correct = actions == self.drawn["answer"]
+        return query & correct, query, {}
 
-    def _sense(self) -> np.ndarray:
-        t = np.where(self.trial > 0, 2 * self.pairs + 1, self.t)
-        key, value = (self.drawn[name][self.rows, t] for name in ("key", "value"))
-        return np.column_stack(
-            (
-                one_hot(key, self.keys),
-                one_hot(value, self.values),
-                (t == 2 * self.pairs).astype(np.float32),
-            )
-        )
+    def sense(self) -> np.ndarray:
+        """The key, the value and the flag of the query."""
+        t = np.where(self.trial > 0, self.query + 1, self.t)
+        key = one_hot(self.drawn["key"][self.rows, t], self.keys)
+        value = one_hot(self.drawn["value"][self.rows, t], self.values)
+        flag = (t == self.query).astype(np.float32)
+        return np.column_stack((key, value, flag))
 
     def ideal(self) -> Policy:
+        """A table of what was shown."""
         return table(self.keys)
 
 
 def table(keys: int) -> Policy:
-    """The value last seen after each key."""
-    held: np.ndarray | None = None
-    last: np.ndarray | None = None
+    """The value last shown after each key."""
+    # Values one-hot for each key, [N, keys, values], and the last observation's key, [N, keys].
+    entries: np.ndarray | None = None
+    last_key: np.ndarray | None = None
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        nonlocal held, last
-        key, value = obs[:, :keys], obs[:, keys:-1]
-        if held is None or last is None:
-            held, last = np.zeros((len(obs), keys, value.shape[1])), np.zeros_like(key)
+        nonlocal entries, last_key
+        key = obs[:, :keys]
+        value = obs[:, keys:-1]
+        if entries is None or last_key is None:
+            entries = np.zeros((len(obs), keys, value.shape[1]))
+            last_key = np.zeros_like(key)
         shown = value.any(1)
-        held[shown] = np.where(last[shown, :, None] > 0, value[shown, None], held[shown])
-        held[begun], last = 0.0, key
-        return (key[:, :, None] * held).sum(1).argmax(1)
+        is_key = last_key[shown, :, None] > 0
+        entries[shown] = np.where(is_key, value[shown, None], entries[shown])
+        entries[begun] = 0.0
+        last_key = key
+        # The entry of the present key: the others are multiplied by 0.
+        return (key[:, :, None] * entries).sum(1).argmax(1)
 
     return policy
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
 ENV_IDS = {
@@ -19,6 +20,8 @@ ENV_IDS = {
 }
 
 DT = 1.0  # ms per step
+MS = 1000  # in a second
+LEAST_NOISE = 1e-9  # spikes per step that the ideal observer reckons with, so that no rate is 0
 
 
 class SpikePattern(TrialVectorEnv):
@@ -45,7 +48,6 @@ class SpikePattern(TrialVectorEnv):
         **TrialVectorEnv.metadata,
         "reference": {"random": 0.0, "ideal": 1.0},
     }
-    memory_fields = ("right",)
 
     def __init__(
         self,
@@ -63,68 +65,70 @@ class SpikePattern(TrialVectorEnv):
         """pattern, delay, jitter: ms. rate, noise: Hz. pattern_seed: of A and B."""
         if afferents < 1 or pattern < 1 or delay < 0:
             raise ValueError(
-                f"afferents is {afferents}, pattern {pattern} ms, delay {delay} ms: expected at least 1, 1 and 0"
+                f"afferents is {afferents}, pattern {pattern} ms, delay {delay} ms: expected at "
+                "least 1, 1 and 0"
             )
-        if not (0 < rate <= 1000 and 0 <= noise <= 1000 and jitter >= 0):
+        if not (0 < rate <= MS and 0 <= noise <= MS and jitter >= 0):
             raise ValueError(
-                f"rate is {rate} Hz, noise {noise} Hz, jitter {jitter} ms: expected rate > 0, all >= 0, at most 1000 Hz"
+                f"rate is {rate} Hz, noise {noise} Hz, jitter {jitter} ms: expected rate > 0, all "
+                ">= 0, at most 1000 Hz"
             )
-        self.afferents, self.pattern, self.delay, self.jitter, self.noise = (
-            afferents,
-            pattern,
-            delay,
-            jitter,
-            noise,
-        )
-        self.templates = (
-            np.random.default_rng(pattern_seed).random((2, pattern, afferents)) < rate * DT / 1000
-        )
-        self._spikes = [
-            np.argwhere(template) for template in self.templates
-        ]  # [n, 2]: time, afferent
         super().__init__(num_envs, trials=1, **kwargs)
-        self._set_spaces(
-            gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32), gym.spaces.Discrete(2)
-        )
+        self.afferents = afferents
+        self.pattern = pattern
+        self.delay = delay
+        self.jitter = jitter
+        self.noise = noise
+        rng = np.random.default_rng(pattern_seed)
+        self.templates = rng.random((2, pattern, afferents)) < rate * DT / MS
+        # Times and afferents of the spikes of A and of B, each [n, 2].
+        self.template_spikes = [np.argwhere(template) for template in self.templates]
+        self.right = self.state_array("right", dtype=np.bool_)
+        space = gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32)
+        self.set_spaces(space, gym.spaces.Discrete(2))
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """is_b bool [1]: which pattern; spikes bool [1, pattern + delay + 1, afferents]."""
-        is_b, shape = rng.random() < 0.5, (self.pattern + self.delay + 1, self.afferents)
-        size = shape[0] * shape[1]
+        is_b = rng.random() < 0.5
+        steps = self.pattern + self.delay + 1
+        size = steps * self.afferents
+        # Flat, step after step: the place of a spike is time x afferents + afferent.
         spikes = np.zeros(size, np.bool_)
-        spikes[rng.integers(0, size, rng.poisson(self.noise * DT / 1000 * size))] = True
-        time, afferent = self._spikes[int(is_b)].T
+        added = rng.poisson(self.noise * DT / MS * size)
+        spikes[rng.integers(0, size, added)] = True
+        time, afferent = self.template_spikes[int(is_b)].T
         if self.jitter > 0:
-            time = np.rint(time + self.jitter / DT * rng.standard_normal(len(time))).astype(
-                np.int64
-            )
-            seen = (time >= 0) & (time < self.pattern)
-            time, afferent = time[seen], afferent[seen]
+            moves = self.jitter / DT * rng.standard_normal(len(time))
+            time = np.rint(time + moves).astype(np.int64)
+            inside = (time >= 0) & (time < self.pattern)
+            time = time[inside]
+            afferent = afferent[inside]
         spikes[time * self.afferents + afferent] = True
-        return {"is_b": np.array([is_b]), "spikes": spikes.reshape(1, *shape)}
+        return {
+            "is_b": np.array([is_b]),
+            "spikes": spikes.reshape(1, steps, self.afferents),
+        }
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "right"):
-            self.right = np.zeros(self.num_envs, np.bool_)
-        self.right[rows] = False
-
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        self.right = np.where(
-            self.t == self.pattern, (actions == 1) == self.now("is_b"), self.right
-        )
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Note the choice at the go, and pay for it at the end."""
+        go = self.t == self.pattern
+        correct = (actions == 1) == self.now("is_b")
+        self.right = np.where(go, correct, self.right)
         over = self.t == self.pattern + self.delay
         return over * np.where(self.right, 1.0, -1.0), over, {}
 
-    def _sense(self) -> np.ndarray:
-        on = self.trial < self.trials
+    def sense(self) -> np.ndarray:
+        """The spikes and the go."""
+        going_on = self.trial < self.trials
         obs = np.empty((self.num_envs, self.afferents + 1), np.float32)
         obs[:, :-1] = self.drawn["spikes"][self.rows, 0, self.t]
-        obs[:, -1] = on & (self.t == self.pattern)
-        obs[~on] = 0.0
+        obs[:, -1] = going_on & (self.t == self.pattern)
+        obs[~going_on] = 0.0
         return obs
 
     def ideal(self) -> Policy:
-        return matched(self.templates, self.jitter / DT, self.noise * DT / 1000)
+        """The likelier of the two templates."""
+        return matched(self.templates, self.jitter / DT, self.noise * DT / MS)
 
 
 def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
@@ -137,22 +141,33 @@ def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
     spikes that fall together in a step, and for a pattern's spikes being of a known number.
     """
     steps, afferents = templates.shape[1:]
-    apart = np.arange(steps)[:, None] - np.arange(steps)
-    kernel = np.exp(-0.5 * np.square(apart / jitter)) if jitter > 0 else np.eye(steps)
-    rates = kernel / kernel.sum(1).max() @ templates + max(noise, 1e-9)
-    weights, bias = np.log(rates[1] / rates[0]), (rates[1] - rates[0]).sum()
+    rates = smoothed(templates, jitter) + max(noise, LEAST_NOISE)
+    weights = np.log(rates[1] / rates[0])
+    bias = (rates[1] - rates[0]).sum()
     memory: np.ndarray | None = None  # [2, N]: the sum so far, steps since the start
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         nonlocal memory
-        fresh = memory is None or memory.shape[1] != len(obs)
-        total, t = np.zeros((2, len(obs))) if fresh else np.where(begun, 0.0, memory)
+        if memory is None or memory.shape[1] != len(obs):
+            total, t = np.zeros((2, len(obs)))
+        else:
+            total, t = np.where(begun, 0.0, memory)
         now = np.minimum(t, steps - 1).astype(np.int64)
-        total = total + np.where(t < steps, (obs[:, :afferents] * weights[now]).sum(1), 0.0)
+        evidence = (obs[:, :afferents] * weights[now]).sum(1)
+        total = total + np.where(t < steps, evidence, 0.0)
         memory = np.stack((total, t + 1))
         return (total > bias).astype(np.int64)
 
     return policy
+
+
+def smoothed(templates: np.ndarray, jitter: float) -> np.ndarray:
+    """The spikes that jitter leaves at each time on average, [2, T, afferents]."""
+    time = np.arange(templates.shape[1])
+    apart = time[:, None] - time
+    kernel = np.exp(-0.5 * np.square(apart / jitter)) if jitter > 0 else np.eye(len(time))
+    # In the middle of a pattern a kernel lies within it as a whole: there its sum is largest.
+    return kernel / kernel.sum(1).max() @ templates
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, SpikePattern)

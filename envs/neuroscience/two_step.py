@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from bio_rl.vector.native import Info, SingleEnv
+from bio_rl.envs.neuroscience._filters import two_state_filter
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
 ENV_IDS = {
@@ -18,6 +20,8 @@ ENV_IDS = {
         "max_episode_steps": 200,
     }
 }
+
+NONE = -1  # no choice yet, no place
 
 
 class TwoStep(TrialVectorEnv):
@@ -44,7 +48,6 @@ class TwoStep(TrialVectorEnv):
         **TrialVectorEnv.metadata,
         "reference": {"random": 50.0, "ideal": 70.60},
     }
-    memory_fields = ("choice", "place", "reward")
 
     def __init__(
         self,
@@ -64,11 +67,16 @@ class TwoStep(TrialVectorEnv):
                 raise ValueError(f"{name} is {p}, expected a probability from 0.5 to 1")
         if not 0 <= hazard <= 1:
             raise ValueError(f"hazard is {hazard}, expected a probability from 0 to 1")
-        self.p_common, self.p_good, self.hazard = p_common, p_good, hazard
         super().__init__(num_envs, trials=trials, **kwargs)
-        self._set_spaces(gym.spaces.Box(0.0, 1.0, (7,), np.float32), gym.spaces.Discrete(2))
+        self.p_common = p_common
+        self.p_good = p_good
+        self.hazard = hazard
+        self.choice = self.state_array("choice", start=NONE, dtype=np.int64)
+        self.place = self.state_array("place", start=NONE, dtype=np.int64)
+        self.reward = self.state_array("reward", dtype=np.float32)
+        self.set_spaces(gym.spaces.Box(0.0, 1.0, (7,), np.float32), gym.spaces.Discrete(2))
 
-    def _draw(self, rng: np.random.Generator) -> Drawn:
+    def draw(self, rng: np.random.Generator) -> Drawn:
         """better [trials]: the better place; common [trials]: transition or not; pays [trials, 2]:
         what each place would.
         """
@@ -76,64 +84,59 @@ class TwoStep(TrialVectorEnv):
         swaps = luck[:, 0] < self.hazard
         swaps[0] = luck[0, 0] < 0.5  # either place may be the better one at first
         better = np.logical_xor.accumulate(swaps)
-        good = (
-            luck[:, 2] < self.p_good
-        )  # the better place pays exactly when the other does not: only one is visited
-        pays = (better[:, None] == [False, True]) == good[:, None]
+        is_better = better[:, None] == [False, True]
+        # The better place pays exactly when the other does not: only one of them is visited.
+        good = luck[:, 2] < self.p_good
         return {
             "better": better.astype(np.int64),
             "common": luck[:, 1] < self.p_common,
-            "pays": pays,
+            "pays": is_better == good[:, None],
         }
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "choice"):
-            self.choice, self.place = np.zeros((2, self.num_envs), np.int64)
-            self.reward = np.zeros(self.num_envs, np.float32)
-        self.choice[rows] = self.place[rows] = -1
-        self.reward[rows] = 0.0
-
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Lead to a place at the first step, and pay there at the second."""
         first = self.t == 0
-        paid = self.now("pays")[self.rows, self.place] & ~first
+        pays = self.now("pays")[self.rows, self.place]
+        led_to = np.where(self.now("common"), actions, 1 - actions)
         self.choice = np.where(first, actions, self.choice)
-        self.place = np.where(first, np.where(self.now("common"), actions, 1 - actions), -1)
-        self.reward = paid.astype(np.float32)
+        self.place = np.where(first, led_to, NONE)
+        self.reward = (pays & ~first).astype(np.float32)
         return self.reward, ~first, {"better": self.now("better")}
 
-    def _sense(self) -> np.ndarray:
+    def sense(self) -> np.ndarray:
+        """The place, the choice, the reward and the time."""
         passed = (self.trial / self.trials).astype(np.float32)
-        return np.column_stack(
-            (one_hot(self.place + 1, 3), one_hot(self.choice, 2), self.reward, passed)
-        )
+        place = one_hot(self.place + 1, 3)
+        choice = one_hot(self.choice, 2)
+        return np.column_stack((place, choice, self.reward, passed))
 
     def ideal(self) -> Policy:
+        """The Bayes filter of the better place."""
         return better_place(self.p_good, self.hazard)
 
 
 def better_place(p_good: float, hazard: float) -> Policy:
     """The action that mostly leads to the place that is more probably the better one, b = P(place B
-    is), filtered per trial:
-
-    b ← b P(r | B) / Σ,   b ← (1 - h) b + h (1 - b)      Bayes filter of a two-state hidden Markov
-    model
+    is), filtered per trial (see `two_state_filter`).
 
     The transitions are known: a rare one that is paid speaks for the action that was not taken.
     """
-    belief = place = None
+    belief: np.ndarray | None = None
+    at_b: np.ndarray | None = None
 
     def policy(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
-        nonlocal belief, place
-        if belief is None:
-            belief, place = np.full(len(obs), 0.5), np.zeros(len(obs), bool)
-        supports_b = place == (obs[:, 5] > 0)  # B paid, or A did not
+        nonlocal belief, at_b
+        if belief is None or at_b is None:
+            belief = np.full(len(obs), 0.5)
+            at_b = np.zeros(len(obs), bool)
+        # B paid, or A did not.
+        supports_b = at_b == (obs[:, 5] > 0)
         likelihood = np.where(supports_b, p_good, 1 - p_good)
-        after = belief * likelihood / (belief * likelihood + (1 - belief) * (1 - likelihood))
-        after = (1 - hazard) * after + hazard * (1 - after)
-        belief = np.where(
-            begun, 0.5, np.where(obs[:, 0] > 0, after, belief)
-        )  # rewards are seen at the choice
-        place = obs[:, 2] > 0
+        after = two_state_filter(belief, likelihood, hazard)
+        # Rewards are seen at the choice.
+        belief = np.where(obs[:, 0] > 0, after, belief)
+        belief[begun] = 0.5
+        at_b = obs[:, 2] > 0
         return (belief > 0.5).astype(np.int64)
 
     return policy
@@ -147,25 +150,29 @@ def stay_probabilities(obs: np.ndarray, better: np.ndarray | None = None) -> np.
     episodes, in any autoreset mode. better: int [T, N], info["better"] of the steps that returned
     them (anything at resets). NaN where a cell has no trial. A learner that repeats what paid
     (model-free) shows an effect of reward alone; one that plans with the transitions (model-based)
-    shows the interaction of both: see `interaction`.    Daw et al. 2011, fig. 2 This holds only
-    with `better`, by which choices of the better place and of the other are tabulated apart, then
-    averaged. Without it the table is biased: places pay in blocks, so that a good choice, which is
-    repeated anyway, is also the one that ends more often in (common, rewarded) and (rare,
-    unrewarded).    Akam, Costa & Dayan 2015, PLoS Comput Biol 11
+    shows the interaction of both: see `interaction`. Daw et al. 2011, fig. 2.
+
+    This holds only with `better`, by which choices of the better place and of the other are
+    tabulated apart, then averaged. Without it the table is biased: places pay in blocks, so that a
+    good choice, which is repeated anyway, is also the one that ends more often in (common,
+    rewarded) and (rare, unrewarded). Akam, Costa & Dayan 2015, PLoS Comput Biol 11.
     """
-    before, between, after = obs[:-2], obs[1:-1], obs[2:]
-    at_place, chosen = before[..., 1:3], before[..., 3:5]
-    pairs = (
-        at_place.any(-1) & after[..., 1:3].any(-1) & between[..., 3:5].any(-1)
-    )  # the last: no episode began in between
+    # Three successive observations: at the place, at the next choice, at the next place.
+    before = obs[:-2]
+    between = obs[1:-1]
+    after = obs[2:]
+    at_place = before[..., 1:3]
+    chosen = before[..., 3:5]
+    # A choice stands in between, unless an episode began there.
+    pairs = at_place.any(-1) & after[..., 1:3].any(-1) & between[..., 3:5].any(-1)
     stay = (chosen == after[..., 3:5]).all(-1)
     common = (at_place == chosen).all(-1)
     rewarded = between[..., 5] > 0
-    strata = (
-        [pairs]
-        if better is None
-        else [pairs & ((chosen.argmax(-1) == better[:-2]) == good) for good in (True, False)]
-    )
+    if better is None:
+        strata = [pairs]
+    else:
+        good = chosen.argmax(-1) == better[:-2]
+        strata = [pairs & good, pairs & ~good]
     tables = np.full((len(strata), 2, 2), np.nan)
     for s, i, j in np.ndindex(tables.shape):
         cell = strata[s] & (rewarded == i) & (common == j)
@@ -178,7 +185,9 @@ def interaction(table: np.ndarray) -> float:
     """Reward x transition of a table of `stay_probabilities`, -2 to 2: 0 for model-free learning,
     positive for planning.
     """
-    return float(table[1, 1] - table[1, 0] - table[0, 1] + table[0, 0])
+    (unrewarded_rare, unrewarded_common), (rewarded_rare, rewarded_common) = table
+    effect = rewarded_common - rewarded_rare - unrewarded_common + unrewarded_rare
+    return float(effect)
 
 
 make = partial(SingleEnv, TwoStep)

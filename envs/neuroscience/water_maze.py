@@ -9,9 +9,9 @@ import numpy as np
 
 from bio_rl.discovery import suggestion
 from bio_rl.envs.neuroscience._water_maze_search import Search, unit
-from bio_rl.vector.native import Info, SingleEnv
-from bio_rl.vector.trials import Drawn, Policy
-from bio_rl.vector.uniform_trials import UniformTrialVectorEnv
+from bio_rl.vector.infos import Info
+from bio_rl.vector.single import SingleEnv
+from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
 ENV_IDS = {
     "bio_rl/WaterMaze-v0": {
@@ -29,10 +29,14 @@ STEP = 0.05  # way of one step, in pool radii
 MAX_TURN = np.pi / 2  # rad per step
 CONTROLS = ("compass", "turn")
 PIXELS = 160  # side of a picture
-WATER, SAND, AGENT = (60, 110, 150), (220, 220, 200), (220, 60, 50)  # RGB
+INNER = 0.9  # radius of the disk in which the platform lies
+# RGB
+WATER = (60, 110, 150)
+SAND = (220, 220, 200)
+AGENT = (220, 60, 50)
 
 
-class WaterMaze(UniformTrialVectorEnv):
+class WaterMaze(TrialVectorEnv):
     """Search a pool for its hidden platform, and remember the place: in later trials swim there
     from wherever you are put.
 
@@ -58,10 +62,9 @@ class WaterMaze(UniformTrialVectorEnv):
     # ideal: mean of 100,000 episodes, ± 0.002 (standard error), a lower bound of the optimum;
     # random: likewise, ± 0.003
     metadata: ClassVar[dict[str, Any]] = {
-        **UniformTrialVectorEnv.metadata,
+        **TrialVectorEnv.metadata,
         "reference": {"random": 0.922, "ideal": 7.666},
     }
-    memory_fields = ("position", "angle", "found")
 
     def __init__(
         self,
@@ -84,81 +87,94 @@ class WaterMaze(UniformTrialVectorEnv):
             )
         if control not in CONTROLS:
             raise ValueError(f"no control called {control!r}; {suggestion(control, CONTROLS)}")
-        self.limit, self.control = limit, control
+        super().__init__(num_envs, trials=trials, numbers=trials + 4, **kwargs)
+        self.limit = limit
+        self.turns = control == "turn"
         self.move_at = trials if move_at is None else move_at
-        self.numbers = trials + 4
-        super().__init__(num_envs, trials=trials, **kwargs)
         self.cells = place_cells()
-        low, high = np.zeros(CELLS + 4, np.float32), np.ones(CELLS + 4, np.float32)
-        low[CELLS : CELLS + 2] = -1
+        self.position = self.state_array("position", start=None, shape=(2,))
+        self.angle = self.state_array("angle", start=None)
+        self.found = self.state_array("found", dtype=np.bool_)
+        low = np.zeros(CELLS + 4, np.float32)
+        high = np.ones(CELLS + 4, np.float32)
+        low[CELLS : CELLS + 2] = -1  # cosine and sine of the heading
         turns = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
-        actions = turns if control == "turn" else gym.spaces.Discrete(8)
-        self._set_spaces(gym.spaces.Box(low, high, dtype=np.float32), actions)
+        actions = turns if self.turns else gym.spaces.Discrete(8)
+        self.set_spaces(gym.spaces.Box(low, high, dtype=np.float32), actions)
 
-    def _decode(self, u: np.ndarray) -> Drawn:
+    def decode(self, u: np.ndarray) -> Drawn:
         """start [n, trials]: angle of the start at the wall in rad; platform [n, trials, 2]: its
         centre.
         """
-        turn, first, second = (
-            2 * np.pi * u[:, 0],
-            0.9 * np.sqrt(u[:, 1]),
-            0.9 * np.sqrt(0.25 + 0.75 * u[:, 3]),
-        )
-        opposite = turn + np.pi * (0.5 + u[:, 2])
+        # Angle and radius of the first place and of the second one, in the half opposite to it; the
+        # square roots make places as likely in each part of the area.
+        angle = 2 * np.pi * u[:, 0]
+        radius = INNER * np.sqrt(u[:, 1])
+        second_angle = angle + np.pi * (0.5 + u[:, 2])
+        second_radius = INNER * np.sqrt(0.25 + 0.75 * u[:, 3])
         moved = np.arange(self.trials) >= self.move_at
-        radius, angle = (
-            np.where(moved, b[:, None], a[:, None]) for a, b in ((first, second), (turn, opposite))
-        )
-        return {"start": 2 * np.pi * u[:, 4:], "platform": radius[:, :, None] * unit(angle)}
+        angles = np.where(moved, second_angle[:, None], angle[:, None])
+        radii = np.where(moved, second_radius[:, None], radius[:, None])
+        return {"start": 2 * np.pi * u[:, 4:], "platform": radii[:, :, None] * unit(angles)}
 
-    def _forget(self, rows: np.ndarray) -> None:
-        if not hasattr(self, "position"):
-            self.position, self.angle = np.zeros((self.num_envs, 2)), np.zeros(self.num_envs)
-            self.found = np.zeros(self.num_envs, np.bool_)
+    def reset_rows(self, rows: np.ndarray) -> None:
+        """Draw the episodes of rows, int [n], and put the agent at the first start."""
+        super().reset_rows(rows)
+        self.put_at_start(rows)
+
+    def put_at_start(self, rows: np.ndarray) -> None:
+        """Put the agent at the first start of rows, int [n]."""
         start = self.drawn["start"][rows, 0]
-        self.position[rows], self.angle[rows], self.found[rows] = unit(start), start + np.pi, False
+        self.position[rows] = unit(start)
+        self.angle[rows] = start + np.pi
 
-    def _react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        turn = self.control == "turn"
-        angle = (
-            self.angle + MAX_TURN * np.clip(actions[:, 0], -1, 1) if turn else actions * (np.pi / 4)
-        )
+    def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """Swim, and reward the platform where it is reached."""
+        if self.turns:
+            angle = self.angle + MAX_TURN * np.clip(actions[:, 0], -1, 1)
+        else:
+            angle = actions * (np.pi / 4)
         position = self.position + STEP * unit(angle)
+        # The wall is the unit circle.
         position /= np.maximum(np.hypot(*position.T), 1)[:, None]
-        here = (np.hypot(*(position - self.now("platform")).T) <= PLATFORM) & ~self.found
+        distance = np.hypot(*(position - self.now("platform")).T)
+        here = (distance <= PLATFORM) & ~self.found
         over = self.found | (~here & (self.t + 1 >= self.limit))
-        start = self.drawn["start"][self.rows, np.minimum(self.trial + 1, self.trials - 1)]
+        next_trial = np.minimum(self.trial + 1, self.trials - 1)
+        start = self.drawn["start"][self.rows, next_trial]
         self.position = np.where(over[:, None], unit(start), position)
         self.angle = np.where(over, start + np.pi, angle)
         self.found = here
         return here.astype(np.float64), over, {}
 
-    def _sense(self) -> np.ndarray:
+    def sense(self) -> np.ndarray:
+        """The place cells, the heading, the start of a trial and the last reward."""
+        # Each [N, 1], against the cells' [64].
         x, y = self.position.astype(np.float32)[:, :, None].swapaxes(0, 1)
-        place = np.exp(
-            (np.square(x - self.cells[:, 0]) + np.square(y - self.cells[:, 1]))
-            * np.float32(-0.5 / WIDTH**2)
-        )
+        squared = np.square(x - self.cells[:, 0]) + np.square(y - self.cells[:, 1])
+        place = np.exp(squared * np.float32(-0.5 / WIDTH**2))
         begins = (self.t == 0) & (self.trial < self.trials)
-        return np.column_stack((place, unit(self.angle), begins, self.found)).astype(np.float32)
+        obs = np.column_stack((place, unit(self.angle), begins, self.found))
+        return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
-        return Search(self.num_envs, self.cells, WIDTH, self.control == "turn")
+        """A sweep of the pool, then the straight way."""
+        return Search(self.num_envs, self.cells, WIDTH, self.turns)
 
-    def _frames(self) -> tuple[np.ndarray, ...]:
+    def frames(self) -> tuple[np.ndarray, ...]:
         """The pool from above, east right and north up: the platform light, the agent a red dot."""
-        y, x = -np.mgrid[-1.05 : 1.05 : PIXELS * 1j, 1.05 : -1.05 : PIXELS * 1j]
-        frames = []
-        for position, platform in zip(self.position, self.now("platform"), strict=True):
-            frame = np.zeros((PIXELS, PIXELS, 3), np.uint8)
-            for (a, b), radius, colour in (
-                ((0, 0), 1.0, WATER),
-                (platform, PLATFORM, SAND),
-                (position, 0.04, AGENT),
-            ):
-                frame[np.hypot(x - a, y - b) <= radius] = colour
-            frames.append(frame)
-        return tuple(frames)
+        rows = zip(self.position, self.now("platform"), strict=True)
+        return tuple(picture(position, platform) for position, platform in rows)
+
+
+def picture(position: np.ndarray, platform: np.ndarray) -> np.ndarray:
+    """The pool from above, uint8 [PIXELS, PIXELS, 3]; position and platform: [2]."""
+    y, x = -np.mgrid[-1.05 : 1.05 : PIXELS * 1j, 1.05 : -1.05 : PIXELS * 1j]
+    frame = np.zeros((PIXELS, PIXELS, 3), np.uint8)
+    frame[np.hypot(x, y) <= 1.0] = WATER
+    frame[np.hypot(x - platform[0], y - platform[1]) <= PLATFORM] = SAND
+    frame[np.hypot(x - position[0], y - position[1]) <= 0.04] = AGENT
+    return frame
 
 
 def place_cells() -> np.ndarray:
@@ -168,9 +184,9 @@ def place_cells() -> np.ndarray:
     Vogel 1979, A better way to construct the sunflower head.
     """
     k = np.arange(CELLS)
-    return (np.sqrt((k + 0.5) / CELLS)[:, None] * unit(k * np.pi * (3 - np.sqrt(5)))).astype(
-        np.float32
-    )
+    radius = np.sqrt((k + 0.5) / CELLS)
+    direction = unit(k * np.pi * (3 - np.sqrt(5)))
+    return (radius[:, None] * direction).astype(np.float32)
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, WaterMaze)

@@ -11,13 +11,16 @@ Policy = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 starts an episode.
 """
 
-STIFFNESS, DAMPING = (
-    625.0,
-    44.0,
-)  # 1/s², 1/s: nearly critical; 225 and 28 score 94.9, 900 and 50 96.3, these 96.1 in Reach-v0
+# 1/s², 1/s: nearly critical. They score 96.1 in Reach-v0, 225 and 28 score 94.9, 900 and 50 96.3.
+STIFFNESS = 625.0
+DAMPING = 44.0
 DAMPED = 0.03  # m, λ of the inverse kinematics
 REST = 0.05  # of the way home, in the directions that do not move the hand
 NEAR = 0.01  # m from the start, within which a rotation cannot be seen
+JOINTS = 7
+# Where the parts of an observation begin: angles, velocities, hand, goal, goal - hand, velocity of
+# the hand.
+PARTS = (7, 14, 17, 20, 23)
 
 
 def expert(
@@ -35,53 +38,72 @@ def expert(
     home: [7] in rad; start: the hand's place there, [3] in m. rotated: the rotation is told from
     hand(q) and the hand as it is seen, and the goal turned back by it.
     """
-    gear, site, lag = model.actuator_gear[:, 0], model.site("hand").id, model.opt.timestep
-    sim, now, rotation = *simulations(model, 1), np.zeros(1)
+    gear = model.actuator_gear[:, 0]
+    site = model.site("hand").id
+    body = model.site_bodyid[site]
+    lag = model.opt.timestep  # by which the hand is seen late
+    arm = Simulations(model, 1)
+    rotation = np.zeros(1)
 
     def policy(obs: np.ndarray, begun: np.ndarray | None = None) -> np.ndarray:
-        nonlocal sim, now, rotation
-        if sim.nsim != len(obs):
-            sim, now, rotation = *simulations(model, len(obs)), np.zeros(len(obs))
-        q, velocity, seen, goal, _, seen_velocity = np.split(
-            obs.astype(np.float64), [7, 14, 17, 20, 23], axis=1
-        )
-        now["qpos"][:], now["qvel"][:] = q, velocity
-        sim.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
-        hand = now["site_xpos"][:, site]
+        nonlocal arm, rotation
+        if arm.batch.nsim != len(obs):
+            arm = Simulations(model, len(obs))
+            rotation = np.zeros(len(obs))
+        q, velocity, seen, goal, _, seen_velocity = np.split(obs.astype(np.float64), PARTS, axis=1)
+        arm.pose(q, velocity)
+        hand = arm.site_xpos[:, site]
         if rotated:
-            rotation = seen_rotation(hand - start, seen + lag * seen_velocity - start, rotation)
+            seen_now = seen + lag * seen_velocity
+            rotation = seen_rotation(hand - start, seen_now - start, rotation)
             goal = start + turn(goal - start, -rotation)
-        step = joint_step(goal - hand, sim.jac(model.site_bodyid[site], hand)[0], home - q)
-        torque = apply(inertia(now["M"]), STIFFNESS * step - DAMPING * velocity)
-        torque += model.dof_damping * velocity + now["qfrc_bias"]
+        jac, _ = arm.batch.jac(body, hand)
+        step = joint_step(goal - hand, jac, home - q)
+        acceleration = STIFFNESS * step - DAMPING * velocity
+        torque = apply(inertia(arm.mass), acceleration)
+        torque += model.dof_damping * velocity + arm.bias
         return np.clip(torque / gear, -1.0, 1.0).astype(np.float32)
 
     return policy
 
 
-def simulations(model: mujoco.MjModel, n: int) -> tuple[Batch, dict[str, np.ndarray]]:
-    """n simulations of the arm, and live arrays of what is read of them; one bound after a call is
-    zero until the next.
-    """
-    sim = Batch(model, n, 1)
-    return sim, {name: sim.bind(name) for name in ("qpos", "qvel", "site_xpos", "M", "qfrc_bias")}
+class Simulations:
+    """Simulations of the arm by itself, which compute what its present state implies."""
+
+    def __init__(self, model: mujoco.MjModel, n: int) -> None:
+        """n: how many. An array that is bound is zero until the next call of `pose`."""
+        self.batch = Batch(model, n, 1)
+        self.qpos = self.batch.bind("qpos")
+        self.qvel = self.batch.bind("qvel")
+        self.site_xpos = self.batch.bind("site_xpos")
+        self.mass = self.batch.bind("M")
+        self.bias = self.batch.bind("qfrc_bias")
+
+    def pose(self, q: np.ndarray, velocity: np.ndarray) -> None:
+        """Put the arms at angles q [n, 7] in rad and velocities [n, 7], and compute the rest."""
+        self.qpos[:] = q
+        self.qvel[:] = velocity
+        self.batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
 
 
 def joint_step(error: np.ndarray, jac: np.ndarray, rest: np.ndarray) -> np.ndarray:
     """Δq [N, 7] that brings the hand nearer by error [N, 3], and the joints by rest [N, 7] where
     the hand is not concerned.
     """
-    inverse = jac.mT @ np.linalg.inv(jac @ jac.mT + DAMPED**2 * np.eye(3))
-    return apply(inverse, error - apply(jac, REST * rest)) + REST * rest
+    damping = DAMPED**2 * np.eye(3)
+    inverse = jac.mT @ np.linalg.inv(jac @ jac.mT + damping)
+    homewards = REST * rest
+    return apply(inverse, error - apply(jac, homewards)) + homewards
 
 
 def inertia(packed: np.ndarray) -> np.ndarray:
     """The inertia matrix [N, 7, 7] from its lower triangle [N, 28], row after row, as MuJoCo keeps
     that of a chain.
     """
-    full = np.zeros((len(packed), 7, 7))
-    row, column = np.tril_indices(7)
-    full[:, row, column] = full[:, column, row] = packed
+    full = np.zeros((len(packed), JOINTS, JOINTS))
+    row, column = np.tril_indices(JOINTS)
+    full[:, row, column] = packed
+    full[:, column, row] = packed
     return full
 
 
@@ -89,16 +111,21 @@ def seen_rotation(hand: np.ndarray, seen: np.ndarray, before: np.ndarray) -> np.
     """The angle [N] about the vertical from hand to seen, [N, 3] relative to the start; before,
     [N], where they are near it.
     """
-    cross = hand[:, 0] * seen[:, 1] - hand[:, 1] * seen[:, 0]
-    angle = np.arctan2(cross, hand[:, 0] * seen[:, 0] + hand[:, 1] * seen[:, 1])
-    return np.where(np.linalg.norm(hand[:, :2], axis=1) > NEAR, angle, before)
+    x, y, _ = hand.T
+    seen_x, seen_y, _ = seen.T
+    cross = x * seen_y - y * seen_x
+    dot = x * seen_x + y * seen_y
+    far = np.linalg.norm(hand[:, :2], axis=1) > NEAR
+    return np.where(far, np.arctan2(cross, dot), before)
 
 
 def turn(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Vectors [N, 3] turned about the vertical by angles [N] in rad, counter-clockwise as seen from
     above.
     """
-    (x, y, z), cos, sin = vectors.T, np.cos(angles), np.sin(angles)
+    x, y, z = vectors.T
+    cos = np.cos(angles)
+    sin = np.sin(angles)
     return np.stack((cos * x - sin * y, sin * x + cos * y, z), axis=1)
 
 

@@ -7,10 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import DEFAULT_CAMERA_CONFIG, AntEnv
+from mujoco.batch import Batch
 
-from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import ends, normal_velocities, place_info
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
 from bio_rl.vector.mujoco_pool import ContactBatch
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/Ant-v5": {
@@ -39,7 +43,6 @@ class Ant(BatchVectorEnv):
         "reference": {"random": -53.6, "expert": 5000.0},
     }
 
-    simulations = ContactBatch
     derived_fields = ("xpos", "cfrc_ext")
 
     def __init__(
@@ -59,71 +62,73 @@ class Ant(BatchVectorEnv):
         reset_noise_scale: float = 0.1,
         exclude_current_positions_from_observation: bool = True,
         include_cfrc_ext_in_observation: bool = True,
+        simulations: type[Batch] = ContactBatch,
         **kwargs: Any,
     ) -> None:
-        self._forward_reward_weight = forward_reward_weight
-        self._ctrl_cost_weight = ctrl_cost_weight
-        self._contact_cost_weight = contact_cost_weight
-        self._healthy_reward = healthy_reward
-        self._terminate_when_unhealthy = terminate_when_unhealthy
-        self._healthy_z_range = healthy_z_range
-        self._contact_force_range = contact_force_range
-        self._reset_noise_scale = reset_noise_scale
-        self._skip = 2 * int(exclude_current_positions_from_observation)
-        self._contacts_seen = include_cfrc_ext_in_observation
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
-        self._main_body = self.model.body(main_body).id
-        self._xy_before = self._xy(ALL)
+        model = (xml_file, frame_skip, default_camera_config)
+        super().__init__(num_envs, *model, simulations=simulations, **kwargs)
+        self.forward_reward_weight = forward_reward_weight
+        self.ctrl_cost_weight = ctrl_cost_weight
+        self.contact_cost_weight = contact_cost_weight
+        self.healthy_reward = healthy_reward
+        self.terminate_when_unhealthy = terminate_when_unhealthy
+        self.healthy_z_range = healthy_z_range
+        self.contact_force_range = contact_force_range
+        self.reset_noise_scale = reset_noise_scale
+        self.skip = 2 * int(exclude_current_positions_from_observation)
+        self.observes_contacts = include_cfrc_ext_in_observation
+        self.main_body = self.model.body(main_body).id
+        self.xy = self.state_array("xy", start=None, shape=(2,))
+        """Where the main body was at the end of the last step, [N, 2] in m."""
+        self.make_spaces()
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + noise * rng.standard_normal(self.model.nv)
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions are drawn uniformly, velocities normally."""
+        return normal_velocities(self, rng)
 
-    def _reset_rows(self, rows: np.ndarray) -> None:
-        super()._reset_rows(rows)
-        self._xy_before[rows] = self._xy(rows)
+    def after_reset(self, rows: np.ndarray) -> None:
+        """Compute where the main body is."""
+        super().after_reset(rows)
+        self.xy[rows] = self.place(rows)
 
-    def _xy(self, rows: Rows) -> np.ndarray:
+    def place(self, rows: Rows) -> np.ndarray:
         """Where the main body is, in m, [rows, 2]."""
-        return self.derived["xpos"][rows, self._main_body, :2].copy()
+        return self.derived["xpos"][rows, self.main_body, :2].copy()
 
-    def _contact_forces(self, rows: Rows) -> np.ndarray:
+    def contact_forces(self, rows: Rows) -> np.ndarray:
         """Clipped wrenches on all bodies, the world's first, [rows, 14, 6]."""
-        return np.clip(self.derived["cfrc_ext"][rows], *self._contact_force_range)
+        return np.clip(self.derived["cfrc_ext"][rows], *self.contact_force_range)
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        parts = [self.qpos[rows, self._skip :], self.qvel[rows]]
-        if self._contacts_seen:
-            forces = self._contact_forces(rows)[:, 1:]
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions, velocities and contact forces."""
+        parts = [self.qpos[rows, self.skip :], self.qvel[rows]]
+        if self.observes_contacts:
+            forces = self.contact_forces(rows)[:, 1:]
             parts.append(forces.reshape(len(forces), -1))
         return np.concatenate(parts, axis=1)
 
-    def _healthy(self) -> np.ndarray:
-        """Rows that stand: the state finite and the height within its closed range, bool [N]."""
-        min_z, max_z = self._healthy_z_range
-        z, finite = self.qpos[:, 2], np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
+    def healthy(self) -> np.ndarray:
+        """Rows that stand, bool [N]: the state finite and the height within its closed range."""
+        min_z, max_z = self.healthy_z_range
+        z = self.qpos[:, 2]
+        finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
         return finite & (min_z <= z) & (z <= max_z)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        xy = self._xy(ALL)
-        velocity = (xy - self._xy_before) / self.dt
-        self._xy_before = xy
-        healthy = self._healthy()
-        forward = velocity[:, 0] * self._forward_reward_weight
-        survive = healthy * self._healthy_reward
-        ctrl_cost = self._ctrl_cost_weight * np.square(actions).sum(1)
-        squares = np.square(self._contact_forces(ALL)).reshape(self.num_envs, -1)
-        contact_cost = self._contact_cost_weight * squares.sum(1)
+        """The reward of running forward; the end where the ant has fallen."""
+        xy = self.place(ALL)
+        velocity = (xy - self.xy) / self.dt
+        self.xy = xy
+        healthy = self.healthy()
+        forward = velocity[:, 0] * self.forward_reward_weight
+        survive = healthy * self.healthy_reward
+        ctrl_cost = self.ctrl_cost_weight * np.square(actions).sum(1)
+        squares = np.square(self.contact_forces(ALL)).reshape(self.num_envs, -1)
+        contact_cost = self.contact_cost_weight * squares.sum(1)
         info = {
-            **self._reset_info(ALL),
+            **self.reset_info(ALL),
             "x_velocity": velocity[:, 0].copy(),
             "y_velocity": velocity[:, 1].copy(),
             "reward_forward": forward,
@@ -131,29 +136,12 @@ class Ant(BatchVectorEnv):
             "reward_contact": -contact_cost,
             "reward_survive": survive,
         }
-        terminated = (
-            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
-        )
-        return forward + survive - (ctrl_cost + contact_cost), terminated, info
+        rewards = forward + survive - (ctrl_cost + contact_cost)
+        return rewards, ends(healthy, self.terminate_when_unhealthy), info
 
-    def _reset_info(self, rows: Rows) -> Info:
-        xy = self.qpos[rows, :2].copy()
-        distance = np.sqrt(
-            np.vecdot(xy, xy)
-        )  # as np.linalg.norm of one vector: the same BLAS dot product
-        return {
-            "x_position": xy[:, 0].copy(),
-            "y_position": xy[:, 1].copy(),
-            "distance_from_origin": distance,
-        }
-
-    def _world_state(self) -> dict[str, np.ndarray]:
-        """physics, and xy [N, 2]: where the main body was at the end of the last step."""
-        return {**super()._world_state(), "xy": self._xy_before}
-
-    def _set_world_state(self, state: dict[str, np.ndarray]) -> None:
-        super()._set_world_state(state)
-        self._xy_before = np.array(state["xy"])
+    def reset_info(self, rows: Rows) -> Info:
+        """The place."""
+        return place_info(self, rows)
 
 
 make = partial(single_env, AntEnv, Ant)

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.half_cheetah_v5 import DEFAULT_CAMERA_CONFIG, HalfCheetahEnv
 
-from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import normal_velocities, positions_and_velocities
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import Rows
 
 ENV_IDS = {
     "bio_rl/HalfCheetah-v5": {
@@ -48,32 +51,29 @@ class HalfCheetah(BatchVectorEnv):
         exclude_current_positions_from_observation: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._forward_reward_weight = forward_reward_weight
-        self._ctrl_cost_weight = ctrl_cost_weight
-        self._reset_noise_scale = reset_noise_scale
-        self._skip = int(exclude_current_positions_from_observation)
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
+        super().__init__(num_envs, xml_file, frame_skip, default_camera_config, **kwargs)
+        self.forward_reward_weight = forward_reward_weight
+        self.ctrl_cost_weight = ctrl_cost_weight
+        self.reset_noise_scale = reset_noise_scale
+        self.skip = int(exclude_current_positions_from_observation)
+        self.make_spaces()
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + noise * rng.standard_normal(self.model.nv)
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions are drawn uniformly, velocities normally."""
+        return normal_velocities(self, rng)
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate((self.qpos[rows, self._skip :], self.qvel[rows]), axis=1)
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions and velocities."""
+        return positions_and_velocities(self, rows, self.skip)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
+        """The reward of running forward."""
         x = self.qpos[:, 0].copy()
         x_velocity = (x - qpos_before[:, 0]) / self.dt
-        forward = self._forward_reward_weight * x_velocity
-        ctrl_cost = self._ctrl_cost_weight * np.square(actions).sum(1)
+        forward = self.forward_reward_weight * x_velocity
+        ctrl_cost = self.ctrl_cost_weight * np.square(actions).sum(1)
         info = {
             "x_position": x,
             "x_velocity": x_velocity,
@@ -82,7 +82,8 @@ class HalfCheetah(BatchVectorEnv):
         }
         return forward - ctrl_cost, np.zeros(self.num_envs, np.bool_), info
 
-    def _reset_info(self, rows: Rows) -> Info:
+    def reset_info(self, rows: Rows) -> Info:
+        """The place."""
         return {"x_position": self.qpos[rows, 0]}
 
 

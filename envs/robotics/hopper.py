@@ -8,8 +8,17 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.hopper_v5 import DEFAULT_CAMERA_CONFIG, HopperEnv
 
-from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._planar_walker import (
+    Weights,
+    evaluate_walk,
+    observe_walk,
+    upright,
+    walk_info,
+)
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import Rows
 
 ENV_IDS = {
     "bio_rl/Hopper-v5": {
@@ -53,64 +62,37 @@ class Hopper(BatchVectorEnv):
         exclude_current_positions_from_observation: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._forward_reward_weight = forward_reward_weight
-        self._ctrl_cost_weight = ctrl_cost_weight
-        self._healthy_reward = healthy_reward
-        self._terminate_when_unhealthy = terminate_when_unhealthy
-        self._healthy_state_range = healthy_state_range
-        self._healthy_z_range = healthy_z_range
-        self._healthy_angle_range = healthy_angle_range
-        self._reset_noise_scale = reset_noise_scale
-        self._skip = int(exclude_current_positions_from_observation)
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
-
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate(
-            (self.qpos[rows, self._skip :], np.clip(self.qvel[rows], -10, 10)), axis=1
+        super().__init__(num_envs, xml_file, frame_skip, default_camera_config, **kwargs)
+        self.weights = Weights(
+            forward_reward_weight, ctrl_cost_weight, healthy_reward, terminate_when_unhealthy
         )
+        self.healthy_state_range = healthy_state_range
+        self.healthy_z_range = healthy_z_range
+        self.healthy_angle_range = healthy_angle_range
+        self.reset_noise_scale = reset_noise_scale
+        self.skip = int(exclude_current_positions_from_observation)
+        self.make_spaces()
 
-    def _healthy(self) -> np.ndarray:
-        """Rows that stand: height, angle and every other state within their open ranges, bool [N]."""
-        low, high = self._healthy_state_range
-        min_z, max_z = self._healthy_z_range
-        min_angle, max_angle = self._healthy_angle_range
-        z, angle = self.qpos[:, 1], self.qpos[:, 2]
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions and clipped velocities."""
+        return observe_walk(self, rows, self.skip)
+
+    def healthy(self) -> np.ndarray:
+        """Rows that stand, bool [N]: height, angle and all other states within open ranges."""
+        low, high = self.healthy_state_range
         others = np.concatenate((self.qpos[:, 2:], self.qvel), axis=1)
         bounded = ((low < others) & (others < high)).all(1)
-        return bounded & (min_z < z) & (z < max_z) & (min_angle < angle) & (angle < max_angle)
+        return bounded & upright(self, self.healthy_z_range, self.healthy_angle_range)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        x = self.qpos[:, 0].copy()
-        x_velocity = (x - qpos_before[:, 0]) / self.dt
-        healthy = self._healthy()
-        forward = self._forward_reward_weight * x_velocity
-        survive = healthy * self._healthy_reward
-        ctrl_cost = self._ctrl_cost_weight * np.square(actions).sum(1)
-        info = {
-            "x_position": x,
-            "z_distance_from_origin": self.qpos[:, 1] - self.init_qpos[1],
-            "x_velocity": x_velocity,
-            "reward_forward": forward,
-            "reward_ctrl": -ctrl_cost,
-            "reward_survive": survive,
-        }
-        terminated = (
-            ~healthy if self._terminate_when_unhealthy else np.zeros(self.num_envs, np.bool_)
-        )
-        return forward + survive - ctrl_cost, terminated, info
+        """The reward of walking; the end where the robot has fallen."""
+        return evaluate_walk(self, self.weights, self.healthy(), actions, qpos_before)
 
-    def _reset_info(self, rows: Rows) -> Info:
-        return {
-            "x_position": self.qpos[rows, 0],
-            "z_distance_from_origin": self.qpos[rows, 1] - self.init_qpos[1],
-        }
+    def reset_info(self, rows: Rows) -> Info:
+        """The place."""
+        return walk_info(self, rows)
 
 
 make = partial(single_env, HopperEnv, Hopper)

@@ -8,10 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.humanoidstandup_v5 import DEFAULT_CAMERA_CONFIG, HumanoidStandupEnv
 
-from bio_rl.envs.robotics.humanoid import OBSERVED, humanoid_observation, observed_fields
-from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._humanoid import (
+    READ,
+    contact_cost,
+    control_cost,
+    humanoid_observation,
+    observed,
+    tendon_info,
+)
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
 from bio_rl.vector.mujoco_pool import ContactBatch
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/HumanoidStandup-v5": {
@@ -38,8 +47,7 @@ class HumanoidStandup(BatchVectorEnv):
         "reference": {"random": 33600.0, "expert": 150000.0},
     }
 
-    simulations = ContactBatch
-    derived_fields = (*OBSERVED, "ten_length", "ten_velocity")
+    derived_fields = READ
 
     def __init__(
         self,
@@ -60,49 +68,48 @@ class HumanoidStandup(BatchVectorEnv):
         **kwargs: Any,
     ) -> None:
         """uph_cost_weight is without effect, as in Gymnasium."""
-        self._ctrl_cost_weight = ctrl_cost_weight
-        self._impact_cost_weight = impact_cost_weight
-        self._impact_cost_range = impact_cost_range
-        self._reset_noise_scale = reset_noise_scale
-        self._skip = 2 * int(exclude_current_positions_from_observation)
-        self._observed = observed_fields(
+        del uph_cost_weight
+        model = (xml_file, frame_skip, default_camera_config)
+        super().__init__(num_envs, *model, simulations=ContactBatch, **kwargs)
+        self.ctrl_cost_weight = ctrl_cost_weight
+        self.impact_cost_weight = impact_cost_weight
+        self.impact_cost_range = impact_cost_range
+        self.reset_noise_scale = reset_noise_scale
+        self.observed = observed(
+            exclude_current_positions_from_observation,
             include_cinert_in_observation,
             include_cvel_in_observation,
             include_qfrc_actuator_in_observation,
             include_cfrc_ext_in_observation,
         )
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
+        self.make_spaces()
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return humanoid_observation(self, rows, self._skip, self._observed)
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions, velocities and the derived fields that the settings name."""
+        return humanoid_observation(self, rows, self.observed)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
+        """The reward of rising."""
         height = self.qpos[:, 2] / self.model.opt.timestep
-        ctrl_cost = self._ctrl_cost_weight * np.square(self.ctrl).sum(1)
-        squares = np.square(self.derived["cfrc_ext"]).reshape(self.num_envs, -1)
-        impact_cost = np.clip(self._impact_cost_weight * squares.sum(1), *self._impact_cost_range)
+        controls = control_cost(self, self.ctrl_cost_weight)
+        impacts = contact_cost(self, self.impact_cost_weight, self.impact_cost_range)
         info = {
-            **self._reset_info(ALL),
+            **self.reset_info(ALL),
             "reward_linup": height,
-            "reward_quadctrl": -ctrl_cost,
-            "reward_impact": -impact_cost,
+            "reward_quadctrl": -controls,
+            "reward_impact": -impacts,
         }
-        return height - ctrl_cost - impact_cost + 1, np.zeros(self.num_envs, np.bool_), info
+        return height - controls - impacts + 1, np.zeros(self.num_envs, np.bool_), info
 
-    def _reset_info(self, rows: Rows) -> Info:
+    def reset_info(self, rows: Rows) -> Info:
+        """The place and the tendons."""
         return {
             "x_position": self.qpos[rows, 0].copy(),
             "y_position": self.qpos[rows, 1].copy(),
             "z_distance_from_origin": self.qpos[rows, 2] - self.init_qpos[2],
-            "tendon_length": self.derived["ten_length"][rows].copy(),
-            "tendon_velocity": self.derived["ten_velocity"][rows].copy(),
+            **tendon_info(self, rows),
         }
 
 

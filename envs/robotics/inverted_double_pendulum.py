@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.inverted_double_pendulum_v5 import InvertedDoublePendulumEnv
 
-from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import normal_velocities
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import Rows
 
 ENV_IDS = {
     "bio_rl/InvertedDoublePendulum-v5": {
@@ -23,6 +26,7 @@ ENV_IDS = {
 }
 
 MIN_HEIGHT = 1.0  # m, of the upper pole's tip
+MOST = 10.0  # at which velocities and the constraint force are clipped
 
 
 class InvertedDoublePendulum(BatchVectorEnv):
@@ -53,36 +57,34 @@ class InvertedDoublePendulum(BatchVectorEnv):
         reset_noise_scale: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        self._healthy_reward = healthy_reward
-        self._reset_noise_scale = reset_noise_scale
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
+        super().__init__(num_envs, xml_file, frame_skip, default_camera_config, **kwargs)
+        self.healthy_reward = healthy_reward
+        self.reset_noise_scale = reset_noise_scale
+        self.make_spaces()
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        noise = self._reset_noise_scale
-        qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
-        return qpos, self.init_qvel + rng.standard_normal(self.model.nv) * noise
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Positions are drawn uniformly, velocities normally."""
+        return normal_velocities(self, rng)
 
-    def _observe(self, rows: Rows) -> np.ndarray:
+    def observe(self, rows: Rows) -> np.ndarray:
+        """The cart's position, the angles, the velocities and the force on the cart."""
+        cart = self.qpos[rows, :1]
         angles = self.qpos[rows, 1:]
-        velocities = np.clip(self.qvel[rows], -10, 10)
-        constraint = np.clip(self.derived["qfrc_constraint"][rows, :1], -10, 10)
-        return np.concatenate(
-            (self.qpos[rows, :1], np.sin(angles), np.cos(angles), velocities, constraint), axis=1
-        )
+        velocities = np.clip(self.qvel[rows], -MOST, MOST)
+        force = np.clip(self.derived["qfrc_constraint"][rows, :1], -MOST, MOST)
+        parts = (cart, np.sin(angles), np.cos(angles), velocities, force)
+        return np.concatenate(parts, axis=1)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
+        """The reward of balancing; the end where the tip is too low."""
         x, _, y = self.derived["site_xpos"][:, 0].T
         fallen = y <= MIN_HEIGHT
+        first, second = self.qvel[:, 1:].T
         distance_penalty = 0.01 * _pow2(x) + _pow2(y - 2)
-        velocity_penalty = 1e-3 * _pow2(self.qvel[:, 1]) + 5e-3 * _pow2(self.qvel[:, 2])
-        alive = self._healthy_reward * (~fallen).astype(np.int64)
+        velocity_penalty = 1e-3 * _pow2(first) + 5e-3 * _pow2(second)
+        alive = self.healthy_reward * (~fallen).astype(np.int64)
         info = {
             "reward_survive": alive,
             "distance_penalty": -distance_penalty,
@@ -92,10 +94,11 @@ class InvertedDoublePendulum(BatchVectorEnv):
 
 
 def _pow2(values: np.ndarray) -> np.ndarray:
-    """values ** 2 by the C library's pow, as numpy's scalars have it: array ** 2 differs in 1 of
-    1000 last bits.
+    """Squares by the C library's pow, as NumPy's scalars have them: array ** 2 differs in 1 of 1000
+    last bits.
     """
-    return np.fromiter(map(math.pow, values.tolist(), repeat(2.0)), np.float64, len(values))
+    squares = map(math.pow, values.tolist(), repeat(2.0))
+    return np.fromiter(squares, np.float64, len(values))
 
 
 make = partial(single_env, InvertedDoublePendulumEnv, InvertedDoublePendulum)

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import DEFAULT_CAMERA_CONFIG, InvertedPendulumEnv
 
-from bio_rl.vector.mujoco import BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import positions_and_velocities
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import Rows
 
 ENV_IDS = {
     "bio_rl/InvertedPendulum-v5": {
@@ -46,23 +49,22 @@ class InvertedPendulum(BatchVectorEnv):
         reset_noise_scale: float = 0.01,
         **kwargs: Any,
     ) -> None:
-        self._reset_noise_scale = reset_noise_scale
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
+        super().__init__(num_envs, xml_file, frame_skip, default_camera_config, **kwargs)
+        self.reset_noise_scale = reset_noise_scale
+        self.make_spaces()
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate((self.qpos[rows], self.qvel[rows]), axis=1)
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions and velocities."""
+        return positions_and_velocities(self, rows)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
+        """A reward of 1 while the pole is upright."""
         finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
         upright = finite & (np.abs(self.qpos[:, 1]) <= MAX_ANGLE)
-        return upright.astype(np.float64), ~upright, {"reward_survive": upright.astype(np.int64)}
+        info = {"reward_survive": upright.astype(np.int64)}
+        return upright.astype(np.float64), ~upright, info
 
 
 make = partial(single_env, InvertedPendulumEnv, InvertedPendulum)

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.pusher_v5 import DEFAULT_CAMERA_CONFIG, PusherEnv
 
-from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import lengths
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/Pusher-v5": {
@@ -19,6 +22,12 @@ ENV_IDS = {
         "reward_threshold": 0.0,
     }
 }
+
+# m: the cylinder starts in a rectangle beside the goal, which lies at 0, and not too near to it
+LOW = (-0.3, -0.2)
+HIGH = (0.0, 0.2)
+LEAST_DISTANCE = 0.17
+SEEN = ("tips_arm", "object", "goal")
 
 
 class Pusher(BatchVectorEnv):
@@ -52,49 +61,52 @@ class Pusher(BatchVectorEnv):
         reward_control_weight: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        self._reward_near_weight = reward_near_weight
-        self._reward_dist_weight = reward_dist_weight
-        self._reward_control_weight = reward_control_weight
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, max_episode_steps, **model, **kwargs)
+        model = (xml_file, frame_skip, default_camera_config)
+        super().__init__(num_envs, *model, max_episode_steps=max_episode_steps, **kwargs)
+        self.reward_near_weight = reward_near_weight
+        self.reward_dist_weight = reward_dist_weight
+        self.reward_control_weight = reward_control_weight
+        self.make_spaces()
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The arm at rest and the cylinder somewhere in its rectangle."""
         qpos = self.init_qpos.copy()
-        cylinder = rng.uniform((-0.3, -0.2), (0.0, 0.2))
-        while np.linalg.norm(cylinder) <= 0.17:  # at least 0.17 m from the goal, which lies at 0
-            cylinder = rng.uniform((-0.3, -0.2), (0.0, 0.2))
-        qpos[-4:-2], qpos[-2:] = cylinder, 0
+        cylinder = rng.uniform(LOW, HIGH)
+        while np.linalg.norm(cylinder) <= LEAST_DISTANCE:
+            cylinder = rng.uniform(LOW, HIGH)
+        qpos[-4:-2] = cylinder
+        qpos[-2:] = 0
         qvel = self.init_qvel + rng.uniform(-0.005, 0.005, self.model.nv)
         qvel[-4:] = 0
         return qpos, qvel
 
-    def _at(self, name: str, rows: Rows) -> np.ndarray:
+    def place(self, name: str, rows: Rows) -> np.ndarray:
         """Where a body's frame is, in m, [rows, 3]."""
         return self.derived["xpos"][rows, self.model.body(name).id]
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        bodies = (self._at(name, rows) for name in ("tips_arm", "object", "goal"))
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Angles, velocities, and where the tip, the object and the goal are."""
+        bodies = [self.place(name, rows) for name in SEEN]
         return np.concatenate((self.qpos[rows, :7], self.qvel[rows, :7], *bodies), axis=1)
 
-    def _distance(self, name: str) -> np.ndarray:
-        """From the object to a body, in m, [N]."""
-        way = self._at("object", ALL) - self._at(name, ALL)
-        return np.sqrt(
-            np.vecdot(way, way)
-        )  # as np.linalg.norm of one vector: the same BLAS dot product
+    def distance(self, name: str) -> np.ndarray:
+        """The distance from the object to a body, in m, [N]."""
+        return lengths(self.place("object", ALL) - self.place(name, ALL))
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        reward_near = -self._distance("tips_arm") * self._reward_near_weight
-        reward_dist = -self._distance("goal") * self._reward_dist_weight
-        reward_ctrl = -np.square(actions).sum(1) * self._reward_control_weight
-        info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl, "reward_near": reward_near}
-        return reward_dist + reward_ctrl + reward_near, np.zeros(self.num_envs, np.bool_), info
+        """The reward of having the object at the goal, and the tip at the object."""
+        reward_near = -self.distance("tips_arm") * self.reward_near_weight
+        reward_dist = -self.distance("goal") * self.reward_dist_weight
+        reward_ctrl = -np.square(actions).sum(1) * self.reward_control_weight
+        info = {
+            "reward_dist": reward_dist,
+            "reward_ctrl": reward_ctrl,
+            "reward_near": reward_near,
+        }
+        rewards = reward_dist + reward_ctrl + reward_near
+        return rewards, np.zeros(self.num_envs, np.bool_), info
 
 
 make = partial(single_env, PusherEnv, Pusher)

@@ -12,8 +12,10 @@ import mujoco
 import numpy as np
 
 from bio_rl.envs.robotics._reach_expert import Policy, expert, turn
+from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
-from bio_rl.vector.native import ALL, Info, Rows, SingleEnv
+from bio_rl.vector.native import ALL, Rows
+from bio_rl.vector.single import SingleEnv
 
 ENV_IDS = {
     "bio_rl/Reach-v0": {
@@ -23,7 +25,7 @@ ENV_IDS = {
     },
     "bio_rl/Reach-Rotated-v0": {
         "entry_point": ":make_rotated",
-        "vector_entry_point": ":ReachRotated",
+        "vector_entry_point": ":reach_rotated",
     },
 }
 
@@ -34,17 +36,18 @@ CAMERA = {
     "elevation": -25.0,
     "lookat": np.array([0.15, 0.0, 0.3]),
 }
+FRAME_SKIP = 2  # substeps of 10 ms in a step
 STEPS = 100  # of a trial: 2 s
 BLOCK = 20  # trials under one rotation
 ROTATION = np.radians((30.0, 90.0))  # sizes, in either direction
-RADIUS, HEIGHT = (
-    (0.10, 0.25),
-    0.10,
-)  # m: goals lie in a ring about the vertical through the start, and ± this above it
+# m: goals lie in a ring about the vertical through the start, and ± HEIGHT above it
+RADIUS = (0.10, 0.25)
+HEIGHT = 0.10
 START_NOISE = 0.05  # rad, deviation of each joint at the start
-MOST = np.repeat([3.5, 40.0, 2.0, 2.0, 4.0, 20.0], (7, 7, 3, 3, 3, 3)).astype(
-    np.float32
-)  # beyond what the arm can do
+# Bounds of the observations, beyond what the arm can do: angles, velocities, hand, goal, goal -
+# hand, velocity of the hand.
+SIZES = (7, 7, 3, 3, 3, 3)
+MOST = np.repeat([3.5, 40.0, 2.0, 2.0, 4.0, 20.0], SIZES).astype(np.float32)
 
 
 class Reach(BatchVectorEnv):
@@ -66,56 +69,127 @@ class Reach(BatchVectorEnv):
         "reference": {"random": 12.8, "expert": 96.1},
     }
 
-    derived_fields = ("site_xpos", "sensordata", "mocap_pos")  # the last is state: the goal
+    derived_fields = ("site_xpos", "sensordata", "mocap_pos")
 
     def __init__(
-        self, num_envs: int = 1, max_episode_steps: int | None = STEPS, **kwargs: Any
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = STEPS,
+        *,
+        trials: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        """kwargs: those of BatchVectorEnv but for the model's."""
-        model = {"xml_file": ARM, "frame_skip": 2, "default_camera_config": CAMERA}
-        super().__init__(num_envs, max_episode_steps, **model, **kwargs)
+        """trials: reaches of an episode under rotations, see `reach_rotated`; None for one reach
+        without. kwargs: those of BatchVectorEnv but for the model's.
+        """
+        if trials is not None and trials < 1:
+            raise ValueError(f"trials is {trials}, expected at least 1")
+        model = (ARM, FRAME_SKIP, CAMERA)
+        super().__init__(num_envs, *model, max_episode_steps=max_episode_steps, **kwargs)
+        self.trials = trials
         self.home = self.model.key("home").qpos.copy()
-        self.start = _hand_at(self.model, self.home)
+        self.start = hand_at(self.model, self.home)
+        # Mocap bodies are part of the engine's state: the goal, and the cursor of the pictures.
+        self.goal = self.derived["mocap_pos"][:, 0]
+        self.cursor = self.derived["mocap_pos"][:, 1]
+        if trials is not None:
+            self.rotation = self.state_array("rotation", start=None)
+        self.make_spaces(gym.spaces.Box(-MOST, MOST, dtype=np.float32))
 
     def expert(self) -> Policy:
         """The scripted policy of `_reach_expert`, for any number of rows; it sees observations
         only.
         """
-        return expert(self.model, self.home, self.start)
+        return expert(self.model, self.home, self.start, rotated=self.trials is not None)
 
-    # hooks
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The arm at rest with its elbow bent."""
+        noise = rng.uniform(-START_NOISE, START_NOISE, self.model.nq)
+        return self.home + noise, self.init_qvel
 
-    def _set_spaces(self, observation: gym.Space, action: gym.Space) -> None:
-        super()._set_spaces(gym.spaces.Box(-MOST, MOST, dtype=np.float32), action)
-
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return self.home + rng.uniform(-START_NOISE, START_NOISE, self.model.nq), self.init_qvel
-
-    def _place(self, rows: np.ndarray) -> None:
-        super()._place(rows)
+    def reset_rows(self, rows: np.ndarray) -> None:
+        """Draw the start states, the goals and the rotations."""
+        super().reset_rows(rows)
         for i in rows.tolist():
-            self.derived["mocap_pos"][i, 0] = self.start + draw_goal(self._rngs[i])
+            self.goal[i] = self.start + draw_goal(self.rngs[i])
+        if self.trials is not None:
+            self.rotate(rows)
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        hand, velocity = self._hand(rows)
-        goal = self.derived["mocap_pos"][rows, 0]
+    def rotate(self, rows: np.ndarray) -> None:
+        """Draw new rotations for rows, int [n]."""
+        for i in rows.tolist():
+            rng = self.rngs[i]
+            self.rotation[i] = rng.uniform(*ROTATION) * rng.choice((-1.0, 1.0))
+
+    def hand(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Position [n, 3] and velocity [n, 3] of the hand as they are seen."""
+        position = self.derived["site_xpos"][rows, 0]
+        velocity = self.derived["sensordata"][rows]
+        if self.trials is None:
+            return position, velocity
+        rotation = self.rotation[rows]
+        turned = self.start + turn(position - self.start, rotation)
+        return turned, turn(velocity, rotation)
+
+    def observe(self, rows: Rows) -> np.ndarray:
+        """The arm, the hand as it is seen, and the goal."""
+        hand, velocity = self.hand(rows)
+        goal = self.goal[rows]
         parts = (self.qpos[rows], self.qvel[rows], hand, goal, goal - hand, velocity)
-        return np.clip(np.concatenate(parts, 1, dtype=np.float32, casting="same_kind"), -MOST, MOST)
+        obs = np.concatenate(parts, 1, dtype=np.float32, casting="same_kind")
+        return np.clip(obs, -MOST, MOST)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        distance = np.linalg.norm(self.derived["mocap_pos"][:, 0] - self._hand(ALL)[0], axis=1)
-        reach, ctrl = np.exp(-5.0 * distance), -0.01 * np.square(actions, dtype=np.float64).sum(1)
+        """The reward of having the hand, as it is seen, at the goal."""
+        hand, _ = self.hand(ALL)
+        distance = np.linalg.norm(self.goal - hand, axis=1)
+        reach = np.exp(-5.0 * distance)
+        ctrl = -0.01 * np.square(actions, dtype=np.float64).sum(1)
         info = {"distance": distance, "reward_reach": reach, "reward_ctrl": ctrl}
         return reach + ctrl, np.zeros(self.num_envs, np.bool_), info
 
-    def _hand(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Position [n, 3] and velocity [n, 3] of the hand as they are seen."""
-        return self.derived["site_xpos"][rows, 0], self.derived["sensordata"][rows]
+    def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
+        """The outcome of `evaluate`; after a trial the next one begins, or the episode ends."""
+        rewards, terminated, info = super().outcome(actions)
+        if self.trials is not None:
+            info["rotation"] = self.rotation.copy()
+            info["trial"] = (self.elapsed - 1) // STEPS
+            terminated |= self.elapsed >= self.trials * STEPS
+            over = (self.elapsed > 0) & (self.elapsed % STEPS == 0)
+            rows = np.flatnonzero(over & ~terminated)
+            if len(rows):
+                self.next_trial(rows)
+        return rewards, terminated, info
+
+    def next_trial(self, rows: np.ndarray) -> None:
+        """Bring the arm back to its start and show another goal; the rest of the episode's state
+        goes on.
+        """
+        for i in rows.tolist():
+            qpos, qvel = self.reset_state(self.rngs[i])
+            self.qpos[i] = qpos
+            self.qvel[i] = qvel
+            self.goal[i] = self.start + draw_goal(self.rngs[i])
+        self.batch.forward(rows)
+        block_over = self.elapsed[rows] % (BLOCK * STEPS) == 0
+        self.rotate(rows[block_over])
+
+    def frames(self) -> tuple[Any, ...]:
+        """The arm; under rotations with a cursor, a ball that has no part in the physics."""
+        if self.trials is None:
+            return super().frames()
+        away = self.cursor.copy()
+        self.cursor[:], _ = self.hand(ALL)
+        frames = super().frames()
+        self.cursor[:] = away
+        return frames
 
 
-class ReachRotated(Reach):
+def reach_rotated(
+    num_envs: int = 1, max_episode_steps: int | None = None, *, trials: int = 60, **kwargs: Any
+) -> Reach:
     """Reach-v0 with a visuomotor rotation, in an episode of `trials` trials of 100 steps; it
     terminates with the last one.
 
@@ -132,93 +206,20 @@ class ReachRotated(Reach):
 
     # random, expert: means over 100 episodes, ± 4.4 and 1.0 (standard error); Reach-v0's expert,
     # which is static: 2523 ± 31
-    metadata: ClassVar[dict[str, Any]] = {
-        **BatchVectorEnv.metadata,
-        "reference": {"random": 775.0, "expert": 5767.0},
-    }
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        max_episode_steps: int | None = None,
-        *,
-        trials: int = 60,
-        **kwargs: Any,
-    ) -> None:
-        """kwargs: those of BatchVectorEnv but for the model's."""
-        if trials < 1:
-            raise ValueError(f"trials is {trials}, expected at least 1")
-        self.trials, self.start = trials, np.zeros(3)
-        self.rotation = np.zeros(num_envs)
-        super().__init__(num_envs, max_episode_steps, **kwargs)
-
-    def expert(self) -> Policy:
-        return expert(self.model, self.home, self.start, rotated=True)
-
-    def _place(self, rows: np.ndarray) -> None:
-        super()._place(rows)
-        self._rotate(rows)
-
-    def _hand(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        hand, velocity = super()._hand(rows)
-        return self.start + turn(hand - self.start, self.rotation[rows]), turn(
-            velocity, self.rotation[rows]
-        )
-
-    def _outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        rewards, terminated, info = super()._outcome(actions)
-        trial, over = (
-            (self._elapsed - 1) // STEPS,
-            (self._elapsed > 0) & (self._elapsed % STEPS == 0),
-        )
-        info |= {"rotation": self.rotation.copy(), "trial": trial}
-        terminated |= self._elapsed >= self.trials * STEPS
-        rows = np.flatnonzero(over & ~terminated)
-        if len(rows):
-            self._next_trial(rows)
-        return rewards, terminated, info
-
-    def _next_trial(self, rows: np.ndarray) -> None:
-        """Bring the arm back to its start and show another goal; the rest of the episode's state
-        goes on.
-        """
-        for i in rows.tolist():
-            self.qpos[i], self.qvel[i] = self._reset_state(self._rngs[i])
-            self.derived["mocap_pos"][i, 0] = self.start + draw_goal(self._rngs[i])
-        self.batch.forward(rows)
-        self._rotate(rows[self._elapsed[rows] % (BLOCK * STEPS) == 0])
-
-    def _rotate(self, rows: np.ndarray) -> None:
-        for i in rows.tolist():
-            rng = self._rngs[i]
-            self.rotation[i] = rng.uniform(*ROTATION) * rng.choice((-1.0, 1.0))
-
-    def _frames(self) -> tuple[Any, ...]:
-        """With the cursor, a ball that has no part in the physics."""
-        cursor = self.derived["mocap_pos"][:, 1]
-        away = cursor.copy()
-        cursor[:] = self._hand(ALL)[0]
-        frames = super()._frames()
-        cursor[:] = away
-        return frames
-
-    def _world_state(self) -> dict[str, np.ndarray]:
-        """As in BatchVectorEnv, and rotation [N]."""
-        return super()._world_state() | {"rotation": self.rotation}
-
-    def _set_world_state(self, state: dict[str, np.ndarray]) -> None:
-        super()._set_world_state(state)
-        self.rotation = np.array(state["rotation"])
+    reference = {"random": 775.0, "expert": 5767.0}
+    return Reach(num_envs, max_episode_steps, trials=trials, reference=reference, **kwargs)
 
 
 def draw_goal(rng: np.random.Generator) -> np.ndarray:
     """A goal relative to the start [3] in m, uniform in the ring."""
     low, high = np.square(RADIUS)
-    radius, angle = np.sqrt(rng.uniform(low, high)), rng.uniform(-np.pi, np.pi)
-    return np.array([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-HEIGHT, HEIGHT)])
+    radius = np.sqrt(rng.uniform(low, high))
+    angle = rng.uniform(-np.pi, np.pi)
+    height = rng.uniform(-HEIGHT, HEIGHT)
+    return np.array([radius * np.cos(angle), radius * np.sin(angle), height])
 
 
-def _hand_at(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:
+def hand_at(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:
     """Where the hand is, [3] in m, at joint angles qpos [nq]."""
     data = mujoco.MjData(model)
     data.qpos[:] = qpos
@@ -227,4 +228,4 @@ def _hand_at(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, Reach)
-make_rotated: Callable[..., gym.Env] = partial(SingleEnv, ReachRotated)
+make_rotated: Callable[..., gym.Env] = partial(SingleEnv, reach_rotated)

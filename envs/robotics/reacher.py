@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.reacher_v5 import DEFAULT_CAMERA_CONFIG, ReacherEnv
 
-from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import lengths
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/Reacher-v5": {
@@ -19,6 +22,8 @@ ENV_IDS = {
         "reward_threshold": -3.75,
     }
 }
+
+RADIUS = 0.2  # m, of the disk in which the target lies
 
 
 class Reacher(BatchVectorEnv):
@@ -50,46 +55,45 @@ class Reacher(BatchVectorEnv):
         reward_control_weight: float = 1,
         **kwargs: Any,
     ) -> None:
-        self._reward_dist_weight = reward_dist_weight
-        self._reward_control_weight = reward_control_weight
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, max_episode_steps, **model, **kwargs)
+        model = (xml_file, frame_skip, default_camera_config)
+        super().__init__(num_envs, *model, max_episode_steps=max_episode_steps, **kwargs)
+        self.reward_dist_weight = reward_dist_weight
+        self.reward_control_weight = reward_control_weight
+        self.make_spaces()
 
-    def _reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The arm nearly straight, and the target uniform on its disk."""
         qpos = rng.uniform(-0.1, 0.1, self.model.nq) + self.init_qpos
-        goal = rng.uniform(-0.2, 0.2, 2)
-        while np.linalg.norm(goal) >= 0.2:  # uniform on the disk of radius 0.2 m
-            goal = rng.uniform(-0.2, 0.2, 2)
-        qpos[-2:] = goal
+        target = rng.uniform(-RADIUS, RADIUS, 2)
+        while np.linalg.norm(target) >= RADIUS:
+            target = rng.uniform(-RADIUS, RADIUS, 2)
+        qpos[-2:] = target
         qvel = self.init_qvel + rng.uniform(-0.005, 0.005, self.model.nv)
         qvel[-2:] = 0
         return qpos, qvel
 
-    def _to_target(self, rows: Rows) -> np.ndarray:
-        """fingertip - target in m, [rows, 3]."""
+    def from_target(self, rows: Rows) -> np.ndarray:
+        """The vector from the target to the fingertip in m, [rows, 3]."""
         xpos = self.derived["xpos"]
-        return (
-            xpos[rows, self.model.body("fingertip").id] - xpos[rows, self.model.body("target").id]
-        )
+        fingertip = self.model.body("fingertip").id
+        target = self.model.body("target").id
+        return xpos[rows, fingertip] - xpos[rows, target]
 
-    def _observe(self, rows: Rows) -> np.ndarray:
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Angles, target, velocities and the vector from the target to the fingertip."""
         angles = self.qpos[rows, :2]
-        rest = (self.qpos[rows, 2:], self.qvel[rows, :2], self._to_target(rows)[:, :2])
-        return np.concatenate((np.cos(angles), np.sin(angles), *rest), axis=1)
+        target = self.qpos[rows, 2:]
+        velocities = self.qvel[rows, :2]
+        way = self.from_target(rows)[:, :2]
+        parts = (np.cos(angles), np.sin(angles), target, velocities, way)
+        return np.concatenate(parts, axis=1)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        to_target = self._to_target(ALL)
-        distance = np.sqrt(
-            np.vecdot(to_target, to_target)
-        )  # as np.linalg.norm of one vector: the same BLAS dot product
-        reward_dist = -distance * self._reward_dist_weight
-        reward_ctrl = -np.square(actions).sum(1) * self._reward_control_weight
+        """The reward of having the fingertip at the target."""
+        reward_dist = -lengths(self.from_target(ALL)) * self.reward_dist_weight
+        reward_ctrl = -np.square(actions).sum(1) * self.reward_control_weight
         info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}
         return reward_dist + reward_ctrl, np.zeros(self.num_envs, np.bool_), info
 

@@ -8,8 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 
-from bio_rl.vector.mujoco import ALL, BatchVectorEnv, Info, Rows
+from bio_rl.envs.robotics._robots import place_info, positions_and_velocities
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/Swimmer-v5": {
@@ -49,29 +52,26 @@ class Swimmer(BatchVectorEnv):
         exclude_current_positions_from_observation: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._forward_reward_weight = forward_reward_weight
-        self._ctrl_cost_weight = ctrl_cost_weight
-        self._reset_noise_scale = reset_noise_scale
-        self._skip = 2 * int(exclude_current_positions_from_observation)
-        model = {
-            "xml_file": xml_file,
-            "frame_skip": frame_skip,
-            "default_camera_config": default_camera_config,
-        }
-        super().__init__(num_envs, **model, **kwargs)
+        super().__init__(num_envs, xml_file, frame_skip, default_camera_config, **kwargs)
+        self.forward_reward_weight = forward_reward_weight
+        self.ctrl_cost_weight = ctrl_cost_weight
+        self.reset_noise_scale = reset_noise_scale
+        self.skip = 2 * int(exclude_current_positions_from_observation)
+        self.make_spaces()
 
-    def _observe(self, rows: Rows) -> np.ndarray:
-        return np.concatenate((self.qpos[rows, self._skip :], self.qvel[rows]), axis=1)
+    def observe(self, rows: Rows) -> np.ndarray:
+        """Positions and velocities."""
+        return positions_and_velocities(self, rows, self.skip)
 
-    def _evaluate(
+    def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
-        xy = self.qpos[:, :2]
-        velocity = (xy - qpos_before[:, :2]) / self.dt
-        forward = self._forward_reward_weight * velocity[:, 0]
-        ctrl_cost = self._ctrl_cost_weight * np.square(actions).sum(1)
+        """The reward of swimming forward."""
+        velocity = (self.qpos[:, :2] - qpos_before[:, :2]) / self.dt
+        forward = self.forward_reward_weight * velocity[:, 0]
+        ctrl_cost = self.ctrl_cost_weight * np.square(actions).sum(1)
         info = {
-            **self._reset_info(ALL),
+            **self.reset_info(ALL),
             "x_velocity": velocity[:, 0].copy(),
             "y_velocity": velocity[:, 1].copy(),
             "reward_forward": forward,
@@ -79,16 +79,9 @@ class Swimmer(BatchVectorEnv):
         }
         return forward - ctrl_cost, np.zeros(self.num_envs, np.bool_), info
 
-    def _reset_info(self, rows: Rows) -> Info:
-        xy = self.qpos[rows, :2].copy()
-        distance = np.sqrt(
-            np.vecdot(xy, xy)
-        )  # as np.linalg.norm of one vector: the same BLAS dot product
-        return {
-            "x_position": xy[:, 0].copy(),
-            "y_position": xy[:, 1].copy(),
-            "distance_from_origin": distance,
-        }
+    def reset_info(self, rows: Rows) -> Info:
+        """The place."""
+        return place_info(self, rows)
 
 
 make = partial(single_env, SwimmerEnv, Swimmer)

@@ -147,7 +147,7 @@ def test_velocities_are_not_observed() -> None:
     state = env.state_dict()
     state["physics"][:] = [[0.1, 1.0, 0.02, -0.5], [0.1, -1.0, 0.02, 0.5]]
     env.load_state_dict(state)
-    obs = env._observe(slice(None))
+    obs = env.observe(slice(None))
     assert obs.shape == (2, 2) and (obs[0] == obs[1]).all()
     assert (obs[0] == np.float32([0.1, 0.02])).all()
     obs = env.step(np.array([0, 0]))[0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs.games.catch import Catch, CatchDelayed, under_the_ball
+from bio_rl.envs.games.catch import Catch, catch_delayed, under_the_ball
 
 LEFT, STAY, RIGHT = range(3)
 
@@ -61,7 +61,7 @@ def test_balls_are_paid_after_the_delay_or_at_the_end() -> None:
 
 
 def test_the_next_ball_comes_from_the_top_and_the_paddle_stays() -> None:
-    env = CatchDelayed(1)
+    env = catch_delayed(1)
     env.reset(seed=0)
     env.drawn["ball"][:] = 3
     for _ in range(9):

@@ -17,7 +17,7 @@ def test_an_episode_by_hand() -> None:
     env = CueAccumulation(2, cues=3, code="rates")
     env.reset(seed=0)
     env.drawn["right"][:], env.drawn["end"][:] = [True, False, True], 9 + 10 + 3
-    seen, rewards, ends = [env._sense()[0]], [], []
+    seen, rewards, ends = [env.sense()[0]], [], []
     for _ in range(22):
         obs, reward, end, _, _ = env.step(np.array([RIGHT, LEFT]))
         seen.append(obs[0])
@@ -38,7 +38,7 @@ def test_periods_of_the_paper_at_1_ms() -> None:
     env = CueAccumulation(400, dt=1, code="rates")
     env.reset(seed=0)
     seen = np.stack(
-        [env._sense()] + [env.step(np.zeros(400, int))[0] for _ in range(1050 + 500 + 150 - 1)]
+        [env.sense()] + [env.step(np.zeros(400, int))[0] for _ in range(1050 + 500 + 150 - 1)]
     )
     cue = (seen[:, :, :2] > 0).any(2)
     t = np.arange(len(seen))
@@ -76,13 +76,13 @@ def test_counts_are_binomial(p: float, dt: int) -> None:
 def test_spikes_of_a_step_depend_on_the_rows_own_draw() -> None:
     env = CueAccumulation(50)
     env.reset(seed=0)
-    a, b = env._sense(), env._sense()
+    a, b = env.sense(), env.sense()
     assert (a == b).all() and len(np.unique(a, axis=0)) == 50
 
 
 def test_what_is_drawn() -> None:
     env = CueAccumulation(2, cues=5)
-    drawn = env._decode(np.random.default_rng(0).random((40_000, env.numbers)))
+    drawn = env.decode(np.random.default_rng(0).random((40_000, env.numbers)))
     assert np.allclose(drawn["right"].mean(0), 0.5, atol=0.01)
     ends = np.bincount(drawn["end"])
     assert ends.nonzero()[0].tolist() == list(range(15 + 10 + 3, 15 + 30 + 3 + 1))

@@ -25,15 +25,15 @@ def fixed(test: int, **settings) -> DMS:
 
 
 def play(env: DMS, actions: dict[int, int], steps: int) -> tuple[list[float], list[bool]]:
-    """Rewards and ends of `steps` steps: actions[t] at step t of the episode, else fixation."""
+    """Rewards and ends of `steps` steps: action actions[t] at step t of the episode, or fixate."""
     out = [env.step(np.array([actions.get(t, FIXATE)])) for t in range(steps)]
     return [float(reward[0]) for _, reward, *_ in out], [bool(end[0]) for _, _, end, *_ in out]
 
 
 def test_periods_of_a_trial_by_hand() -> None:
-    """3 steps of fixation, 5 of the sample, 5 of delay, 5 of the test; nothing once it is over."""
+    """Fixation lasts 3 steps; sample, delay and test 5 each; nothing is shown once it is over."""
     env = fixed(test=2)
-    seen = [env._sense()[0].tolist()] + [
+    seen = [env.sense()[0].tolist()] + [
         env.step(np.array([FIXATE]))[0][0].tolist() for _ in range(18)
     ]
     nothing, sample, test = [1, 0, 0, 0, 0], [1, 0, 1, 0, 0], [0, 0, 0, 1, 1]
@@ -76,7 +76,7 @@ def test_the_next_trial_follows_at_once() -> None:
 
 def test_what_is_drawn() -> None:
     env = DMS(2, trials=2, stimuli=3)
-    drawn = env._decode(np.random.default_rng(0).random((20_000, env.numbers)))
+    drawn = env.decode(np.random.default_rng(0).random((20_000, env.numbers)))
     lengths = np.diff(drawn["ends"], axis=2, prepend=0)
     assert (lengths[:, :, [0, 1, 3]] == [3, 5, 5]).all()
     delays = np.bincount(lengths[:, :, 2].ravel())

@@ -25,7 +25,7 @@ def test_a_trial_by_hand() -> None:
     ends the trial.
     """
     env = fixed(0.2)
-    seen, rewards, ends, viewed = [env._sense()[0]], [], [], []
+    seen, rewards, ends, viewed = [env.sense()[0]], [], [], []
     for _ in range(60):
         obs, reward, end, _, info = env.step(np.array([WAIT]))
         for kept, x in zip(
@@ -62,7 +62,7 @@ def test_a_choice_counts_from_the_first_step_with_dots(
 
 def test_what_is_drawn() -> None:
     env = EvidenceDM(2, trials=2, coherences=(0.0, 0.5))
-    drawn = env._decode(np.random.default_rng(0).random((20_000, env.numbers)))
+    drawn = env.decode(np.random.default_rng(0).random((20_000, env.numbers)))
     values, counts = np.unique(drawn["coherence"], return_counts=True)
     assert values.tolist() == [-0.5, 0, 0.5] and np.allclose(
         counts / 40_000, [1 / 4, 1 / 2, 1 / 4], atol=0.01

@@ -13,7 +13,7 @@ def test_trials_by_hand() -> None:
     env.drawn["codes"][0] = [[1, 1], [-1, 1]]
     env.drawn["good"][0] = False
     env.drawn["left"][0] = [False, True, False]
-    sees = [env._sense()[0]]
+    sees = [env.sense()[0]]
     rewards, ends = [], []
     for _ in range(3):
         obs, reward, terminated, _, _ = env.step(np.array([0]))
@@ -28,7 +28,7 @@ def test_trials_by_hand() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 8, 32])
 def test_codes_always_differ_and_are_all_drawn(size: int) -> None:
-    codes = Harlow(2000, size=size)._decode(np.random.default_rng(0).random((2000, 9)))["codes"]
+    codes = Harlow(2000, size=size).decode(np.random.default_rng(0).random((2000, 9)))["codes"]
     assert set(np.unique(codes)) == {-1, 1} and (codes[:, 0] != codes[:, 1]).any(1).all()
     assert abs(codes.mean((0, 1))).max() < 0.08  # every sign of both, one as often as the other
     if size <= 2:

@@ -58,7 +58,7 @@ def test_blocking_shows_compounds() -> None:
 
 def test_drops_come_as_often_as_the_phase_says() -> None:
     env = Pavlov(1, phases=("acquisition", "omission"), trials=40_000)
-    drawn = env._draw(np.random.default_rng(0))
+    drawn = env.draw(np.random.default_rng(0))
     assert [drawn["us"][drawn["kind"] == k].mean() for k in range(4)] == pytest.approx(
         [1, 0, 0.75, 0], abs=0.02
     )

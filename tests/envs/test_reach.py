@@ -18,7 +18,7 @@ from bio_rl.envs.robotics.reach import (
     START_NOISE,
     STEPS,
     Reach,
-    ReachRotated,
+    reach_rotated,
 )
 from bio_rl.vector.rendering import can_render
 
@@ -167,7 +167,7 @@ def test_goals_fill_the_ring_around_the_start() -> None:
     )
 
 
-@pytest.mark.parametrize("world", [Reach, ReachRotated])
+@pytest.mark.parametrize("world", [Reach, reach_rotated])
 def test_perturbations_that_draw_leave_goals_and_starts_as_they_are(world: type[Reach]) -> None:
     plain, perturbed = world(3), world(3, perturb=["gravity=0.5..1.5", "mass=1|2"])
     first, other = (env.reset(seed=5)[0] for env in (plain, perturbed))
@@ -189,13 +189,13 @@ def test_the_expert_reaches_every_goal_and_its_reference() -> None:
     env = Reach(200, max_episode_steps=None)
     scores, reference = returns(env, env.expert()), Reach.metadata["reference"]
     assert agrees(scores, reference["expert"])
-    distance = env.step(env.expert()(env._observe(slice(None)), None))[4]["distance"]
+    distance = env.step(env.expert()(env.observe(slice(None)), None))[4]["distance"]
     assert distance.max() < 1e-2  # m: all goals are within reach
     assert agrees(returns(Reach(200), random_policy()), reference["random"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [Reach, ReachRotated])
+@pytest.mark.parametrize("world", [Reach, reach_rotated])
 def test_references_hold_over_a_thousand_episodes(world: type[Reach]) -> None:
     steps = STEPS if world is Reach else 60 * STEPS
     reference = world.metadata["reference"]
@@ -210,7 +210,7 @@ def test_the_cursor_is_the_hand_turned_about_the_start() -> None:
     """By hand: θ = 90°, the hand 0.1 m ahead of the start (+x) and moving ahead; the cursor is 0.1
     m to its left (+y).
     """
-    env = ReachRotated(1)
+    env = reach_rotated(1)
     env.reset(seed=0)
     env.rotation[:] = np.pi / 2
     env.derived = {
@@ -219,17 +219,17 @@ def test_the_cursor_is_the_hand_turned_about_the_start() -> None:
         "sensordata": np.array([[1.0, 0, 0]]),
     }
     env.derived["mocap_pos"][0, 0] = env.start + LEFT
-    obs = env._observe(slice(None))[0]
+    obs = env.observe(slice(None))[0]
     np.testing.assert_allclose(obs[14:17], env.start + LEFT, atol=1e-6)
     np.testing.assert_allclose(
         obs[20:23], 0.0, atol=1e-6
     )  # the goal is where it is seen, and the cursor is there
     np.testing.assert_allclose(obs[23:26], [0.0, 1.0, 0.0], atol=1e-6)
-    assert env._evaluate(np.zeros((1, 7)), env.qpos)[0] == pytest.approx(1.0)
+    assert env.evaluate(np.zeros((1, 7)), env.qpos)[0] == pytest.approx(1.0)
 
 
 def test_rotations_change_every_twenty_trials_and_the_arm_starts_each_anew() -> None:
-    env = ReachRotated(3, trials=2 * BLOCK + 1)
+    env = reach_rotated(3, trials=2 * BLOCK + 1)
     obs, _ = env.reset(seed=0)
     rotations, goals, zero = [], [obs[:, 17:20]], np.zeros((3, 7), np.float32)
     for t in range(1, env.trials * STEPS + 1):
@@ -255,18 +255,18 @@ def test_rotations_change_every_twenty_trials_and_the_arm_starts_each_anew() -> 
     assert (np.abs(blocks) >= ROTATION[0]).all() and (np.abs(blocks) <= ROTATION[1]).all()
     assert len(np.unique(np.stack(goals[:-1]), axis=0)) == env.trials
     with pytest.raises(ValueError, match="trials is 0"):
-        ReachRotated(1, trials=0)
+        reach_rotated(1, trials=0)
 
 
 def test_a_static_policy_loses_half_and_one_that_sees_the_rotation_nothing() -> None:
     random, best = Reach.metadata["reference"].values()
-    adapting = returns(ReachRotated(40, trials=2), ReachRotated(1).expert(), 2 * STEPS).mean() / 2
-    static = returns(ReachRotated(40, trials=2), Reach(1).expert(), 2 * STEPS).mean() / 2
+    adapting = returns(reach_rotated(40, trials=2), reach_rotated(1).expert(), 2 * STEPS).mean() / 2
+    static = returns(reach_rotated(40, trials=2), Reach(1).expert(), 2 * STEPS).mean() / 2
     assert adapting > best - 0.5 and 0.25 < (static - random) / (best - random) < 0.5
 
 
 def test_a_loaded_state_meets_the_same_rotations() -> None:
-    env, copy = ReachRotated(2, trials=BLOCK + 2), ReachRotated(2, trials=BLOCK + 2)
+    env, copy = reach_rotated(2, trials=BLOCK + 2), reach_rotated(2, trials=BLOCK + 2)
     env.reset(seed=0)
     actions = random_policy()
     for _ in range(BLOCK * STEPS - 2):
@@ -285,10 +285,10 @@ def test_a_loaded_state_meets_the_same_rotations() -> None:
     not can_render(), reason="no OpenGL here: apt-get install libegl1 libgl1-mesa-dri"
 )
 def test_pictures_show_the_cursor_and_change_nothing() -> None:
-    env = ReachRotated(1, render_mode="rgb_array", width=120, height=80)
+    env = reach_rotated(1, render_mode="rgb_array", width=120, height=80)
     env.reset(seed=0)
     for _ in range(15):
-        env.step(ReachRotated(1).expert()(env._observe(slice(None)), None))
+        env.step(reach_rotated(1).expert()(env.observe(slice(None)), None))
     before = env.state_dict()["physics"]
     turned = env.render()[0].astype(int)
     env.rotation[:] = 0.0

@@ -15,7 +15,7 @@ def test_an_episode_by_hand() -> None:
     env.drawn["key"][:] = [2, -1, 0, -1, 2, -1]
     env.drawn["value"][:] = [-1, 1, -1, 0, -1, -1]
     env.drawn["answer"][:] = 1
-    seen, rewards = [env._sense()[0]], []
+    seen, rewards = [env.sense()[0]], []
     for _ in range(5):
         obs, reward, terminated, _, _ = env.step(np.array([1, 0]))
         seen.append(obs[0])
@@ -37,7 +37,7 @@ def test_an_episode_by_hand() -> None:
 
 def test_what_is_drawn_is_consistent() -> None:
     env = Recall(3000, pairs=3, keys=5, values=4)
-    drawn = env._decode(np.random.default_rng(0).random((3000, env.numbers)))
+    drawn = env.decode(np.random.default_rng(0).random((3000, env.numbers)))
     key, value, answer = drawn["key"], drawn["value"], drawn["answer"]
     shown = key[:, 0:6:2]
     assert (np.diff(np.sort(shown, 1), axis=1) > 0).all()  # all different

@@ -51,7 +51,7 @@ def test_noise_and_jitter_have_their_size() -> None:
     quiet, _, _ = life(SpikePattern(200, noise=10.0, rate=1e-3, jitter=0.0), 0)
     assert abs(quiet[:-1, :, :-1].mean() - 0.01) < 3e-4  # 10 Hz, less the spikes that coincide
     env = SpikePattern(200, noise=0.0, jitter=3.0, afferents=1)
-    env._spikes = [np.array([[50, 0]])] * 2
+    env.template_spikes = [np.array([[50, 0]])] * 2
     times = life(env, 0)[0][:-1, :, 0].argmax(0)
     assert abs(times.mean() - 50) < 1 and abs(times.std() - 3.0) < 0.6
 

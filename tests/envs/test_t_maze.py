@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bio_rl.envs.neuroscience.t_maze import EAST, NORTH, SOUTH, WEST, TMaze, TMazeReversal
+from bio_rl.envs.neuroscience.t_maze import EAST, NORTH, SOUTH, WEST, TMaze, t_maze_reversal
 from bio_rl.vector.trials import scores
 
 
@@ -57,14 +57,14 @@ def test_without_memory_of_the_cue_no_policy_wins() -> None:
 
 @pytest.mark.parametrize("hazard", [0.0, 0.1, 0.8])
 def test_the_optimum_of_reversal_is_its_closed_form(hazard: float) -> None:
-    env = TMazeReversal(1000, corridor=1, trials=11, hazard=hazard)
+    env = t_maze_reversal(1000, corridor=1, trials=11, hazard=hazard)
     returns = scores(env, env.ideal(), 4000)
     error = max(returns.std() / len(returns) ** 0.5, 1e-6)
     assert abs(returns.mean() - (1 + 10 * abs(1 - 2 * hazard))) < 3.5 * error
 
 
 def test_the_next_trial_starts_with_the_outcome_and_a_cue() -> None:
-    env = TMazeReversal(200, corridor=1, hazard=0.0)
+    env = t_maze_reversal(200, corridor=1, hazard=0.0)
     env.reset(seed=0)
     env.step(np.full(200, EAST))
     obs, reward, terminated, _, _ = env.step(np.full(200, NORTH))
@@ -78,4 +78,4 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="limit is 10 steps, expected at least 11"):
         TMaze(limit=10)
     with pytest.raises(ValueError, match=r"hazard is 1\.5"):
-        TMazeReversal(hazard=1.5)
+        t_maze_reversal(hazard=1.5)

@@ -36,7 +36,7 @@ def test_a_trial_by_hand() -> None:
 
 def test_common_transitions_and_good_places_come_at_their_rates() -> None:
     env = TwoStep(1, trials=40_000, hazard=0.0)
-    drawn = env._draw(np.random.default_rng(0))
+    drawn = env.draw(np.random.default_rng(0))
     assert abs(drawn["common"].mean() - 0.8) < 0.01
     assert sorted(drawn["pays"].mean(0)) == pytest.approx([0.1, 0.9], abs=0.01)
 

@@ -16,7 +16,7 @@ def placed(platform: tuple[float, float], start: float = 0.0, **settings) -> Wat
     env.reset(seed=0)
     env.drawn["platform"][:] = platform
     env.drawn["start"][:] = start
-    env._forget(np.array([0]))
+    env.put_at_start(np.array([0]))
     return env
 
 

@@ -59,7 +59,7 @@ def only_in(row: int, text: str, monkeypatch: pytest.MonkeyPatch) -> HalfCheetah
     one.
     """
     env = HalfCheetah(N, nthread=1, perturb=text)
-    (effect,) = env._layer.effects
+    (effect,) = env.layer.effects
     amount, draws = effect.range.low, iter(range(10**6))
     neutral = type(
         "Range",
@@ -109,7 +109,7 @@ def test_undoing_it_restores_the_very_dynamics(name: str) -> None:
         if (
             t == 17 + (name == "obs_delay") * 3 + (name == "action_delay") * 3
         ):  # its buffers have filled again
-            assert not env._layer.info(slice(None))["perturbed"].any()
+            assert not env.layer.info(slice(None))["perturbed"].any()
             assert (env.batch.state != plain.batch.state).any() or name in SENSED
             env.batch.state[:] = plain.batch.state
         obs, expected = env.step(ACTIONS[t])[:2], plain.step(ACTIONS[t])[:2]
@@ -127,7 +127,7 @@ def test_fields_are_the_models_own_again_after_an_episode() -> None:
         N, nthread=1, max_episode_steps=5, perturb=[*texts[:-1], "length:bfoot=0.5|0.5"]
     )
     env.reset(seed=0)
-    for e in env._layer.effects:
+    for e in env.layer.effects:
         assert (e.amount != e.neutral).all()
         e.range = Value(e.neutral, e.neutral)
     env.reset()
@@ -183,8 +183,7 @@ def test_a_ramp_is_linear_and_a_hazard_strikes_once_at_its_rate() -> None:
     many.reset(seed=0)
     on = np.stack(
         [
-            many._layer.advance(np.zeros((400, 1)), None) is not None
-            and many._layer.effects[0].fired
+            many.layer.advance(np.zeros((400, 1)), None) is not None and many.layer.effects[0].fired
             for _ in "ab"
         ]
     )
@@ -236,7 +235,7 @@ def test_factors_multiply_the_nominal_values() -> None:
 def test_each_row_and_episode_draws_its_own_value_from_its_generator() -> None:
     def drawn(env: HalfCheetah, seed: int | None) -> np.ndarray:
         env.reset(seed=seed)
-        return env._layer.effects[0].value.copy()
+        return env.layer.effects[0].value.copy()
 
     env = HalfCheetah(4, perturb="gravity=0.5..1.5")
     first, again = drawn(env, 0), drawn(env, None)
@@ -322,10 +321,10 @@ def test_signals_do_what_they_say() -> None:
     np.testing.assert_array_equal(seen[:, [4, 6, *range(9, 17)]], true[:, [4, 6, *range(9, 17)]])
     noisy = HalfCheetah(1, perturb="obs_noise:0=0.5")
     noisy.reset(seed=0)
-    plain = noisy._observe(slice(None))[0, 0]
+    plain = noisy.observe(slice(None))[0, 0]
     draws = np.array(
         [
-            noisy._layer.observe(noisy._observe(slice(None)), slice(None))[0, 0] - plain
+            noisy.layer.observe(noisy.observe(slice(None)), slice(None))[0, 0] - plain
             for _ in range(2000)
         ]
     )
@@ -340,7 +339,7 @@ def test_constants_of_a_cart_pole_change_in_their_row_only_and_come_back(
 ) -> None:
     for text in ("gravity=3", "mass:pole=5", "mass:cart=0.2", "mass=2", "length=2", "force=-1"):
         plain, env = CartPole(N), CartPole(N, perturb=f"{text}@every:4")
-        effect = env._layer.effects[0]
+        effect = env.layer.effects[0]
         for e in (plain, env):
             e.reset(seed=0)
         effect.value[[0, 2]] = 1.0
@@ -452,9 +451,9 @@ def test_a_row_that_begins_anew_leaves_the_others_alone() -> None:
 def test_nothing_asked_is_nothing_done() -> None:
     for perturb in ((), []):
         env = HalfCheetah(2, perturb=perturb)
-        assert env._layer is None and not env.batch._expanded
+        assert env.layer is None and not env.batch._expanded
     assert not isinstance(
-        gym.make("bio_rl/HalfCheetah-v5").unwrapped, bio_rl.vector.native.SingleEnv
+        gym.make("bio_rl/HalfCheetah-v5").unwrapped, bio_rl.vector.single.SingleEnv
     )
     single = gym.make("bio_rl/HalfCheetah-v5", perturb=["gravity=0.5"])
     assert single.reset(seed=0)[1]["perturbed"]

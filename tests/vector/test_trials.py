@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bio_rl.envs import discover
-from bio_rl.envs.neuroscience.bandit import BanditReversal
+from bio_rl.envs.neuroscience.bandit import bandit_reversal
 from bio_rl.vector.trials import Periods, scores
 
 IDS = sorted(
@@ -79,15 +79,15 @@ def test_periods_follow_one_another() -> None:
 
 
 def test_scores_takes_the_same_number_of_episodes_in_every_row() -> None:
-    env = BanditReversal(5, pulls=4)
+    env = bandit_reversal(5, pulls=4)
     assert scores(env, at_random(env), 15).shape == (15,)
     with pytest.raises(ValueError, match="16 episodes in 5 environments"):
         scores(env, at_random(env), 16)
 
 
 def test_reversals_come_at_the_hazard_rate_and_good_arms_pay() -> None:
-    env = BanditReversal(1, pulls=40_000, p_good=0.9, hazard=0.1)
-    pays = env._draw(np.random.default_rng(0))["pays"].astype(float)
+    env = bandit_reversal(1, pulls=40_000, p_good=0.9, hazard=0.1)
+    pays = env.draw(np.random.default_rng(0))["pays"].astype(float)
     # of two pulls in a row arm 0 pays alike unless luck or a swap differ: P(alike) = (1 - h) q + h
     # (1 - q), q = p² + (1-p)²
     alike, q = (pays[1:, 0] == pays[:-1, 0]).mean(), 0.9**2 + 0.1**2

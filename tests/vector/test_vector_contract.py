@@ -77,7 +77,7 @@ class OtherSeeds(HalfCheetah):
 class ForgetsGenerators(HalfCheetah):
     def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         super().load_state_dict(state)
-        self._rngs = [np.random.default_rng(0) for _ in self._rngs]
+        self.rngs = [np.random.default_rng(0) for _ in self.rngs]
 
 
 class NoMask(HalfCheetah):
@@ -87,8 +87,8 @@ class NoMask(HalfCheetah):
 
 
 class FloatObs(HalfCheetah):
-    def _observe(self, rows: Any) -> np.ndarray:
-        return super()._observe(rows).astype(np.float32)
+    def observe(self, rows: Any) -> np.ndarray:
+        return super().observe(rows).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,8 @@ def test_a_diverged_simulation_ends_and_the_others_go_on() -> None:
 def test_no_log_file_is_left(tmp_path: Path) -> None:
     code = (
         "import bio_rl, gymnasium as gym, numpy as np\n"
-        "env = gym.make_vec('bio_rl/HalfCheetah-v5', 8); gym.make('bio_rl/HalfCheetah-v5')\n"
+        "env = gym.make_vec('bio_rl/HalfCheetah-v5', 8)\n"
+        "gym.make('bio_rl/HalfCheetah-v5')\n"
         "env.reset(seed=0)\n"
         "env.qvel[:] = np.nan; env.step(env.action_space.sample())"
     )
@@ -253,9 +254,10 @@ def test_renders_each_environment() -> None:
 
 def test_without_egl_the_error_says_what_to_install(tmp_path: Path) -> None:
     code = (
-        "import bio_rl, gymnasium as gym; "
+        "import bio_rl, gymnasium as gym\n"
         "gym.make_vec('bio_rl/HalfCheetah-v5', render_mode='rgb_array')"
     )
-    # glx is a platform that MuJoCo's EGL refuses
-    result = run(code, tmp_path, MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx")
+    result = run(
+        code, tmp_path, MUJOCO_GL="egl", PYOPENGL_PLATFORM="glx"
+    )  # a platform that MuJoCo's EGL refuses
     assert result.returncode != 0 and "apt-get install libegl1" in result.stderr

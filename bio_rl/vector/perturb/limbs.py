@@ -21,11 +21,16 @@ INPUTS = (
     "jnt_pos",
     "site_pos",
 )
-"""What a limb's length decides; what follows from these (bounding boxes, inverse weights) is
+"""Fields that a limb's length decides; what follows from these (bounding boxes, inverse weights) is
 set_const's.
 """
 LONG = (int(mujoco.mjtGeom.mjGEOM_CAPSULE), int(mujoco.mjtGeom.mjGEOM_CYLINDER))
 ROUND = int(mujoco.mjtGeom.mjGEOM_SPHERE)
+ROUNDING = 1e-9  # of a value: what another compilation may change without a cause
+REMEMBERED = 256  # lengths whose field values are kept
+
+Elements = tuple[tuple[np.ndarray, ...], np.ndarray]
+"""An index of a field and the values there."""
 
 
 class Limbs:
@@ -36,19 +41,18 @@ class Limbs:
         self.model = model
         with quiet_compiler():
             self._spec = mujoco.MjSpec.from_file(path)
-            self._spec.compiler.settotalmass = (
-                -1.0
-            )  # else a shorter limb would make every other body heavier
+            # Else a shorter limb would make every other body heavier.
+            self._spec.compiler.settotalmass = -1.0
             plain = self._spec.compile()
-        mass = np.where(plain.body_mass > 0, plain.body_mass, 1.0)
-        self._density = np.where(
-            plain.body_mass > 0, model.body_mass / mass, 1.0
-        )  # what settotalmass had done
-        self.scaled = lru_cache(256)(self._scaled)
+        massive = plain.body_mass > 0
+        mass = np.where(massive, plain.body_mass, 1.0)
+        # The factor that settotalmass had put on each body.
+        self._density = np.where(massive, model.body_mass / mass, 1.0)
+        self.scaled = lru_cache(REMEMBERED)(self._scaled)
 
-    def _scaled(self, bodies: tuple[int, ...], factor: float) -> dict[str, tuple[Any, np.ndarray]]:
-        """{field: (index, values)} of the elements that differ from the model's when these bodies
-        are `factor` as long.
+    def _scaled(self, bodies: tuple[int, ...], factor: float) -> dict[str, Elements]:
+        """The elements of each field that differ from the model's if these bodies are `factor` as
+        long.
         """
         spec = self._spec.copy()
         for body in bodies:
@@ -57,20 +61,20 @@ class Limbs:
             other = spec.compile()
         other.body_mass[:] *= self._density
         other.body_inertia[:] *= self._density[:, None]
-        found = {}
+        elements = {}
         for name in INPUTS:
-            new, old = getattr(other, name), getattr(self.model, name)
-            index = np.nonzero(
-                np.abs(new - old) > 1e-9 * (1.0 + np.abs(old))
-            )  # beyond the rounding of another compilation
-            found[name] = (index, new[index].copy())
-        return found
+            new = getattr(other, name)
+            old = getattr(self.model, name)
+            index = np.nonzero(np.abs(new - old) > ROUNDING * (1.0 + np.abs(old)))
+            elements[name] = (index, new[index].copy())
+        return elements
 
     def _stretch(self, spec: mujoco.MjSpec, body: int, factor: float) -> None:
         """Scale a body about its joint: geoms, sites, further joints, and the joints at which its
         children hang.
         """
-        model, anchor = self.model, self._anchor(body)
+        model = self.model
+        anchor = self._anchor(body)
 
         def moved(p: np.ndarray) -> np.ndarray:
             return anchor + factor * (p - anchor)
@@ -83,27 +87,31 @@ class Limbs:
         for child in np.flatnonzero(model.body_parentid == body).tolist():
             if child == body:
                 continue
+            # A child is moved so that its joint, and not its frame, lies on the longer limb.
             hinge = np.empty(3)
             mujoco.mju_rotVecQuat(hinge, self._anchor(child), model.body_quat[child])
             spec.bodies[child].pos = moved(model.body_pos[child] + hinge) - hinge
 
     def _anchor(self, body: int) -> np.ndarray:
-        """Where a body's first joint holds it, in its own frame [3]; the origin where it has none."""
+        """The place [3] in a body's own frame where its first joint holds it; the origin if it has
+        none.
+        """
         model = self.model
-        return (
-            model.jnt_pos[model.body_jntadr[body]].copy()
-            if model.body_jntnum[body]
-            else np.zeros(3)
-        )
+        if not model.body_jntnum[body]:
+            return np.zeros(3)
+        return model.jnt_pos[model.body_jntadr[body]].copy()
 
 
 def _stretch_geom(geom: Any, anchor: np.ndarray, factor: float) -> None:
+    """Scale a geom about anchor, [3], along its length."""
     ends = np.array(geom.fromto)
     if np.isfinite(ends).all():
-        geom.fromto = (anchor + factor * (ends.reshape(2, 3) - anchor)).reshape(-1)
+        stretched = anchor + factor * (ends.reshape(2, 3) - anchor)
+        geom.fromto = stretched.reshape(-1)
         return
     geom.pos = anchor + factor * (np.array(geom.pos) - anchor)
-    size, kind = np.array(geom.size), int(geom.type)
+    size = np.array(geom.size)
+    kind = int(geom.type)
     if kind in LONG:
         size[1] *= factor
     elif kind != ROUND:

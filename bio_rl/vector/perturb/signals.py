@@ -2,13 +2,12 @@
 observation.
 """
 
-from typing import Any
-
 import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.perturb.effect import Effect, columns
 from bio_rl.vector.perturb.text import Perturbation
+from bio_rl.vector.perturb.world import World
 
 MAX_DELAY = 1000  # steps; a buffer of this length is kept for each row
 
@@ -20,19 +19,17 @@ class _Sensor(Effect):
 
     neutral = 0.0
 
-    def __init__(self, world: Any, asked: Perturbation) -> None:
-        super().__init__(world, asked)
+    def __init__(self, world: World, spec: Perturbation) -> None:
+        super().__init__(world, spec)
         space = world.single_observation_space
-        if (
-            not isinstance(space, gym.spaces.Box)
-            or len(space.shape) != 1
-            or space.dtype.kind != "f"
-        ):
+        is_box = isinstance(space, gym.spaces.Box)
+        if not is_box or len(space.shape) != 1 or space.dtype.kind != "f":
             raise ValueError(
                 f"{self.name} acts on flat vectors of sensors, but observations are {space}"
             )
         self.channels = channels(self.target, space.shape[0])
-        self.low, self.high = space.low[self.channels], space.high[self.channels]
+        self.low = space.low[self.channels]
+        self.high = space.high[self.channels]
 
 
 class Noise(_Sensor):
@@ -43,10 +40,12 @@ class Noise(_Sensor):
     bounds = (0.0, np.inf)
 
     def observe(self, obs: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Add noise to the channels, row by row, since each draws from its own generator."""
         for k, i in enumerate(rows.tolist()):
             if self.amount[i]:
-                noise = self.amount[i] * self.world._rngs[i].standard_normal(len(self.channels))
-                obs[k, self.channels] = np.clip(obs[k, self.channels] + noise, self.low, self.high)
+                normal = self.world.rngs[i].standard_normal(len(self.channels))
+                noisy = obs[k, self.channels] + self.amount[i] * normal
+                obs[k, self.channels] = np.clip(noisy, self.low, self.high)
         return obs
 
 
@@ -59,9 +58,11 @@ class Dropout(_Sensor):
     bounds = (0.0, 1.0)
 
     def observe(self, obs: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """Set the channels that chance has chosen to 0."""
         for k, i in enumerate(rows.tolist()):
             if self.amount[i]:
-                lost = self.world._rngs[i].random(len(self.channels)) < self.amount[i]
+                luck = self.world.rngs[i].random(len(self.channels))
+                lost = luck < self.amount[i]
                 obs[k, self.channels[lost]] = 0.0
         return obs
 
@@ -75,12 +76,19 @@ class _Delay(Effect):
     bounds = (0.0, MAX_DELAY)
     whole = True
     gradual = False
+    past: np.ndarray
+
+    def _buffer(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """An empty past, long enough for the longest delay that can be drawn."""
+        longest = int(self.range.high)
+        return np.zeros((self.world.num_envs, longest + 1, *shape), dtype)
 
     def _remember(self, now: np.ndarray, rows: np.ndarray) -> None:
         self.past[rows, 1:] = self.past[rows, :-1]
         self.past[rows, 0] = now
 
     def state(self) -> dict[str, np.ndarray]:
+        """As in Effect, and the past."""
         return super().state() | {"past": self.past}
 
 
@@ -89,15 +97,17 @@ class ObsDelay(_Delay):
     younger than that.
     """
 
-    def __init__(self, world: Any, asked: Perturbation) -> None:
-        super().__init__(world, asked)
+    def __init__(self, world: World, spec: Perturbation) -> None:
+        super().__init__(world, spec)
         self.no_target()
         space = world.single_observation_space
         if not isinstance(space, gym.spaces.Box):
             raise ValueError(f"{self.name} acts on arrays, but observations are {space}")
-        self.past = np.zeros((world.num_envs, int(self.range.high) + 1, *space.shape), space.dtype)
+        self.past = self._buffer(space.shape, space.dtype)
 
     def observe(self, obs: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """The observations of `amount` steps ago."""
+        # A first observation fills its row's whole past.
         self.past[rows[fresh]] = obs[fresh][:, None]
         self._remember(obs[~fresh], rows[~fresh])
         return self.past[rows, self.amount[rows].astype(np.int64)]
@@ -108,25 +118,27 @@ class ActionDelay(_Delay):
     is 0, a choice the first.
     """
 
-    def __init__(self, world: Any, asked: Perturbation) -> None:
-        super().__init__(world, asked)
+    def __init__(self, world: World, spec: Perturbation) -> None:
+        super().__init__(world, spec)
         self.no_target()
         space = world.single_action_space
         self.choice = isinstance(space, gym.spaces.Discrete)
-        kind = (
-            np.dtype(np.int64) if self.choice else np.dtype(np.float64)
-        )  # holds any float32 action exactly
-        self.past = np.zeros((world.num_envs, int(self.range.high) + 1, *space.shape), kind)
+        # float64 holds any float32 action exactly.
+        kind = np.dtype(np.int64) if self.choice else np.dtype(np.float64)
+        self.past = self._buffer(space.shape or (), kind)
 
     def begin(self, rows: np.ndarray) -> None:
+        """Forget the actions of the episode before."""
         self.past[rows] = 0
 
     def act(self, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The actions of `amount` steps ago."""
         if self.choice:
-            first = rows[self.world._elapsed[rows] == 1]
+            first = rows[self.world.elapsed[rows] == 1]
             self.past[first] = actions[first, None]
         self._remember(actions[rows], rows)
-        late = self.past[np.arange(len(actions)), self.amount.astype(np.int64)]
+        everyone = np.arange(len(actions))
+        late = self.past[everyone, self.amount.astype(np.int64)]
         return late.astype(actions.dtype)
 
 
@@ -138,17 +150,22 @@ class _Permutation(Effect):
     bounds = (0.0, 1.0)
     whole = True
     gradual = False
+    index: np.ndarray
 
     def _permute(self, n: int) -> None:
+        """Begin with every one of n channels in its place."""
         if n < 2:
             raise ValueError(f"{self.name} needs at least two channels, here there is {n}")
         self.index = np.tile(np.arange(n), (self.world.num_envs, 1))
 
     def begin(self, rows: np.ndarray) -> None:
+        """Draw a permutation for each row."""
+        n = self.index.shape[1]
         for i in rows.tolist():
-            self.index[i] = self.world._rngs[i].permutation(self.index.shape[1])
+            self.index[i] = self.world.rngs[i].permutation(n)
 
     def state(self) -> dict[str, np.ndarray]:
+        """As in Effect, and the permutations."""
         return super().state() | {"index": self.index}
 
 
@@ -157,17 +174,18 @@ class ObsPermutation(_Permutation, _Sensor):
     clipped to their bounds.
     """
 
-    def __init__(self, world: Any, asked: Perturbation) -> None:
-        super().__init__(world, asked)
+    def __init__(self, world: World, spec: Perturbation) -> None:
+        super().__init__(world, spec)
         self._permute(len(self.channels))
 
     def observe(self, obs: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """The observations with their channels in another order."""
         on = np.flatnonzero(self.amount[rows])
         if len(on):
+            # sources [n, k]: the channel that each of the k channels shows, row by row.
             sources = self.channels[self.index[rows[on]]]
-            obs[columns(on, self.channels)] = np.clip(
-                obs[on[:, None], sources], self.low, self.high
-            )
+            moved = obs[on[:, None], sources]
+            obs[columns(on, self.channels)] = np.clip(moved, self.low, self.high)
         return obs
 
 
@@ -176,16 +194,21 @@ class ActionPermutation(_Permutation):
     index[j] did.
     """
 
-    def __init__(self, world: Any, asked: Perturbation) -> None:
-        super().__init__(world, asked)
+    def __init__(self, world: World, spec: Perturbation) -> None:
+        super().__init__(world, spec)
         self.no_target()
         space = world.single_action_space
-        if not isinstance(space, gym.spaces.Discrete | gym.spaces.Box):
+        if isinstance(space, gym.spaces.Discrete):
+            self.choice = True
+            self._permute(int(space.n))
+        elif isinstance(space, gym.spaces.Box):
+            self.choice = False
+            self._permute(space.shape[0])
+        else:
             raise ValueError(f"{self.name} acts on vectors and choices, but actions are {space}")
-        self.choice = isinstance(space, gym.spaces.Discrete)
-        self._permute(int(space.n) if self.choice else space.shape[0])
 
     def act(self, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The actions, each sent to another actuator, or taken for another choice."""
         on = np.flatnonzero(self.amount)
         actions = actions.copy()
         if self.choice:
@@ -196,16 +219,15 @@ class ActionPermutation(_Permutation):
 
 
 def channels(target: str, n: int) -> np.ndarray:
-    """The channels, int [k], that `3`, `0-7` or `0-2+5` means; all n of them for an empty target."""
-    found: list[int] = []
+    """The channels, int [k], that `3`, `0-7` or `0-2+5` means; all n of them if it is empty."""
+    chosen: set[int] = set()
     for part in filter(None, target.split("+")):
         first, _, last = part.partition("-")
-        if not (
-            first.isdigit() and (last or first).isdigit() and int(first) <= int(last or first) < n
-        ):
+        last = last or first
+        if not (first.isdigit() and last.isdigit() and int(first) <= int(last) < n):
             raise ValueError(f"no channels {part!r}; there are 0 to {n - 1}: write 3, 0-7 or 0-2+5")
-        found += range(int(first), int(last or first) + 1)
-    return np.array(sorted(set(found)) if found else range(n), np.int64)
+        chosen |= set(range(int(first), int(last) + 1))
+    return np.array(sorted(chosen) if chosen else range(n), np.int64)
 
 
 KINDS: dict[str, type[Effect]] = {

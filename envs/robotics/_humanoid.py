@@ -1,0 +1,67 @@
+"""Observations, costs and infos that Humanoid and HumanoidStandup share."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bio_rl.vector.infos import Info
+from bio_rl.vector.mujoco import BatchVectorEnv
+from bio_rl.vector.native import Rows
+
+# Derived fields of the observation, each with its first row: no world body, no free joint.
+FIRST_ROW = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}
+READ = (*FIRST_ROW, "ten_length", "ten_velocity")
+"""Derived fields that the observations and the infos are made of."""
+
+
+class Observed(NamedTuple):
+    """Which parts the observations hold."""
+
+    skip: int
+    """Entries of qpos that are left out, from the first on."""
+    fields: tuple[str, ...]
+    """Names of the derived fields."""
+
+
+def observed(
+    exclude_current_positions: bool, cinert: bool, cvel: bool, qfrc_actuator: bool, cfrc_ext: bool
+) -> Observed:
+    """The parts of the observations, from Gymnasium's five settings."""
+    included = (cinert, cvel, qfrc_actuator, cfrc_ext)
+    fields = [name for name, there in zip(FIRST_ROW, included, strict=True) if there]
+    return Observed(2 if exclude_current_positions else 0, tuple(fields))
+
+
+def humanoid_observation(world: BatchVectorEnv, rows: Rows, parts: Observed) -> np.ndarray:
+    """Observations of rows, [rows, up to 350]: qpos without its first entries, qvel, then derived
+    fields.
+
+    cinert [13 bodies x 10]: masses in kg and inertias in kg m²; cvel [13 x 6] in rad/s and m/s;
+    qfrc_actuator [17] in N m; cfrc_ext [13 x 6]: external wrenches in N m and N.
+    """
+    arrays = [world.qpos[rows, parts.skip :], world.qvel[rows]]
+    for name in parts.fields:
+        field = world.derived[name][rows, FIRST_ROW[name] :]
+        arrays.append(field.reshape(len(field), -1))
+    return np.concatenate(arrays, axis=1)
+
+
+def control_cost(world: BatchVectorEnv, weight: float) -> np.ndarray:
+    """The cost [N] of the controls as the engine holds them, in float64."""
+    return weight * np.square(world.ctrl).sum(1)
+
+
+def contact_cost(
+    world: BatchVectorEnv, weight: float, cost_range: tuple[float, float]
+) -> np.ndarray:
+    """The cost [N] of the contact forces on all bodies, clipped to its range."""
+    squares = np.square(world.derived["cfrc_ext"]).reshape(world.num_envs, -1)
+    return np.clip(weight * squares.sum(1), *cost_range)
+
+
+def tendon_info(world: BatchVectorEnv, rows: Rows) -> Info:
+    """Infos of the tendons of rows."""
+    return {
+        "tendon_length": world.derived["ten_length"][rows].copy(),
+        "tendon_velocity": world.derived["ten_velocity"][rows].copy(),
+    }
