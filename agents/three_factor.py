@@ -31,7 +31,7 @@ from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, St
 from bio_rl.discovery import suggestion
 from bio_rl.faults import DivergedError
 from bio_rl.kernels.plastic import plastic_step
-from bio_rl.kernels.td import judge
+from bio_rl.kernels.td import td_error
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
@@ -241,21 +241,21 @@ class Agent(nn.Module):
         terminated, valid = steps.terminated[0], steps.valid[0]
         cut = terminated | steps.truncated[0]
         ahead, cells = self.cells.active(self._see(rollout.next), state.cells)
-        beyond = self._value(ahead)
+        next_value = self._value(ahead)
         if bool(cut.any()):
-            beyond = torch.where(cut, self._final(index(steps, 0), state), beyond)
+            next_value = torch.where(cut, self._final(index(steps, 0), state), next_value)
         reward, reset = steps.reward[0], steps.percept.reset[0]
-        judged = judge(
-            reward, value, beyond, terminated, cut, reset, valid, gamma=c.gamma, lam=c.trace
+        error = td_error(
+            reward, value, next_value, terminated, cut, reset, valid, gamma=c.gamma, lam=c.trace
         )
-        if not math.isfinite(judged.mean):
+        if not math.isfinite(error.mean):
             raise DivergedError(
                 "dopamine is NaN or infinite: the critic diverged; a lower three_factor.critic_lr or fewer environments help"
             )
         e, rates, bound = state.e.clone(), self.rates * c.anneal**self.clock.lived, c.bound or None
         gate, seen = (
-            self._dopamine(judged.rpe),
-            signal if judged.valid == len(valid) else signal * valid.unsqueeze(-1),
+            self._dopamine(error.rpe),
+            signal if error.valid == len(valid) else signal * valid.unsqueeze(-1),
         )
         y = plastic_step(
             self.weight,
@@ -265,22 +265,22 @@ class Agent(nn.Module):
             gate,
             ahead,
             lr=rates,
-            decay=judged.decay,
+            decay=error.decay,
             w_min=-bound if bound else None,
             w_max=bound,
         )
         if c.cells_lr:
             self._move(x, index(steps.percept.obs, 0))
         self.features.update(steps.percept.obs, steps.valid)
-        self.clock.count(judged.valid, judged.ended)
+        self.clock.count(error.valid, error.ended)
         surprise = state.surprise
         if c.let_go:
-            surprise = self._surprised(judged.rpe, surprise)
+            surprise = self._surprised(error.rpe, surprise)
             y = self._read(ahead)
         metrics: Metrics = {
-            "dopamine/rpe": judged.mean,
-            "dopamine/value": judged.value,
-            "dopamine/abs": judged.size,
+            "dopamine/rpe": error.mean,
+            "dopamine/value": error.mean_value,
+            "dopamine/abs": error.mean_abs,
         }
         metrics |= {
             "plasticity/eligibility": lambda: e.abs().mean(),
