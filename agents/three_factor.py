@@ -39,7 +39,7 @@ from bio_rl.contracts import (
     Transition,
 )
 from bio_rl.groups import seeded, shared
-from bio_rl.kernels.td import Judged, judge
+from bio_rl.kernels.td import TDError, td_error
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
@@ -366,9 +366,9 @@ class Agent(base.Agent):
         x_last = self._live(last, state.lived.state).activity
         return torch.where(cut, self._value(x_last), value)
 
-    def _error(self, step: Transition, next_value: Tensor) -> Judged:
+    def _error(self, step: Transition, next_value: Tensor) -> TDError:
         """The prediction errors, and what is left of older eligibility. Raises DivergedError."""
-        error = judge(
+        error = td_error(
             step.reward,
             step.extras["value"],
             next_value,
@@ -418,7 +418,7 @@ class Agent(base.Agent):
         return after
 
     def _metrics(
-        self, error: Judged, value: Tensor, gate: Tensor, e: Tensor, rates: Tensor
+        self, error: TDError, value: Tensor, gate: Tensor, e: Tensor, rates: Tensor
     ) -> Metrics:
         """What is reported, [G] each where seeds are trained side by side."""
         if self.groups > 1:
@@ -426,8 +426,8 @@ class Agent(base.Agent):
             return {f"dopamine/{k}": x.view(self.groups, -1).mean(1) for k, x in each.items()}
         return {
             "dopamine/rpe": error.mean,
-            "dopamine/value": error.value,
-            "dopamine/abs": error.size,
+            "dopamine/value": error.mean_value,
+            "dopamine/abs": error.mean_abs,
             "plasticity/eligibility": lambda: e.abs().mean(),
             "plasticity/eligibility_actor": lambda: e[:, :-1].abs().mean(),
             "plasticity/eligibility_critic": lambda: e[:, -1].abs().mean(),

@@ -167,10 +167,10 @@ def cache() -> Finding:
     """Where Numba keeps the compiled loops: without a place, training works, but starts slowly
     every time.
     """
-    from bio_rl.kernels import fused
     from bio_rl.kernels.numba import compile as compilation
+    from bio_rl.kernels.numba import loops
 
-    what, place = "kernels: cache", compilation.folder(fused("numba", "unroll")._forward)
+    what, place = "kernels: cache", compilation.folder(loops.forward)
     if place is None:
         detail = "no folder for it can be written: every start compiles anew, for up to a minute"
         return Finding(what, MISSING, detail, compilation.REMEDY)

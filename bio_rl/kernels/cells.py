@@ -1,4 +1,4 @@
-"""What the cells of a population code answer in one decision: their code, their spikes and how many
+"""The answer of a population code's cells in one decision: their code, their spikes and how many
 there were, in one pass.
 
     I_k = gain · a_k(o)       r_k = n_k / K,  n_k: spikes of neuron k, from rest, in K ticks of I_k
@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, fused, suited
-from bio_rl.kernels.unroll import unroll
+from bio_rl.kernels.backends import form, pick
+from bio_rl.kernels.unroll import is_fusable, unroll
 from bio_rl.neurons import Core, Neuron
 
 
@@ -37,26 +37,35 @@ def respond(
     follows the other. Raises ValueError for an unknown backend, or a device or dtype that it does
     not run on.
     """
-    if backend not in (None, *BACKENDS):
-        raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
-    chosen = backend or suited(features)
-    if chosen != "numba" or (features.requires_grad and torch.is_grad_enabled()):
+    chosen = pick("cells", features, backend)
+    wants_grad = features.requires_grad and torch.is_grad_enabled()
+    if chosen != "numba" or wants_grad:
         return reference(code, neuron, features, gain, ticks, backend)
-    core: Any = neuron.core(1.0)
-    if not _membrane(core):
-        if backend is None:
-            return reference(code, neuron, features, gain, ticks, None)
-        raise ValueError(
-            f"{type(neuron).__name__} is more than a membrane, which is all that backend 'numba' runs here"
-        )
-    return fused(chosen, "cells").run(code, core, features, gain, ticks)
+    core = _membrane(neuron)
+    if core is not None:
+        return form("cells", chosen).run(code, core, features, gain, ticks)
+    if backend is None:
+        return reference(code, neuron, features, gain, ticks, None)
+    raise ValueError(
+        f"{type(neuron).__name__} is more than a membrane, "
+        "which is all that backend 'numba' runs here"
+    )
 
 
-def _membrane(core: Core | None) -> bool:
-    """Whether the neuron is nothing but a leaky membrane with constants that are numbers."""
+def _membrane(neuron: Any) -> Core | None:
+    """What a loop runs of a neuron that is nothing but a leaky membrane with constants that are
+    numbers; None for others.
+    """
+    if not is_fusable(type(neuron)):
+        return None
+    try:
+        core = neuron.core(1.0)
+    except ValueError:  # constants that no fused loop knows
+        return None
     if core is None or any([isinstance(x, Tensor) for x in core]):
-        return False
-    return not (core.decay_synapse or core.decay_adaptation or core.adaptation or core.refractory)
+        return None
+    more = core.decay_synapse or core.decay_adaptation or core.adaptation or core.refractory
+    return None if more else core
 
 
 def reference(
@@ -69,15 +78,23 @@ def reference(
 ) -> tuple[Tensor, Tensor]:
     """The equations, an operation at a time; arguments as `respond` takes them."""
     drive = gain * code(features)
-    drive, shape = drive.reshape(1, drive.shape[:-1].numel(), drive.shape[-1]), drive.shape
-    rest, reset = (
-        neuron.init(*drive.shape[1:], device=drive.device),
-        drive.new_ones(drive.shape[:2], dtype=torch.bool),
-    )
+    shape = drive.shape
+    # one decision [1, B, N] of all rows, each from rest
+    drive = drive.reshape(1, shape[:-1].numel(), shape[-1])
+    rest = neuron.init(*drive.shape[1:], device=drive.device)
+    starts = drive.new_ones(drive.shape[:2], dtype=torch.bool)
     rates, _ = unroll(
-        neuron, rest, drive, reset, ticks=ticks, hold=ticks, readout=1.0, backend=backend
+        neuron,
+        rest,
+        drive,
+        starts,
+        ticks=ticks,
+        hold=ticks,
+        readout=1.0,
+        backend=backend,
     )
-    return rates.view(shape), power(rates.view(shape))
+    rates = rates.view(shape)
+    return rates, power(rates)
 
 
 def power(rates: Tensor) -> Tensor:

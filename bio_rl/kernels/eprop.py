@@ -1,5 +1,5 @@
-"""e-prop's traces over the K ticks of a decision, and what dopamine asks of them, in one pass over
-the synapses.
+"""e-prop's traces over the K ticks of a decision, and the gradient that dopamine makes of them, in
+one pass over the synapses.
 
 The learning signal comes at the last tick. With q_k = ρ - ψ_k β the traces of `plasticity.eprop`
 are linear in what they were and in the ε_k of the ticks, with coefficients that belong to neurons,
@@ -10,139 +10,135 @@ so that most of the work is two matrix products:
     ē_K = κ^K ē_0 + u_0 ε^a_0 + Σ_k (u_k + (1 - κ) κ^{K-k}) ψ_k ε_k          u_K = 0,
         u_{k-1} = q_k u_k - (1 - κ) κ^{K-k} ψ_k β
     f_K = γ^K f_0 + L ē_K
-        asked += Σ_b δ_b f_0 + δ'_b f_K + p ē_K
+        grad += Σ_b δ_b f_0 + δ'_b f_K + p ē_K
 
 Equal to K calls of the rule's `trace`, and sums over the rows of its `delta`, up to rounding.
 """
 
 from __future__ import annotations
 
-import importlib
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import suited
+from bio_rl.kernels.backends import form, pick
 from bio_rl.plasticity import decay
 from bio_rl.plasticity.eprop import EProp, EPropState
 
 
+class Coefficients(NamedTuple):
+    """The numbers of neurons and rows by which the traces after a decision follow from those
+    before it.
+    """
+
+    of_a: Tensor
+    """[K, B, post] c_k ψ_k: the part of each tick's ε in ε^a."""
+    of_e: Tensor
+    """[K, B, post] (u_k + (1 - κ) κ^{K-k}) ψ_k: its part in ē."""
+    keep_a: Tensor
+    """[B, post] c_0: the part of ε^a that is left."""
+    cross: Tensor
+    """[B, post] u_0: its part in ē."""
+    keep_e: Tensor
+    """[B] κ^K: the part of ē that is left."""
+    keep_f: Tensor
+    """[B] γ^K: the part of f that is left."""
+
+
+class Gates(NamedTuple):
+    """The factors of the traces in the gradient."""
+
+    before: Tensor
+    """[B] δ of f as it was."""
+    after: Tensor
+    """[B] δ' of f as it is."""
+    pull: Tensor
+    """[B, post] p of ē."""
+
+
 @torch.no_grad()
 def eprop_decision(
-    p: EProp, s: EPropState, pre: Tensor, psi: Tensor, signal: Tensor, keep: Tensor, before: Tensor, after: Tensor,
-    pull: Tensor, asked: Tensor, dt: float, *, out: EPropState | None = None, backend: str | None = None,
-) -> EPropState:  # fmt: skip
+    p: EProp,
+    s: EPropState,
+    pre: Tensor,
+    psi: Tensor,
+    signal: Tensor,
+    keep: Tensor,
+    before: Tensor,
+    after: Tensor,
+    pull: Tensor,
+    grad: Tensor,
+    dt: float,
+    *,
+    out: EPropState | None = None,
+    backend: str | None = None,
+) -> EPropState:
     """The state after K ticks of dt ms, in the memory of `out` if it is given; s is left as it is.
 
     pre [K, B, pre], psi [K, B, post]; signal L [B, post], that of the last tick; keep [B]: 0 for
-    rows that start afresh. asked [post, pre] is changed in place: before δ [B] gates f as it was,
+    rows that start afresh. grad [post, pre] is changed in place: before δ [B] gates f as it was,
     after δ' [B] as it is, pull p [B, post] ē. backend: torch (the reference) or numba; None takes
-    numba where it runs (`kernels.suited`). Raises ValueError for shapes that do not fit, and for
+    numba where it runs (`backends.pick`). Raises ValueError for shapes that do not fit, and for
     what a backend does not run.
     """
-    given = _check(p, s, pre, psi, signal, keep, before, after, pull, asked, out)
-    kappa, gamma, ticks = decay(p.tau_out, dt), decay(p.tau_gamma, dt), len(psi)
+    gates = Gates(before, after, pull)
+    tensors = _check(p, s, pre, psi, signal, keep, gates, grad, out)
+    chosen = _chosen(tensors, signal, backend)
     eps_v, eps = _low_passed(decay(p.tau_mem, dt), keep.unsqueeze(-1) * s.eps_v, pre)
-    of_a, of_e, c, u = _coefficients(p, psi, dt)
-    keep_a, cross = keep.unsqueeze(-1) * c, keep.unsqueeze(-1) * u
-    keep_e, keep_f = kappa**ticks * keep, gamma**ticks * keep
-    fresh = (
-        out
-        if out is not None
-        else EPropState(eps_v, *(torch.empty_like(x) for x in s[1:3]), _like(s.eps_a))
-    )
-    alike = all([x.dtype is torch.float32 and x.is_cpu for x in given])
-    if backend is None:
-        backend = "numba" if alike and suited(signal) == "numba" else "torch"
-    if backend not in ("torch", "numba"):
-        raise ValueError(f"no kernel backend called {backend!r} for e-prop; known: torch, numba")
-    if backend == "numba":
-        if not alike:
-            kinds = sorted({f"{x.dtype} on {x.device}" for x in given})
-            raise ValueError(
-                f"backend 'numba' got traces of {', '.join(kinds)}; known: torch.float32 on cpu"
-            )
-        beta = torch.as_tensor(p.beta, dtype=psi.dtype).expand(psi.shape[-1])
-        old, new = (
-            (x.e_bar if isinstance(x.eps_a, tuple) else x.eps_a, x.e_bar, x.f) for x in (s, fresh)
-        )
-        importlib.import_module("bio_rl.kernels.numba.eprop").traces(
-            eps,
-            of_a,
-            of_e,
-            keep_a,
-            keep_e,
-            cross,
-            keep_f,
-            signal,
-            beta,
-            old,
-            new,
-            before,
-            after,
-            pull,
-            asked,
-        )
-        return fresh._replace(eps_v=eps_v)
-    torch.mul(s.e_bar, keep_e.view(-1, 1, 1), out=fresh.e_bar)
-    if p.adapts:
-        fresh.e_bar.addcmul_(cross.unsqueeze(-1), s.eps_a)
-        torch.mul(s.eps_a, keep_a.unsqueeze(-1), out=fresh.eps_a).baddbmm_(
-            of_a.permute(1, 2, 0), eps
-        )
-    fresh.e_bar.baddbmm_(of_e.permute(1, 2, 0), eps)
-    torch.mul(s.f, keep_f.view(-1, 1, 1), out=fresh.f).addcmul_(signal.unsqueeze(-1), fresh.e_bar)
-    asked += torch.einsum("b,bji->ji", before, s.f) + torch.einsum("b,bji->ji", after, fresh.f)
-    asked += torch.einsum("bj,bji->ji", pull, fresh.e_bar)
-    return fresh._replace(eps_v=eps_v)
+    coefficients = _coefficients(p, psi, keep, dt)
+    new = _memory(s) if out is None else out
+    run = reference if chosen == "torch" else form("eprop", chosen).run
+    run(p, s, new, eps, coefficients, signal, gates, grad)
+    return new._replace(eps_v=eps_v)
 
 
-def _check(
-    p: EProp, s: EPropState, pre: Tensor, psi: Tensor, signal: Tensor, keep: Tensor, before: Tensor, after: Tensor,
-    pull: Tensor, asked: Tensor, out: EPropState | None,
-) -> list[Tensor]:  # fmt: skip
-    """All tensors of a call. Raises ValueError for shapes that do not fit."""
-    if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
-        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
-        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
-    ticks, batch, n_pre = pre.shape
-    n_post = psi.shape[2]
-    row, neurons, synapses = (batch,), (batch, n_post), (batch, n_post, n_pre)
-    given = [
-        ("psi", psi, (ticks, batch, n_post)),
-        ("signal", signal, neurons),
-        ("pull", pull, neurons),
-    ]
-    given += [
-        ("keep", keep, row),
-        ("before", before, row),
-        ("after", after, row),
-        ("asked", asked, (n_post, n_pre)),
-    ]
-    if isinstance(p.beta, Tensor):
-        given.append(("beta", p.beta, (n_post,) if p.beta.dim() else ()))
-    for name, state in (("state", s), ("out", out)):
-        if state is None:
-            continue
-        given += [
-            (f"{name}.eps_v", state.eps_v, (batch, n_pre)),
-            (f"{name}.e_bar", state.e_bar, synapses),
-        ]
-        given.append((f"{name}.f", state.f, synapses))
-        if isinstance(state.eps_a, Tensor):
-            given.append((f"{name}.eps_a", state.eps_a, synapses))
-        elif p.adapts:
-            raise ValueError(f"{name} has no eps_a, but the neurons adapt; begin with p.init")
-    for name, tensor, shape in given:
-        if tensor.shape != shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {shape}: pre is {(ticks, batch, n_pre)}"
-            )
-    return [pre, *(tensor for _, tensor, _ in given)]
+def reference(
+    p: EProp,
+    s: EPropState,
+    new: EPropState,
+    eps: Tensor,
+    c: Coefficients,
+    signal: Tensor,
+    gates: Gates,
+    grad: Tensor,
+) -> None:
+    """The equations, an operation at a time: the traces of `new` are written, and grad is added to.
+
+    eps [B, K, pre]: ε of every tick.
+    """
+    torch.mul(s.e_bar, c.keep_e.view(-1, 1, 1), out=new.e_bar)
+    if isinstance(s.eps_a, Tensor) and isinstance(new.eps_a, Tensor) and p.adapts:
+        new.e_bar.addcmul_(c.cross.unsqueeze(-1), s.eps_a)
+        torch.mul(s.eps_a, c.keep_a.unsqueeze(-1), out=new.eps_a)
+        # [K, B, post] as [B, post, K], times [B, K, pre]: the sum over the ticks
+        new.eps_a.baddbmm_(c.of_a.permute(1, 2, 0), eps)
+    new.e_bar.baddbmm_(c.of_e.permute(1, 2, 0), eps)
+    torch.mul(s.f, c.keep_f.view(-1, 1, 1), out=new.f)
+    new.f.addcmul_(signal.unsqueeze(-1), new.e_bar)
+    by_was = torch.einsum("b,bji->ji", gates.before, s.f)
+    by_is = torch.einsum("b,bji->ji", gates.after, new.f)
+    grad += by_was + by_is
+    grad += torch.einsum("bj,bji->ji", gates.pull, new.e_bar)
 
 
-def _like(x: Tensor | tuple[()]) -> Tensor | tuple[()]:
-    return x if isinstance(x, tuple) else torch.zeros_like(x)
+def _chosen(tensors: list[Tensor], signal: Tensor, backend: str | None) -> str:
+    """The backend that runs. Raises ValueError for one that is asked for and does not run this."""
+    alike = all([x.dtype is torch.float32 and x.is_cpu for x in tensors])
+    if backend is None and not alike:
+        return "torch"
+    chosen = pick("eprop", signal, backend)
+    if chosen == "numba" and not alike:
+        kinds = sorted({f"{x.dtype} on {x.device}" for x in tensors})
+        known = "torch.float32 on cpu"
+        raise ValueError(f"backend 'numba' got traces of {', '.join(kinds)}; known: {known}")
+    return chosen
+
+
+def _memory(s: EPropState) -> EPropState:
+    """A state for the traces to be written into."""
+    eps_a = torch.zeros_like(s.eps_a) if isinstance(s.eps_a, Tensor) else ()
+    return EPropState(s.eps_v, torch.empty_like(s.e_bar), torch.empty_like(s.f), eps_a)
 
 
 def _low_passed(alpha: float, eps_v: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,20 +150,109 @@ def _low_passed(alpha: float, eps_v: Tensor, pre: Tensor) -> tuple[Tensor, Tenso
     return eps_v, torch.stack(eps, 1)
 
 
-def _coefficients(p: EProp, psi: Tensor, dt: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(what ε of a tick adds to ε^a, and to ē, both [K, B, post]; c_0 and u_0 [B, post])."""
-    kappa, rho, ticks = decay(p.tau_out, dt), decay(p.tau_adapt, dt), len(psi)
-    weight = (1.0 - kappa) * kappa ** torch.arange(
-        ticks - 1, -1, -1, device=psi.device, dtype=psi.dtype
+def _coefficients(p: EProp, psi: Tensor, keep: Tensor, dt: float) -> Coefficients:
+    """The coefficients of a decision with pseudo-derivatives psi [K, B, post]."""
+    ticks = len(psi)
+    kappa = decay(p.tau_out, dt)
+    gamma = decay(p.tau_gamma, dt)
+    last_to_first = torch.arange(ticks - 1, -1, -1, device=psi.device, dtype=psi.dtype)
+    # (1 - κ) κ^{K-k} of each tick, [K, 1, 1]
+    weight = ((1.0 - kappa) * kappa**last_to_first).view(-1, 1, 1)
+    c = torch.ones_like(psi[0])
+    u = torch.zeros_like(psi[0])
+    if p.adapts:
+        cs, us, c, u = _backwards(p, psi, weight, c, u, dt)
+        of_a = cs * psi
+        of_e = (us + weight) * psi
+    else:
+        of_a = torch.zeros_like(psi)
+        of_e = weight * psi
+    left = keep.unsqueeze(-1)
+    return Coefficients(
+        of_a=of_a,
+        of_e=of_e,
+        keep_a=left * c,
+        cross=left * u,
+        keep_e=kappa**ticks * keep,
+        keep_f=gamma**ticks * keep,
     )
-    c, u = torch.ones_like(psi[0]), torch.zeros_like(psi[0])
-    if not p.adapts:
-        return torch.zeros_like(psi), weight.view(-1, 1, 1) * psi, c, u
+
+
+def _backwards(
+    p: EProp, psi: Tensor, weight: Tensor, c: Tensor, u: Tensor, dt: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(c_k and u_k of every tick [K, B, post], c_0 and u_0 [B, post]) from those of the last."""
     faded = p.beta * psi
-    q, drop = rho - faded, weight.view(-1, 1, 1) * faded
-    cs, us = [], []
-    for k in range(ticks - 1, -1, -1):
+    q = decay(p.tau_adapt, dt) - faded
+    drop = weight * faded
+    cs = []
+    us = []
+    for k in range(len(psi) - 1, -1, -1):
         cs.append(c)
         us.append(u)
-        c, u = q[k] * c, torch.addcmul(-drop[k], q[k], u)
-    return torch.stack(cs[::-1]) * psi, (torch.stack(us[::-1]) + weight.view(-1, 1, 1)) * psi, c, u
+        c = q[k] * c
+        u = torch.addcmul(-drop[k], q[k], u)
+    return torch.stack(cs[::-1]), torch.stack(us[::-1]), c, u
+
+
+# ---------------------------------- checks
+
+
+def _check(
+    p: EProp,
+    s: EPropState,
+    pre: Tensor,
+    psi: Tensor,
+    signal: Tensor,
+    keep: Tensor,
+    gates: Gates,
+    grad: Tensor,
+    out: EPropState | None,
+) -> list[Tensor]:
+    """All tensors of a call. Raises ValueError for shapes that do not fit."""
+    if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
+        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
+        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
+    ticks, batch, n_pre = pre.shape
+    n_post = psi.shape[2]
+    expected = [
+        ("psi", psi, (ticks, batch, n_post)),
+        ("signal", signal, (batch, n_post)),
+        ("pull", gates.pull, (batch, n_post)),
+        ("keep", keep, (batch,)),
+        ("before", gates.before, (batch,)),
+        ("after", gates.after, (batch,)),
+        ("grad", grad, (n_post, n_pre)),
+    ]
+    if isinstance(p.beta, Tensor):
+        expected.append(("beta", p.beta, (n_post,) if p.beta.dim() else ()))
+    synapses = (batch, n_post, n_pre)
+    expected += _expected("state", s, synapses, p.adapts)
+    if out is not None:
+        expected += _expected("out", out, synapses, p.adapts)
+    for name, tensor, shape in expected:
+        if tensor.shape != shape:
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}, expected {shape}: "
+                f"pre is {(ticks, batch, n_pre)}"
+            )
+    return [pre, *(tensor for _, tensor, _ in expected)]
+
+
+def _expected(
+    name: str, state: EPropState, synapses: tuple[int, int, int], adapts: bool
+) -> list[tuple[str, Tensor, tuple[int, ...]]]:
+    """(name, tensor, the shape it has to have) of a state's. Raises ValueError where neurons adapt
+    and the state has no trace of that.
+    """
+    batch, _, n_pre = synapses
+    expected = [
+        (f"{name}.eps_v", state.eps_v, (batch, n_pre)),
+        (f"{name}.e_bar", state.e_bar, synapses),
+        (f"{name}.f", state.f, synapses),
+    ]
+    if isinstance(state.eps_a, Tensor):
+        expected.append((f"{name}.eps_a", state.eps_a, synapses))
+    elif adapts:
+        raise ValueError(f"{name} has no eps_a, but the neurons adapt; begin with p.init")
+    return expected

@@ -8,20 +8,21 @@ neurons that spiked.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import suited
+from bio_rl.kernels.backends import checked, form, pick
 from bio_rl.modes import transformed
 from bio_rl.neurons import some
 from bio_rl.neurons.alif import ALIF, ALIFState
 
 
 class Ticks(NamedTuple):
+    """The neurons after the K ticks of a decision, and their course."""
+
     neurons: ALIFState
     x: Tensor
     """[B, N] the leaky count of spikes after the last tick."""
@@ -34,31 +35,63 @@ class Ticks(NamedTuple):
 
 
 def decision(
-    p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None,
-    *, jump: float, keep: float, ticks: int, dt: float, backend: str | None = None,
-) -> Ticks:  # fmt: skip
-    """z [B, N], spikes of the tick before; x [B, N]; current [B, N]; inside [post, pre], None where
-    neurons do not meet.
+    p: ALIF,
+    s: ALIFState,
+    z: Tensor,
+    x: Tensor,
+    current: Tensor,
+    inside: Tensor | None,
+    *,
+    jump: float,
+    keep: float,
+    ticks: int,
+    dt: float,
+    backend: str | None = None,
+) -> Ticks:
+    """The course of one decision. z [B, N], spikes of the tick before; x [B, N]; current [B, N];
+    inside [post, pre], None where neurons do not meet.
 
     The torch reference runs where gradients are wanted, where Numba does not run
-    (`kernels.suited`), and for neurons that are not the network's own; backend: to insist. Raises
+    (`backends.pick`), and for neurons that are not the network's own; backend: to insist. Raises
     ValueError for shapes that do not fit, and for what a backend does not run.
     """
-    given = _check(p, s, z, x, current, inside, ticks)
+    tensors = _check(p, s, z, x, current, inside, ticks)
+    chosen = _chosen(p, tensors, current, backend)
+    if chosen == "torch":
+        return reference(p, s, z, x, current, inside, jump, keep, ticks, dt)
+    return form("lsnn", chosen).run(p, s, z, x, current, inside, jump, keep, ticks, dt)
+
+
+def _chosen(p: ALIF, tensors: list[Tensor], current: Tensor, backend: str | None) -> str:
+    """The backend that runs. Raises ValueError for one that is asked for and does not run this."""
     if backend is None:
-        wanted = torch.is_grad_enabled() and any([t.requires_grad for t in given])
-        fused = not wanted and not obstacle(p, given)
-        backend = "numba" if fused and suited(current) == "numba" else "torch"
-    elif backend not in ("torch", "numba"):
-        raise ValueError(
-            f"no kernel backend called {backend!r} for these ticks; known: torch, numba"
-        )
-    if backend == "numba":
-        if why := obstacle(p, given):
-            raise ValueError(f"backend 'numba' does not run these ticks: {why}")
-        module = importlib.import_module("bio_rl.kernels.numba.eprop")
-        return Ticks(*module.decision(p, s, z, x, current, inside, jump, keep, ticks, dt))
-    spikes, over, membranes = [], [], []
+        wants_grad = torch.is_grad_enabled() and any([t.requires_grad for t in tensors])
+        if wants_grad or obstacle(p, tensors):
+            return "torch"
+        return pick("lsnn", current)
+    if checked("lsnn", backend) != "torch":
+        why = obstacle(p, tensors)
+        if why:
+            raise ValueError(f"backend {backend!r} does not run these ticks: {why}")
+    return backend
+
+
+def reference(
+    p: ALIF,
+    s: ALIFState,
+    z: Tensor,
+    x: Tensor,
+    current: Tensor,
+    inside: Tensor | None,
+    jump: float,
+    keep: float,
+    ticks: int,
+    dt: float,
+) -> Ticks:
+    """The equations, an operation at a time; arguments as `decision` takes them."""
+    spikes = []
+    over = []
+    membranes = []
     columns = None if inside is None else jump * inside.T
     for _ in range(ticks):
         drive = current if columns is None else torch.addmm(current, z, columns)
@@ -70,21 +103,29 @@ def decision(
     return Ticks(s, x, torch.stack(spikes), torch.stack(over), torch.stack(membranes))
 
 
-def obstacle(p: ALIF, given: list[Tensor]) -> str:
+def obstacle(p: ALIF, tensors: list[Tensor]) -> str:
     """Why the compiled loop does not run these neurons and tensors, nothing where it does."""
     if transformed():
         return "a function transform, torch.func, is active"
     if isinstance(p.tau_refractory, Tensor) or not p.tau_refractory > 0 or p.v_reset is not None:
         return "it is for neurons with a refractory period whose reset subtracts the threshold"
-    if any([isinstance(x, Tensor) for name, x in zip(p._fields, p, strict=True) if name != "beta"]):
-        return "no constant but beta may differ between neurons or learn"
-    if any([t.dtype is not torch.float32 or not t.is_cpu for t in given]):
-        return f"it is for torch.float32 on cpu, got {sorted({f'{t.dtype} on {t.device}' for t in given})}"
+    for name, constant in zip(p._fields, p, strict=True):
+        if isinstance(constant, Tensor) and name != "beta":
+            return "no constant but beta may differ between neurons or learn"
+    if any([t.dtype is not torch.float32 or not t.is_cpu for t in tensors]):
+        kinds = sorted({f"{t.dtype} on {t.device}" for t in tensors})
+        return f"it is for torch.float32 on cpu, got {kinds}"
     return ""
 
 
 def _check(
-    p: ALIF, s: ALIFState, z: Tensor, x: Tensor, current: Tensor, inside: Tensor | None, ticks: int
+    p: ALIF,
+    s: ALIFState,
+    z: Tensor,
+    x: Tensor,
+    current: Tensor,
+    inside: Tensor | None,
+    ticks: int,
 ) -> list[Tensor]:
     """All tensors of a call. Raises ValueError for shapes that do not fit."""
     shape = current.shape
@@ -92,22 +133,29 @@ def _check(
         raise ValueError(
             f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1"
         )
-    given = [current, z, x, s.v, s.a]
-    if isinstance(s.refractory, Tensor):
-        given.append(s.refractory)
-    elif some(p.tau_refractory):
-        raise ValueError(
-            "the state has no refractory, but the neurons have a refractory period; begin with p.init(B, N)"
-        )
-    if any([t.shape != shape for t in given]):
-        _refuse(zip(("current", "z", "x", "v", "a", "refractory"), given, strict=False), shape)
+    tensors = [current, z, x, s.v, s.a, *_refractory(p, s)]
+    if any([t.shape != shape for t in tensors]):
+        names = ("current", "z", "x", "v", "a", "refractory")
+        _refuse(zip(names, tensors, strict=False), shape)
     if inside is not None:
-        given.append(inside)
+        tensors.append(inside)
         _refuse([("inside", inside)], shape[1:] * 2)
     if isinstance(p.beta, Tensor):
-        given.append(p.beta)
+        tensors.append(p.beta)
         _refuse([("beta", p.beta)], shape[1:] if p.beta.dim() else ())
-    return given
+    return tensors
+
+
+def _refractory(p: ALIF, s: ALIFState) -> list[Tensor]:
+    """The refractory times, where there are any. Raises ValueError where they are missing."""
+    if isinstance(s.refractory, Tensor):
+        return [s.refractory]
+    if some(p.tau_refractory):
+        raise ValueError(
+            "the state has no refractory, but the neurons have a refractory period; "
+            "begin with p.init(B, N)"
+        )
+    return []
 
 
 def _refuse(tensors: Iterable[tuple[str, Tensor]], shape: tuple[int, ...]) -> None:

@@ -16,15 +16,43 @@ another input goes in as x.
 
 from __future__ import annotations
 
-import functools
-import importlib
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, suited
+from bio_rl.kernels.backends import form, pick
 from bio_rl.plasticity import gate, outer
+
+
+class Synapses(NamedTuple):
+    """All that a step reads and writes."""
+
+    w: Tensor
+    """[G, post, pre] weights of G blocks of rows, or of all [post, pre], changed in place."""
+    e: Tensor
+    """[B, post, pre] eligibilities, changed in place."""
+    x: Tensor
+    """[B, pre] input of the decision."""
+    signal: Tensor
+    """[B, post] factor of each neuron's own."""
+    modulator: Tensor
+    """[B], or [B, post] for each neuron its own."""
+    x_next: Tensor
+    """[B, pre] next input."""
+    y: Tensor
+    """[B, post] next product, written."""
+    lr: float | Tensor
+    """η, or [post]."""
+    decay: float | Tensor
+    """κ, or [B]."""
+    w_min: float | None
+    w_max: float | None
+
+    @property
+    def groups(self) -> int:
+        """G, the number of blocks of rows."""
+        return self.w.shape[0] if self.w.dim() == 3 else 1
 
 
 def plastic_step(
@@ -45,117 +73,113 @@ def plastic_step(
     """y [B, post], written to `out` if it is given; w and e are changed in place. float32; no
     gradient flows.
 
-    e [B, post, pre]; w [B, post, pre], or [G, post, pre] for G blocks of rows, where row b has
-    the weights b // (B / G), or shared ones [post, pre]: these change by the sum over their rows,
-    and are clamped after it. x, x_next [B, pre]; signal [B, post]; modulator m [B], or [B, post] for each neuron its own; lr η,
-    or [post]; decay κ, or [B]; w_min, w_max: None for no bound. Only w, e and `out` are written,
-    and none of them may share memory with another argument. backend: torch (the reference), numba
-    or triton; None takes the device's default. Raises ValueError for shapes that do not fit, w, e
-    or `out` that are not contiguous, an unknown backend, or a device or dtype that it does not run
-    on.
+    e [B, post, pre]; w [B, post, pre], or [G, post, pre] for G blocks of rows, where row b has the
+    weights b // (B / G), or shared ones [post, pre]: these change by the sum over their rows, and
+    are clamped after it. x, x_next [B, pre]; signal [B, post]; modulator m [B], or [B, post] for
+    each neuron its own; lr η, or [post]; decay κ, or [B]; w_min, w_max: None for no bound. Only w,
+    e and `out` are written, and none of them may share memory with another argument. backend: torch
+    (the reference), numba or triton; None takes the device's default. Raises ValueError for shapes
+    that do not fit, w, e or `out` that are not contiguous, an unknown backend, or a device or dtype
+    that it does not run on.
     """
-    _check(w, e, x, signal, modulator, x_next, lr, decay, out)
-    if backend is None:
-        backend = suited(e)
     y = e.new_empty(e.shape[:2]) if out is None else out
-    return _step(backend)(w, e, x, signal, modulator, x_next, lr, decay, w_min, w_max, y)
+    s = Synapses(w, e, x, signal, modulator, x_next, y, lr, decay, w_min, w_max)
+    _check(s)
+    _check_memory(s)
+    chosen = pick("plastic", e, backend)
+    step = reference if chosen == "torch" else form("plastic", chosen).run
+    step(s)
+    return y
 
 
 @torch.no_grad()
-def reference(
-    w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, lr: float | Tensor,
-    decay: float | Tensor, w_min: float | None, w_max: float | None, out: Tensor,
-) -> Tensor:  # fmt: skip
-    """The equations, an operation at a time; arguments as `plastic_step` takes them."""
-    w = w.view(-1, *e.shape[1:])
-    each = (lr * (modulator.unsqueeze(-1) if modulator.dim() == 1 else modulator)).expand_as(signal)
-    e *= decay.view(-1, 1, 1) if isinstance(decay, Tensor) else decay
-    e += outer(signal, x)
-    return settle(w, gate(each, e).view(len(w), -1, *w.shape[1:]).sum(1), w_min, w_max, x_next, out)
+def reference(s: Synapses) -> None:
+    """The equations, an operation at a time."""
+    modulator = s.modulator.unsqueeze(-1) if s.modulator.dim() == 1 else s.modulator
+    factor = (s.lr * modulator).expand_as(s.signal)
+    e = s.e
+    e *= s.decay.view(-1, 1, 1) if isinstance(s.decay, Tensor) else s.decay
+    e += outer(s.signal, s.x)
+    # [B, post, pre] as [G, B / G, post, pre]: the sum over the rows of each block
+    change = gate(factor, e).view(s.groups, -1, *e.shape[1:]).sum(1)
+    settle(s, change)
 
 
 @torch.no_grad()
-def settle(
-    w: Tensor, change: Tensor, w_min: float | None, w_max: float | None, x: Tensor, out: Tensor
-) -> Tensor:
-    """Weights w [G, post, pre] changed and clamped in place, and their product with x [B, pre] in
-    `out` [B, post].
+def settle(s: Synapses, change: Tensor) -> None:
+    """Weights changed by `change` [G, post, pre] and clamped in place, and their product with
+    x_next in y.
     """
+    w = s.w.view(change.shape)
     w += change
-    if w_min is not None or w_max is not None:
-        w.clamp_(w_min, w_max)
+    if s.w_min is not None or s.w_max is not None:
+        w.clamp_(s.w_min, s.w_max)
     groups, post, pre = w.shape
-    y = torch.bmm(w, x.reshape(groups, -1, pre).mT)  # [G, post, B/G]; an einsum takes 15 µs longer
-    out.view(groups, -1, post).copy_(y.mT)
-    return out
+    # [G, post, B / G]; an einsum takes 15 µs longer
+    y = torch.bmm(w, s.x_next.reshape(groups, -1, pre).mT)
+    s.y.view(groups, -1, post).copy_(y.mT)
 
 
-@functools.cache
-def _step(backend: str) -> Any:
-    """The function of a backend, imported when it is first used."""
-    if backend not in BACKENDS:
-        raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
-    return (
-        reference
-        if backend == "torch"
-        else importlib.import_module(f"bio_rl.kernels.{backend}.plastic").run
-    )
+# ---------------------------------- checks
 
 
-def _check(
-    w: Tensor,
-    e: Tensor,
-    x: Tensor,
-    signal: Tensor,
-    modulator: Tensor,
-    x_next: Tensor,
-    lr: Any,
-    decay: Any,
-    out: Tensor | None,
-) -> None:
-    if e.dim() != 3:
-        raise ValueError(f"e has shape {tuple(e.shape)}, expected [B, post, pre]")
-    batch, post, pre = sizes = e.shape
-    if (
-        w.shape[-2:] != sizes[1:]
-        or w.dim() > 3
-        or (w.dim() == 3 and (w.shape[0] < 1 or batch % w.shape[0]))
-    ):
-        expected = f"[post, pre] or [G, post, pre] with post, pre = {post, pre} and G a divisor of B = {batch}"
-        raise ValueError(f"w has shape {tuple(w.shape)}, expected {expected}")
-    rows, neurons = (batch, pre), (batch, post)
-    given = [
-        ("w", w, w.shape),
-        ("x", x, rows),
-        ("x_next", x_next, rows),
-        ("signal", signal, neurons),
+def _check(s: Synapses) -> None:
+    """Raise ValueError for shapes, dtypes or devices that do not fit the eligibilities."""
+    sizes = s.e.shape
+    if len(sizes) != 3:
+        raise ValueError(f"e has shape {tuple(sizes)}, expected [B, post, pre]")
+    batch, post, pre = sizes
+    shape_of_w = s.w.shape
+    _check_weights(shape_of_w, sizes)
+    each = s.modulator.dim() == 2
+    expected = [
+        ("w", s.w, shape_of_w),
+        ("x", s.x, (batch, pre)),
+        ("x_next", s.x_next, (batch, pre)),
+        ("signal", s.signal, (batch, post)),
+        ("modulator", s.modulator, (batch, post) if each else (batch,)),
+        ("out", s.y, (batch, post)),
     ]
-    given.append(("modulator", modulator, neurons if modulator.dim() == 2 else neurons[:1]))
-    if isinstance(lr, Tensor):
-        given.append(("lr", lr, (post,)))
-    if isinstance(decay, Tensor):
-        given.append(("decay", decay, (batch,)))
-    if out is not None:
-        given.append(("out", out, neurons))
-    dtype, device = e.dtype, e.device
-    for name, tensor, shape in given:
+    if isinstance(s.lr, Tensor):
+        expected.append(("lr", s.lr, (post,)))
+    if isinstance(s.decay, Tensor):
+        expected.append(("decay", s.decay, (batch,)))
+    dtype = s.e.dtype
+    device = s.e.device
+    for name, tensor, shape in expected:
         if tensor.shape != shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}: e is {tuple(sizes)}"
-            )
-        if tensor.dtype != dtype or tensor.device != device:
-            raise ValueError(
-                f"{name} is of {tensor.dtype} on {tensor.device}, but e of {dtype} on {device}"
-            )
-    for name, tensor in (("w", w), ("e", e), ("out", out)):
-        if tensor is not None and not tensor.is_contiguous():
+            found = tuple(tensor.shape)
+            raise ValueError(f"{name} has shape {found}, expected {shape}: e is {tuple(sizes)}")
+        if tensor.dtype is not dtype or tensor.device != device:
+            kind = f"{tensor.dtype} on {tensor.device}"
+            raise ValueError(f"{name} is of {kind}, but e of {dtype} on {device}")
+
+
+def _check_weights(shape: torch.Size, sizes: torch.Size) -> None:
+    """Raise ValueError for weights that are not of the synapses of e [B, post, pre]."""
+    batch, post, pre = sizes
+    # Slices of a shape are new shapes, which takes long.
+    fits = len(shape) in (2, 3) and shape[-2] == post and shape[-1] == pre
+    if fits and len(shape) == 3:
+        groups = shape[0]
+        fits = groups > 0 and batch % groups == 0
+    if not fits:
+        raise ValueError(
+            f"w has shape {tuple(shape)}, expected [post, pre] or [G, post, pre] "
+            f"with post, pre = {(post, pre)} and G a divisor of B = {batch}"
+        )
+
+
+def _check_memory(s: Synapses) -> None:
+    """Raise ValueError for tensors that cannot be written in place."""
+    for name, tensor in (("w", s.w), ("e", s.e), ("out", s.y)):
+        if not tensor.is_contiguous():
             raise ValueError(
                 f"{name} is not contiguous, and written in place; give a tensor of its own"
             )
-    if e.numel() and (
-        w.data_ptr() == e.data_ptr()
-        or (out is not None and out.data_ptr() in (w.data_ptr(), e.data_ptr()))
-    ):
+    places = {s.w.data_ptr(), s.e.data_ptr(), s.y.data_ptr()}
+    # Empty tensors have no memory to share.
+    if len(places) < 3 and s.e.numel():
         raise ValueError(
             "w, e and out share memory, and are written in place; give each a tensor of its own"
         )

@@ -1,5 +1,5 @@
-"""The prediction error of a decision, what it leaves of older traces, and a summary of both, in one
-pass over the batch.
+"""The temporal-difference error of a decision, the decay of older traces, and a summary of both, in
+one pass over the batch.
 
     δ = valid · (r + γ (1 - terminated) V(s') - V(s))       κ = γλ (1 - reset)
 
@@ -13,30 +13,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS, fused, suited
+from bio_rl.kernels.backends import form, pick
 from bio_rl.modulators.dopamine import dopamine_rpe
 
 
-class Judged(NamedTuple):
-    """What a decision was worth."""
+class TDError(NamedTuple):
+    """The prediction error of one decision in B environments."""
 
     rpe: Tensor
     """[B] δ, 0 in rows that are not valid."""
     decay: Tensor
-    """[B] κ, what is left of traces that are older than the decision."""
+    """[B] κ, the share that is left of traces older than the decision."""
     valid: int
-    """Rows that count."""
+    """Number of rows that count."""
     ended: int
-    """Of these, those whose episode ended."""
+    """Number of these whose episode ended."""
     mean: float
-    """Of δ over the rows."""
-    size: float
-    """The mean of |δ|."""
-    value: float
-    """The mean of V(s)."""
+    """Mean of δ over the rows."""
+    mean_abs: float
+    """Mean of |δ|."""
+    mean_value: float
+    """Mean of V(s)."""
 
 
-def judge(
+def td_error(
     reward: Tensor,
     value: Tensor,
     next_value: Tensor,
@@ -48,36 +48,59 @@ def judge(
     gamma: float,
     lam: float,
     backend: str | None = None,
-) -> Judged:
-    """All arguments [B]; float32 the first three, bool the others.
+) -> TDError:
+    """The error of a decision; all tensors [B], float32 the first three, bool the others.
 
     next_value: of the state before any reset; cut: terminated or truncated; reset: the decision was
-    the first of its episode. backend: torch (the reference), numba, or triton, for which it is the
-    reference; None takes the device's default. Raises ValueError for other shapes, flags that are
-    not bool, or an unknown backend.
+    the first of its episode. backend: torch (the reference) or numba; None takes the device's
+    default. Raises ValueError for other shapes, flags that are not bool, or an unknown backend.
     """
-    given = reward, value, next_value, terminated, cut, reset, valid
-    if reward.dim() != 1 or any([x.shape != reward.shape for x in given]):
-        raise ValueError(f"judge: all arguments are [B], got {[tuple(x.shape) for x in given]}")
-    for name, x in (("terminated", terminated), ("cut", cut), ("reset", reset), ("valid", valid)):
-        if x.dtype is not torch.bool:
-            raise ValueError(f"judge: {name} is of {x.dtype}, expected torch.bool")
-    if backend is None:
-        backend = suited(reward) if value.dtype == next_value.dtype == reward.dtype else "torch"
-    if backend not in BACKENDS:
-        raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
-    if backend != "numba":
-        return reference(*given, gamma, lam)
-    return fused(backend, "td").run(*given, gamma, lam)
+    numbers = (reward, value, next_value)
+    flags = (terminated, cut, reset, valid)
+    _check(numbers, flags)
+    if backend is None and not value.dtype == next_value.dtype == reward.dtype:
+        backend = "torch"
+    backend = pick("td", reward, backend)
+    if backend == "torch":
+        return reference(*numbers, *flags, gamma, lam)
+    return form("td", backend).run(numbers, flags, gamma, lam)
 
 
 @torch.no_grad()
 def reference(
-    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, cut: Tensor, reset: Tensor, valid: Tensor,
-    gamma: float, lam: float,
-) -> Judged:  # fmt: skip
-    """The equations, an operation at a time; arguments as `judge` takes them."""
+    reward: Tensor,
+    value: Tensor,
+    next_value: Tensor,
+    terminated: Tensor,
+    cut: Tensor,
+    reset: Tensor,
+    valid: Tensor,
+    gamma: float,
+    lam: float,
+) -> TDError:
+    """The equations, an operation at a time; arguments as `td_error` takes them."""
     rpe = dopamine_rpe(reward, value, next_value, terminated, gamma) * valid
-    counts, means = (valid.sum(), (cut & valid).sum()), (rpe.mean(), rpe.abs().mean(), value.mean())
-    counted, ended, *read = torch.stack((*counts, *means)).tolist()  # one synchronisation
-    return Judged(rpe, gamma * lam * ~reset, int(counted), int(ended), *read)
+    decay = gamma * lam * ~reset
+    # All numbers are read at once: on a GPU each reading waits for the device.
+    summary = torch.stack(
+        (
+            valid.sum(),
+            (cut & valid).sum(),
+            rpe.mean(),
+            rpe.abs().mean(),
+            value.mean(),
+        )
+    )
+    counted, ended, mean, mean_abs, mean_value = summary.tolist()
+    return TDError(rpe, decay, int(counted), int(ended), mean, mean_abs, mean_value)
+
+
+def _check(numbers: tuple[Tensor, ...], flags: tuple[Tensor, ...]) -> None:
+    """Raise ValueError for shapes other than [B], and for flags that are not bool."""
+    shape = numbers[0].shape
+    if len(shape) != 1 or any([x.shape != shape for x in (*numbers, *flags)]):
+        shapes = [tuple(x.shape) for x in (*numbers, *flags)]
+        raise ValueError(f"td_error: all arguments are [B], got {shapes}")
+    for name, flag in zip(("terminated", "cut", "reset", "valid"), flags, strict=True):
+        if flag.dtype is not torch.bool:
+            raise ValueError(f"td_error: {name} is of {flag.dtype}, expected torch.bool")

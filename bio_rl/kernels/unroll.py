@@ -7,18 +7,43 @@ matrix product is computed once and not K times.
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from bio_rl.contracts import State
-from bio_rl.kernels import BACKENDS, fused, suited
+from bio_rl.kernels.backends import form, pick
 from bio_rl.modes import transformed
 from bio_rl.neurons import Core, Neuron, reset_rows
 
 PER_NEURON = ("v", "i", "a", "refractory")
-"""Fields of a state that the fused loops read, [B, N] each."""
+"""Fields of a state that the fused loops read, [B, N] each, in the order in which they do."""
+
+
+class Schedule(NamedTuple):
+    """The order of the ticks of a call."""
+
+    ticks: int
+    """K, ticks of a decision."""
+    hold: int
+    """Ticks for which a row of the drive is held."""
+    span: int
+    """Ticks whose spikes make one row of the output: 1, or K with a readout."""
+    keep: float
+    """κ, the share of a row's sum that the next tick keeps."""
+    dt: float
+    """ms of a tick."""
+
+
+@runtime_checkable
+class Fusable(Protocol):
+    """A neuron whose ticks the fused loops may know."""
+
+    def core(self, dt: float) -> Core | None:
+        """The constants of these ticks. Raises ValueError where they are not the loops'."""
+        ...
 
 
 def unroll(
@@ -39,38 +64,59 @@ def unroll(
     p: any neuron; state: its own, [B, N] a field; drive [T·ticks / hold, B, N], each row held for
     `hold` ticks; reset [T, B] bool: that row starts decision t at rest. backend: torch (the
     reference), numba or triton; None takes the device's default, and the reference for what that
-    one does not run: see `kernels.suited` and `obstacle`. Raises ValueError for shapes that do not
+    one does not run: see `backends.pick` and `obstacle`. Raises ValueError for shapes that do not
     fit, an unknown backend, or one that has no fused loop for this neuron.
     """
-    _check(state, drive, reset, ticks, hold, backend)
-    core = None
-    if backend is None:
-        backend = suited(drive)
-        if backend != "torch":
-            core, why = _core(p, state, drive, dt, backend)
-            backend = "torch" if why else backend
-    elif backend != "torch" and drive.numel():
-        core, why = _core(p, state, drive, dt, backend)
-        if transformed():
-            why = "a function transform, torch.func, is active"
-        if core is None or why:
-            why = f" ({why})" if why else ""
-            raise ValueError(
-                f"{type(p).__name__} has no fused time loop for backend {backend!r}; known for it: torch{why}"
-            )
-    if core is None or backend == "torch":
+    _check(state, drive, reset, ticks, hold)
+    backend, core = _fused(p, state, drive, dt, backend)
+    if core is None:
         spikes, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
         return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
-    span, keep = (1, 0.0) if readout is None else (ticks, readout)
-    out, state = fused(backend, "unroll").run(
-        core, state, drive, reset, ticks, hold, span, keep, dt
+    span = 1 if readout is None else ticks
+    schedule = _schedule(ticks, hold, span, readout or 0.0, dt)
+    out, state = form("unroll", backend).run(core, state, drive, reset, schedule)
+    return (out if readout is None else out * (1.0 / _weight(ticks, readout))), state
+
+
+_schedule = functools.lru_cache(maxsize=64)(Schedule)
+"""A schedule like one before, which takes a third of the time of a new one."""
+
+
+def _fused(
+    p: Any, state: State, drive: Tensor, dt: float, backend: str | None
+) -> tuple[str, Core | None]:
+    """(backend, the core that its loops run), None for the reference. Raises ValueError where the
+    backend that is asked for does not run this neuron.
+    """
+    fusable = is_fusable(type(p))
+    if backend is None and not fusable:
+        return "torch", None
+    chosen = pick("unroll", drive, backend)
+    if chosen == "torch" or not drive.numel():
+        return "torch", None
+    core, why = _core(p, state, drive, dt, chosen) if fusable else (None, "")
+    if backend is not None and transformed():
+        why = "a function transform, torch.func, is active"
+    if core is not None and not why:
+        return chosen, core
+    if backend is None:
+        return "torch", None
+    why = f" ({why})" if why else ""
+    raise ValueError(
+        f"{type(p).__name__} has no fused time loop for backend {backend!r}; "
+        f"known for it: torch{why}"
     )
-    return (out if readout is None else out * (1.0 / _weight(ticks, keep))), state
+
+
+@functools.cache
+def is_fusable(kind: type) -> bool:
+    """Whether neurons of a kind say what a fused loop would run."""
+    return issubclass(kind, Fusable)
 
 
 def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple[Core | None, str]:
-    """(What the fused loops run, None for a neuron that has no such loop; in words, why they
-    cannot, else nothing).
+    """(what the fused loops run, None where there is none; in words why they cannot, else
+    nothing).
     """
     try:
         core = p.core(dt)
@@ -80,13 +126,10 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
         return None, ""
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
-    if backend == "numba" and any(
-        [x.dtype is not torch.float32 for x in state if isinstance(x, Tensor)]
-    ):
-        return (
-            core,
-            f"the state is of {[x.dtype for x in state if isinstance(x, Tensor)]}, not all torch.float32",
-        )
+    if backend == "numba":
+        if any([isinstance(x, Tensor) and x.dtype is not torch.float32 for x in state]):
+            dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
+            return core, f"the state is of {dtypes}, not all torch.float32"
     return core, ""
 
 
@@ -101,7 +144,8 @@ def obstacle(core: Core, state: State, drive: Tensor) -> str:
     decay: Any = core.decay
     for x in (decay, *tensors):
         if x.dtype is not torch.float32 or x.device != drive.device:
-            return f"a learned decay or its state is of {x.dtype} on {x.device}, not of torch.float32 on {drive.device}"
+            expected = f"torch.float32 on {drive.device}"
+            return f"a learned decay or its state is of {x.dtype} on {x.device}, not of {expected}"
     if decay.shape not in ((), drive.shape[2:]):
         return f"a learned decay has shape {tuple(decay.shape)}, not [] or [N]"
     return ""
@@ -122,7 +166,8 @@ def trace(
     """
     if not len(drive):  # no time: what is empty stays as empty
         return drive, drive, state
-    spikes, membranes = [], []
+    spikes = []
+    membranes = []
     for s in range(drive.shape[0] * hold):
         if s % ticks == 0:
             state = reset_rows(p, reset[s // ticks], state)
@@ -140,18 +185,20 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
     up to 2^K values, not K+1.
     """
     y = torch.zeros_like(spikes[::ticks])
-    for z in spikes.unflatten(0, (len(spikes) // ticks, ticks)).unbind(1):
+    decisions = len(spikes) // ticks
+    # [T·K, B, N] as [T, K, B, N], one tick of all decisions at a time
+    for z in spikes.unflatten(0, (decisions, ticks)).unbind(1):
         y = keep * y + z
     return y * (1.0 / _weight(ticks, keep))
 
 
 def _weight(ticks: int, keep: float) -> float:
+    """The largest value that a leaky integral of so many ticks has."""
     return sum(keep**k for k in range(ticks))
 
 
-def _check(
-    state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int, backend: str | None
-) -> None:
+def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int) -> None:
+    """Raise ValueError for a drive, resets or a state that do not fit one another."""
     shape = drive.shape
     if len(shape) != 3 or reset.dim() != 2:
         shapes = f"drive has shape {tuple(shape)} and reset {tuple(reset.shape)}"
@@ -160,22 +207,25 @@ def _check(
         raise ValueError(f"ticks is {ticks} and hold is {hold}, expected at least 1")
     if reset.dtype is not torch.bool or reset.device != drive.device:
         raise ValueError(
-            f"reset is of {reset.dtype} on {reset.device}, expected torch.bool on the drive's {drive.device}"
+            f"reset is of {reset.dtype} on {reset.device}, "
+            f"expected torch.bool on the drive's {drive.device}"
         )
     decisions, batch = reset.shape
     if shape[0] * hold != decisions * ticks or shape[1] != batch:
         raise ValueError(
-            f"drive has shape {tuple(shape)} held for {hold}, expected [T·K / hold, B, N] with T={decisions}, "
-            f"K={ticks}, B={batch}"
+            f"drive has shape {tuple(shape)} held for {hold}, "
+            f"expected [T·K / hold, B, N] with T={decisions}, K={ticks}, B={batch}"
         )
     row = shape[1:]
     if any([x.shape != row for x in state if isinstance(x, Tensor)]):
-        for name, x in state._asdict().items():
-            if name in PER_NEURON and isinstance(x, Tensor) and x.shape != row:
-                raise ValueError(
-                    f"state.{name} has shape {tuple(x.shape)}, expected [B, N] = {tuple(row)}"
-                )
+        _check_fields(state, row)
     if state.v.device != drive.device:
         raise ValueError(f"state.v is on {state.v.device}, but the drive on {drive.device}")
-    if backend is not None and backend not in BACKENDS:
-        raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
+
+
+def _check_fields(state: State, row: torch.Size) -> None:
+    """Raise ValueError for the first field of PER_NEURON that is not [B, N]."""
+    for name, x in state._asdict().items():
+        if name in PER_NEURON and isinstance(x, Tensor) and x.shape != row:
+            expected = f"[B, N] = {tuple(row)}"
+            raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected {expected}")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS
+from bio_rl.kernels.backends import BACKENDS
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
 from bio_rl.neurons.adex import AdEx
 from bio_rl.neurons.alif import ALIF
@@ -132,15 +132,16 @@ def test_numba_agrees_with_the_reference(kind, surrogate, v_reset):
 @pytest.mark.parametrize("kind", KINDS)
 def test_numba_agrees_over_several_blocks_and_threads(kind, threads, monkeypatch):
     pytest.importorskip("numba")
-    from bio_rl.kernels.numba import unroll as numba_unroll
+    from bio_rl.kernels.numba import loops
+    from bio_rl.kernels.numba import threads as workers
 
-    monkeypatch.setattr(
-        numba_unroll, "_SHARE", 1 << 16
-    )  # neuron-ticks that are worth a thread: these are few
-    shares, pool = [], numba_unroll._pool
-    monkeypatch.setattr(numba_unroll, "_pool", lambda count: shares.append(count) or pool(count))
+    # neuron-ticks that are worth a thread: these are few
+    monkeypatch.setattr(workers, "WORTH", 1 << 16)
+    shares = []
+    pool = workers.pool
+    monkeypatch.setattr(workers, "pool", lambda count: shares.append(count) or pool(count))
     batch, n = 150, 60
-    assert batch * n > 2 * numba_unroll._BLOCK  # three blocks, the last one short
+    assert batch * n > 2 * loops.BLOCK  # three blocks, the last one short
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -270,13 +271,13 @@ def test_the_readout_is_a_leaky_average_that_tells_late_spikes_from_early_ones()
 @pytest.mark.parametrize("kind", ["lif", "cuba_lif"])
 def test_the_number_of_decisions_is_a_run_time_argument(kind):
     pytest.importorskip("numba")
-    from bio_rl.kernels.numba import unroll as numba_unroll
+    from bio_rl.kernels.numba import loops
 
     p = build(kind, 3)
 
     def signatures_after(decisions: int, batch: int) -> tuple[int, int]:
         results(p, *case(p, batch, 3, 1, None, decisions), backend="numba")
-        return len(numba_unroll._forward.signatures), len(numba_unroll._backward.signatures)
+        return len(loops.forward.signatures), len(loops.backward.signatures)
 
     first = signatures_after(2, 5)
     assert (

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bio_rl.kernels import BACKENDS
+from bio_rl.kernels.backends import BACKENDS
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.plasticity import Post, Pre
 from bio_rl.plasticity.three_factor import ThreeFactor
@@ -264,12 +264,13 @@ def test_no_gradient_flows(backend):
 def test_threads_share_the_work_and_change_no_bit(weights, monkeypatch):
     pytest.importorskip("numba")
     from bio_rl.kernels.numba import plastic as numba_plastic
-    from bio_rl.kernels.numba import unroll as numba_unroll
+    from bio_rl.kernels.numba import threads as workers
 
-    monkeypatch.setattr(numba_unroll, "_SHARE", 1)
-    monkeypatch.setattr(numba_plastic, "_SHARE", 100)  # parts of the sum over rows: as many as rows
-    counts, pool = [], numba_unroll._pool
-    monkeypatch.setattr(numba_unroll, "_pool", lambda count: counts.append(count) or pool(count))
+    monkeypatch.setattr(workers, "WORTH", 1)
+    monkeypatch.setattr(numba_plastic, "WORTH", 100)  # parts of the sum over rows: as many as rows
+    counts = []
+    pool = workers.pool
+    monkeypatch.setattr(workers, "pool", lambda count: counts.append(count) or pool(count))
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -290,7 +291,7 @@ def test_sizes_and_options_compile_no_loop_of_their_own():
         results(draw(size, weights, *options), "numba", w_min=-1)
         return sum(
             len(loop.signatures)
-            for loop in (numba_plastic._own, numba_plastic._shared, numba_plastic._settle)
+            for loop in (numba_plastic._step_each, numba_plastic._sum_parts, numba_plastic._settle)
         )
 
     first = [signatures_after(SIZES[0], weights) for weights in WEIGHTS][-1]
@@ -340,10 +341,10 @@ def test_what_a_fused_step_does_not_run_on_is_refused(monkeypatch):
     for name in FUSED:
         with pytest.raises(ValueError, match=f"backend '{name}' got synapses of torch.float64"):
             results(double, needed(name))
-    from bio_rl.kernels.triton import plastic as triton_plastic
+    from bio_rl.kernels.triton import toolbox
 
-    monkeypatch.setattr(triton_plastic, "_INTERPRETED", False)
-    with pytest.raises(ValueError, match="or on cpu with TRITON_INTERPRET=1"):
+    monkeypatch.setattr(toolbox, "INTERPRETED", False)
+    with pytest.raises(ValueError, match="needs a CUDA device, or TRITON_INTERPRET=1"):
         plastic_step(**draw(SIZES[0]), backend="triton")
 
 
@@ -353,7 +354,7 @@ def test_many_rows_are_summed_in_parts(weights, monkeypatch):
     from bio_rl.kernels.triton import plastic as triton_plastic
 
     monkeypatch.setattr(
-        triton_plastic, "_PROGRAMS", 6
+        triton_plastic, "PROGRAMS", 6
     )  # 14 rows: parts of 3, 3, 3, 3, 2, or of 3, 3, 1 a group
     assert_agree(draw((14, 5, 7), weights), "triton")
 
@@ -377,12 +378,13 @@ def compile_all() -> None:
     from triton.runtime import driver
 
     from bio_rl.kernels.triton import plastic as triton_plastic
+    from bio_rl.kernels.triton import toolbox
 
     here = {"device": 0, "stream": 0, "target": GPUTarget("cuda", 90, 32)}
     driver.set_active(
         SimpleNamespace(**{f"get_current_{name}": lambda *_, x=x: x for name, x in here.items()})
     )
-    kernels, texts = (triton_plastic._own, triton_plastic._shared), set()
+    kernels, texts = (triton_plastic.step_each, triton_plastic.sum_blocks), set()
 
     class Compiler:
         def __init__(self, kernel):
@@ -393,8 +395,8 @@ def compile_all() -> None:
                 self.kernel.warmup(*args, grid=grid, **kwargs).asm["ptx"]
             )
 
-    triton_plastic._own, triton_plastic._shared = map(Compiler, kernels)
-    triton_plastic._INTERPRETED = True  # the tensors are on the CPU
+    triton_plastic.step_each, triton_plastic.sum_blocks = map(Compiler, kernels)
+    toolbox.INTERPRETED = True  # the tensors are on the CPU
     for size, weights, options in itertools.product(
         [(6, 64, 64), (10, 64, 64)], ["own", "groups"], OPTIONS
     ):

@@ -20,6 +20,7 @@ from bio_rl.state import tree_map
 from bio_rl.surrogates import SURROGATES
 
 pytest.importorskip("triton")
+from bio_rl.kernels.triton import loops, toolbox
 from bio_rl.kernels.triton import unroll as triton_unroll
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,7 +47,7 @@ def cases():
 
 def agree(name, surrogate, v_reset, hold, readout, **sizes):
     p = parity.neurons(sizes.get("n", 33))[name]._replace(surrogate=surrogate, v_reset=v_reset)
-    found = parity.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
+    found = gpu.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
     assert found["out"] == 0.0 if readout is None else found["out"] <= 1e-6
     assert found["state"] <= 1e-5 and found["grad"] <= 1e-5
     if "grad_w" in found:
@@ -67,7 +68,7 @@ def test_neurons_beyond_the_first_block_agree_too(name):
 @pytest.mark.parametrize("name", NEURONS)
 def test_half_precision_goes_in_and_out_and_the_state_stays_single(name, dtype):
     p = parity.neurons(33)[name]
-    found = parity.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
+    found = gpu.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
     assert found["out"] == 0.0 and found["state"] <= 1e-5
     assert (
         found["grad"] <= 0.02 and found.get("grad_w", 0.0) <= 0.02
@@ -112,13 +113,13 @@ def test_a_huge_negative_distance_is_not_taken_for_a_refractory_neuron():
 
 @pytest.mark.parametrize("needs_grad", [True, False])
 def test_x_is_kept_only_where_a_gradient_is_wanted(needs_grad, monkeypatch):
-    seen, forward = {}, triton_unroll._forward
+    seen, forward = {}, loops.forward
 
     class Spy:
         def __getitem__(self, grid):
             return lambda *args, **kwargs: (seen.update(kwargs), forward[grid](*args, **kwargs))
 
-    monkeypatch.setattr(triton_unroll, "_forward", Spy())
+    monkeypatch.setattr(loops, "forward", Spy())
     p, drive = LIF(), torch.ones(2, 1, 3, device=DEVICE, requires_grad=needs_grad)
     reset = torch.zeros(1, 1, dtype=torch.bool, device=DEVICE)
     out, _ = unroll(p, p.init(1, 3, DEVICE), drive, reset, ticks=2, backend="triton")
@@ -137,7 +138,7 @@ def test_strided_inputs_are_read_as_they_are():
 
 
 def test_a_cpu_tensor_outside_the_interpreter_is_refused(monkeypatch):
-    monkeypatch.setattr(triton_unroll, "_INTERPRETED", False)
+    monkeypatch.setattr(toolbox, "INTERPRETED", False)
     p = LIF()
     with pytest.raises(ValueError, match="needs a CUDA device, or TRITON_INTERPRET=1"):
         unroll(
@@ -180,7 +181,7 @@ def compile_all():
     driver.set_active(
         SimpleNamespace(**{f"get_current_{name}": lambda *_, x=x: x for name, x in here.items()})
     )
-    kernels, texts = (triton_unroll._forward, triton_unroll._backward), set()
+    kernels, texts = (loops.forward, loops.backward), set()
 
     class Compiler:
         def __init__(self, kernel):
@@ -191,8 +192,8 @@ def compile_all():
                 self.kernel.warmup(*args, grid=grid, **kwargs).asm["ptx"]
             )
 
-    triton_unroll._forward, triton_unroll._backward = map(Compiler, kernels)
-    triton_unroll._INTERPRETED = True  # the tensors are on the CPU
+    loops.forward, loops.backward = map(Compiler, kernels)
+    toolbox.INTERPRETED = True  # the tensors are on the CPU
     for name, half in itertools.product(NEURONS, [False, True]):
         p = parity.neurons(33)[name]._replace(v_reset=None if half else 0.0)
         counts = []
@@ -231,11 +232,11 @@ class TestOnAGPU:
     @pytest.mark.parametrize("name", NEURONS)
     def test_bf16_agrees_within_its_precision(self, name, surrogate):
         p = parity.neurons(33)[name]._replace(surrogate=surrogate)
-        found = parity.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
+        found = gpu.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
         assert found["out"] == 0.0 and found["state"] <= 1e-5 and found["grad"] <= 0.02
 
     def test_many_neurons_take_the_wide_block(self):
-        p, n = LIF(), triton_unroll._MANY // 512 + 16
+        p, n = LIF(), triton_unroll.MANY // 512 + 16
         given = parity.draw(p, 1, None, 2, 2, 512, n)
         given = tree_map(lambda x: x.to(DEVICE), given)
         ours, reference = (
@@ -252,7 +253,7 @@ class TestOnAGPU:
                 LIF(), LIF().init(4, 8, DEVICE), drive, reset, ticks=ticks, backend="triton"
             )
             out.sum().backward()
-            return variants((triton_unroll._forward, triton_unroll._backward))
+            return variants((loops.forward, loops.backward))
 
         before = step(3, 4)
         assert (

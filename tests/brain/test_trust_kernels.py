@@ -15,7 +15,7 @@ from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.kernels.lsnn import decision
 from bio_rl.kernels.perceptron import perceptron
 from bio_rl.kernels.plastic import plastic_step
-from bio_rl.kernels.td import judge
+from bio_rl.kernels.td import td_error
 from bio_rl.kernels.unroll import trace, unroll
 from bio_rl.neurons.adex import AdEx
 from bio_rl.neurons.alif import ALIF
@@ -355,17 +355,17 @@ def td(**changed):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", [*ROWS, *FLAGS])
-def test_a_decision_that_does_not_fit_is_not_judged(name, backend):
+def test_a_decision_that_does_not_fit_has_no_error(name, backend):
     for wrong in (td()[name][:2], td()[name][:0], td()[name].unsqueeze(0), td()[name].repeat(2)):
         with pytest.raises(ValueError, match=r"all arguments are \[B\]"):
-            judge(**td(**{name: wrong}), gamma=0.9, lam=0.8, backend=backend)
+            td_error(**td(**{name: wrong}), gamma=0.9, lam=0.8, backend=backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_decisions_of_several_steps_are_not_judged_as_those_of_one(backend):
+def test_decisions_of_several_steps_are_not_taken_for_those_of_one(backend):
     several = {name: x.expand(3, B) for name, x in td().items()}
     with pytest.raises(ValueError, match=r"all arguments are \[B\]"):
-        judge(**several, gamma=0.9, lam=0.8, backend=backend)
+        td_error(**several, gamma=0.9, lam=0.8, backend=backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -373,30 +373,32 @@ def test_decisions_of_several_steps_are_not_judged_as_those_of_one(backend):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32])
 def test_flags_that_are_not_bool_are_refused(name, dtype, backend):
     with pytest.raises(ValueError, match=r"expected torch\.bool"):
-        judge(**td(**{name: torch.ones(B).to(dtype)}), gamma=0.9, lam=0.8, backend=backend)
+        td_error(**td(**{name: torch.ones(B).to(dtype)}), gamma=0.9, lam=0.8, backend=backend)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_values_in_double_precision_are_judged_in_torch(name):
+def test_errors_in_double_precision_are_those_of_torch(name):
     double = td(**{name: drive(B).double()})
-    expected = judge(**double, gamma=0.9, lam=0.8, backend="torch")
-    assert torch.equal(judge(**double, gamma=0.9, lam=0.8).rpe, expected.rpe)
+    expected = td_error(**double, gamma=0.9, lam=0.8, backend="torch")
+    assert torch.equal(td_error(**double, gamma=0.9, lam=0.8).rpe, expected.rpe)
     with pytest.raises(ValueError, match="numba"):
-        judge(**double, gamma=0.9, lam=0.8, backend="numba")
+        td_error(**double, gamma=0.9, lam=0.8, backend="numba")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_no_decisions_have_no_error(backend):
-    judged = judge(**{name: x[:0] for name, x in td().items()}, gamma=0.9, lam=0.8, backend=backend)
-    assert judged.rpe.shape == judged.decay.shape == (0,) and judged.valid == judged.ended == 0
+    found = td_error(
+        **{name: x[:0] for name, x in td().items()}, gamma=0.9, lam=0.8, backend=backend
+    )
+    assert found.rpe.shape == found.decay.shape == (0,) and found.valid == found.ended == 0
 
 
-def test_flags_and_values_that_are_not_contiguous_are_judged_alike():
+def test_flags_and_values_that_are_not_contiguous_mean_the_same():
     strided = {
         name: torch.stack((x, ~x if x.dtype == torch.bool else -x), -1)[..., 0]
         for name, x in td().items()
     }
-    found, expected = (judge(**x, gamma=0.9, lam=0.8, backend="numba") for x in (strided, td()))
+    found, expected = (td_error(**x, gamma=0.9, lam=0.8, backend="numba") for x in (strided, td()))
     assert (
         torch.equal(found.rpe, expected.rpe)
         and torch.equal(found.decay, expected.decay)
@@ -461,7 +463,7 @@ def traces(p, **changed):
         "before": drive(B),
         "after": drive(B),
         "pull": drive(B, POST),
-        "asked": torch.zeros(POST, PRE),
+        "grad": torch.zeros(POST, PRE),
     }
     given |= {name: x for name, x in changed.items() if name in given}
     given["s"] = given["s"]._replace(
@@ -481,7 +483,7 @@ def traces(p, **changed):
         "before",
         "after",
         "pull",
-        "asked",
+        "grad",
         "eps_v",
         "e_bar",
         "f",
@@ -533,9 +535,9 @@ def test_traces_in_double_precision_and_strided_ones_are_those_of_torch(beta):
         found, expected = (
             (
                 eprop_decision(
-                    p, **{**given, "asked": (asked := given["asked"].clone())}, dt=1.0, backend=b
+                    p, **{**given, "grad": (grad := given["grad"].clone())}, dt=1.0, backend=b
                 ),
-                asked,
+                grad,
             )
             for b in (None, "torch")
         )
@@ -707,11 +709,11 @@ def full(self, *arguments):
 caching.IndexDataCacheFile.save = full
 caching.IndexDataCacheFile.load = full
 """
-JUDGE = """
+TD_ERROR = """
 import torch
-from bio_rl.kernels.td import judge
+from bio_rl.kernels.td import td_error
 x, flag = torch.ones(3), torch.ones(3, dtype=torch.bool)
-assert judge(x, x, x, flag, flag, flag, flag, gamma=0.9, lam=0.8).valid == 3
+assert td_error(x, x, x, flag, flag, flag, flag, gamma=0.9, lam=0.8).valid == 3
 """
 DOCTOR = """
 from bio_rl import doctor
@@ -729,7 +731,7 @@ def run(code):
 
 @pytest.mark.parametrize("fault", [NO_PLACE, FULL], ids=["no writable folder", "full disk"])
 def test_without_a_place_for_compiled_loops_they_run_from_memory_and_it_is_said_once(fault):
-    found = run(fault + JUDGE)
+    found = run(fault + TD_ERROR)
     assert found.returncode == 0, found.stderr
     assert found.stderr.count("set NUMBA_CACHE_DIR") == 1
 
@@ -742,7 +744,7 @@ def test_the_doctor_says_that_there_is_no_place_for_compiled_loops_and_what_to_d
 
 
 def test_the_doctor_does_not_call_it_ready_where_the_loops_that_training_takes_do_not_run():
-    broken = "from bio_rl.kernels import unroll\nunroll.fused = lambda *a: 1 / 0\n"
+    broken = "from bio_rl.kernels import unroll\nunroll.form = lambda *a: 1 / 0\n"
     found = run(broken + DOCTOR)
     assert (
         found.returncode == 1 and "cannot train before this works: kernels: numba" in found.stdout

@@ -1,5 +1,5 @@
-"""Compilation of loops with Numba. What is compiled is kept on disk where there is a place for it,
-else made anew in memory.
+"""Compilation of loops with Numba. Compiled loops are kept on disk where there is a place for them,
+else they are made anew in memory.
 
 A container's user may own neither the package nor a home, and a disk may be full: both cost time at
 the start, not the run.
@@ -7,8 +7,11 @@ the start, not the run.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -33,6 +36,20 @@ class _Cache(FunctionCache):
         except OSError as error:
             say_once(str(error))
 
+    def _index_key(self, *arguments: Any) -> Any:
+        # Numba looks at the file of the function alone, and keeps what other files gave to its
+        # loop: one that calls `memory.part` would go on with an old one.
+        return super()._index_key(*arguments), sources()
+
+
+@functools.cache
+def sources() -> str:
+    """A digest of the files of this folder, which call one another's loops."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator like `numba.njit(cache=True, **options)` that does without the cache where there
@@ -40,16 +57,27 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def compile_later(function: Callable[..., Any]) -> Any:
-        loop = numba.njit(**options)(function)
+        made: Any = numba.njit(**options)(function)
         try:
-            loop._cache = _Cache(
-                function
-            )  # as `enable_caching` does, which raises where it finds no place
+            # as `enable_caching` does, which raises where it finds no place
+            made._cache = _Cache(function)
         except RuntimeError:
             say_once("no folder for it can be written")
-        return loop
+        return made
 
     return compile_later
+
+
+loop = compiled(nogil=True, error_model="numpy")
+"""Compiles a loop whose every operation rounds as it is written."""
+
+fast_loop = compiled(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+"""Compiles a loop with sums in any order and fused multiply-adds, without which a product is no
+vector loop; NaN and ∞ stay what they are.
+"""
+
+inlined = numba.njit(inline="always")
+"""A part of loops, which takes over their rules of rounding."""
 
 
 def say_once(why: str) -> None:
@@ -66,6 +94,6 @@ _SAID: list[str] = []
 """The reason that was given."""
 
 
-def folder(loop: Any) -> str | None:
-    """Where a compiled loop is kept; None where there is no place for it."""
-    return loop.stats.cache_path
+def folder(compiled_loop: Any) -> str | None:
+    """The folder in which a compiled loop is kept; None where there is no place for it."""
+    return compiled_loop.stats.cache_path

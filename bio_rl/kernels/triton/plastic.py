@@ -14,38 +14,145 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from bio_rl.kernels.plastic import settle
+from bio_rl.kernels.backends import FORMS
+from bio_rl.kernels.plastic import Synapses, settle
+from bio_rl.kernels.triton import toolbox
 
-_TILE = 2048
+TILE = 2048
 """Synapses of a tile: 16 to a thread."""
-_PROGRAMS = 1024
-"""That fill a GPU."""
+PROGRAMS = 1024
+"""Programs that fill a GPU."""
+
+
+def run(s: Synapses) -> None:
+    """See `kernels.plastic.plastic_step`. Raises ValueError for a device or dtype that the kernels
+    do not run on.
+    """
+    toolbox.check("synapses", s.e, FORMS["plastic"]["triton"])
+    inputs = tuple([x.contiguous() for x in (s.x, s.signal, s.modulator)])
+    if s.groups == len(s.e):
+        _step_each(s, inputs)
+    else:
+        settle(s, _sum_blocks(s, inputs))
+
+
+def _number(x: float | Tensor) -> tuple[Tensor | None, float]:
+    """(numbers, or none; the number that stands for all of them)."""
+    if isinstance(x, Tensor):
+        return x.contiguous(), 0.0
+    return None, float(x)
+
+
+def _flags(s: Synapses) -> dict[str, Any]:
+    """The constants that a kernel is compiled for."""
+    _, post, pre = s.e.shape
+    columns = min(triton.next_power_of_2(pre), 256)
+    return {
+        "EACH": s.modulator.dim() == 2,
+        "LRS": isinstance(s.lr, Tensor),
+        "DECAYS": isinstance(s.decay, Tensor),
+        "ROWS": min(triton.next_power_of_2(post), TILE // columns),
+        "COLUMNS": columns,
+    }
+
+
+def _step_each(s: Synapses, inputs: tuple[Tensor, ...]) -> None:
+    """The step where every row has weights of its own."""
+    batch, post, pre = s.e.shape
+    flags = _flags(s)
+    lrs, lr = _number(s.lr)
+    decays, decay = _number(s.decay)
+    toolbox.launch(
+        step_each,
+        (batch * triton.cdiv(post, flags["ROWS"]),),
+        s.w,
+        s.e,
+        *inputs,
+        s.x_next.contiguous(),
+        s.y,
+        lrs,
+        decays,
+        lr,
+        decay,
+        -math.inf if s.w_min is None else float(s.w_min),
+        math.inf if s.w_max is None else float(s.w_max),
+        post,
+        pre,
+        **flags,
+    )
+
+
+def _sum_blocks(s: Synapses, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The change [G, post, pre] of weights that the rows of a block share; eligibilities are
+    written.
+    """
+    batch, post, pre = s.e.shape
+    groups = s.groups
+    rows = batch // groups
+    flags = _flags(s)
+    lrs, lr = _number(s.lr)
+    decays, decay = _number(s.decay)
+    tiles = triton.cdiv(post, flags["ROWS"]) * triton.cdiv(pre, flags["COLUMNS"])
+    share = triton.cdiv(rows, max(1, PROGRAMS // (tiles * groups)))
+    part = s.e.new_empty(triton.cdiv(rows, share), groups, post, pre)
+    toolbox.launch(
+        sum_blocks,
+        (tiles * groups, len(part)),
+        part,
+        s.e,
+        *inputs,
+        lrs,
+        decays,
+        lr,
+        decay,
+        rows,
+        groups,
+        post,
+        pre,
+        share,
+        **flags,
+    )
+    return part.sum(0)
+
+
+# ---------------------------------- the kernels
 
 
 @triton.jit
 def _eligibility(
-    e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS: tl.constexpr
+    e_ptr,
+    x_ptr,
+    signal_ptr,
+    decay_ptr,
+    decay,
+    b,
+    j,
+    i,
+    inside,
+    post,
+    pre,
+    DECAYS: tl.constexpr,
 ):
     """The new eligibility of synapses j [ROWS], i [COLUMNS] of batch row b, which is written."""
     at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
     if DECAYS:
         decay = tl.load(decay_ptr + b)
-    old = tl.load(e_ptr + at, mask=here, other=0.0)
+    old = tl.load(e_ptr + at, mask=inside, other=0.0)
     signal = tl.load(signal_ptr + b * post + j, mask=j < post, other=0.0)
     x = tl.load(x_ptr + b * pre + i, mask=i < pre, other=0.0)
     new = decay * old + signal[:, None] * x[None, :]
-    tl.store(e_ptr + at, new, mask=here)
+    tl.store(e_ptr + at, new, mask=inside)
     return new
 
 
 @triton.jit
 def _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH: tl.constexpr, LRS: tl.constexpr):
     """η_j m_j of neurons j [ROWS] of batch row b."""
+    # modulator [B, post] or [B]: then all neurons of a row read one number
     at = b * post + j if EACH else b + 0 * j
     if LRS:
         lr = tl.load(lr_ptr + j, mask=j < post, other=0.0)
@@ -53,133 +160,118 @@ def _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH: tl.constexpr, LRS: tl.con
 
 
 @triton.jit
-def _own(
-    w_ptr, e_ptr, x_ptr, signal_ptr, modulator_ptr, x_next_ptr, y_ptr, lr_ptr, decay_ptr, lr, decay, w_min, w_max, post, pre,
-    EACH: tl.constexpr, LRS: tl.constexpr, DECAYS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
+def step_each(
+    w_ptr,
+    e_ptr,
+    x_ptr,
+    signal_ptr,
+    modulator_ptr,
+    x_next_ptr,
+    y_ptr,
+    lr_ptr,
+    decay_ptr,
+    lr,
+    decay,
+    w_min,
+    w_max,
+    post,
+    pre,
+    EACH: tl.constexpr,
+    LRS: tl.constexpr,
+    DECAYS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
     """ROWS neurons with weights of their own. Shapes as `plastic_step` has them; w, e and y are
     written.
     """
+    # programs lie as [B, post / ROWS]
     blocks = tl.cdiv(post, ROWS)
-    b, j = tl.program_id(0) // blocks, tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
+    b = tl.program_id(0) // blocks
+    j = tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
     gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)
     y = tl.zeros([ROWS], tl.float32)
     for left in range(0, pre, COLUMNS):
         i = left + tl.arange(0, COLUMNS)
-        here = (j < post)[:, None] & (i < pre)[None, :]
+        inside = (j < post)[:, None] & (i < pre)[None, :]
         at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
-        w = tl.load(w_ptr + at, mask=here, other=0.0)
-        w += gate[:, None] * _eligibility(
-            e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS
+        w = tl.load(w_ptr + at, mask=inside, other=0.0)
+        e = _eligibility(
+            e_ptr,
+            x_ptr,
+            signal_ptr,
+            decay_ptr,
+            decay,
+            b,
+            j,
+            i,
+            inside,
+            post,
+            pre,
+            DECAYS,
         )
-        w = tl.where(w < w_min, w_min, w)  # not maximum and minimum, which lose a NaN
+        w += gate[:, None] * e
+        # not maximum and minimum, which lose a NaN
+        w = tl.where(w < w_min, w_min, w)
         w = tl.where(w > w_max, w_max, w)
-        tl.store(w_ptr + at, w, mask=here)
-        y += tl.sum(w * tl.load(x_next_ptr + b * pre + i, mask=i < pre, other=0.0)[None, :], 1)
+        tl.store(w_ptr + at, w, mask=inside)
+        x_next = tl.load(x_next_ptr + b * pre + i, mask=i < pre, other=0.0)
+        y += tl.sum(w * x_next[None, :], 1)
     tl.store(y_ptr + b * post + j, y, mask=j < post)
 
 
-@triton.jit(do_not_specialize=["batch", "groups", "share"])
-def _shared(
-    part_ptr, e_ptr, x_ptr, signal_ptr, modulator_ptr, lr_ptr, decay_ptr, lr, decay, batch, groups, post, pre, share,
-    EACH: tl.constexpr, LRS: tl.constexpr, DECAYS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-):  # fmt: skip
-    """A tile of group g through `share` of its batch rows; e is written, and the changes' sum to
-    part [parts, G, post, pre].
+@triton.jit(do_not_specialize=["rows", "groups", "share"])
+def sum_blocks(
+    part_ptr,
+    e_ptr,
+    x_ptr,
+    signal_ptr,
+    modulator_ptr,
+    lr_ptr,
+    decay_ptr,
+    lr,
+    decay,
+    rows,
+    groups,
+    post,
+    pre,
+    share,
+    EACH: tl.constexpr,
+    LRS: tl.constexpr,
+    DECAYS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """A tile of group g through `share` of the rows of its block; e is written, and the changes'
+    sum to part [parts, G, post, pre].
     """
+    # programs lie as [G, post / ROWS, pre / COLUMNS] x [parts]
     across = tl.cdiv(pre, COLUMNS)
-    tiles, part = tl.cdiv(post, ROWS) * across, tl.program_id(1)
-    g, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
+    tiles = tl.cdiv(post, ROWS) * across
+    g = tl.program_id(0) // tiles
+    tile = tl.program_id(0) % tiles
+    part = tl.program_id(1)
     j = tile // across * ROWS + tl.arange(0, ROWS)
     i = tile % across * COLUMNS + tl.arange(0, COLUMNS)
-    here = (j < post)[:, None] & (i < pre)[None, :]
+    inside = (j < post)[:, None] & (i < pre)[None, :]
     change = tl.zeros([ROWS, COLUMNS], tl.float32)
-    rows = batch // groups
     for k in range(part * share, tl.minimum((part + 1) * share, rows)):
         b = g * rows + k
         e = _eligibility(
-            e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, here, post, pre, DECAYS
-        )
-        change += _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)[:, None] * e
-    at = (tl.cast(part * groups + g, tl.int64) * post + j)[:, None] * pre + i[None, :]
-    tl.store(part_ptr + at, change, mask=here)
-
-
-_INTERPRETED = not isinstance(_own, triton.JITFunction)
-
-
-def run(
-    w: Tensor, e: Tensor, x: Tensor, signal: Tensor, modulator: Tensor, x_next: Tensor, lr: float | Tensor,
-    decay: float | Tensor, w_min: float | None, w_max: float | None, out: Tensor,
-) -> Tensor:  # fmt: skip
-    """See `kernels.plastic.plastic_step`. Raises ValueError for a device or dtype that the kernels
-    do not run on.
-    """
-    if e.dtype != torch.float32 or (e.is_cpu and not _INTERPRETED):
-        raise ValueError(
-            f"backend 'triton' got synapses of {e.dtype} on {e.device}; known: torch.float32 on cuda, or on cpu with "
-            "TRITON_INTERPRET=1 set before its first use for Triton's slow interpreter"
-        )
-    batch, post, pre = e.shape
-    groups = w.shape[0] if w.dim() == 3 else 1
-    flags: dict[str, Any] = {
-        "EACH": modulator.dim() == 2,
-        "LRS": isinstance(lr, Tensor),
-        "DECAYS": isinstance(decay, Tensor),
-    }
-    flags["COLUMNS"] = min(triton.next_power_of_2(pre), 256)
-    flags["ROWS"] = min(triton.next_power_of_2(post), _TILE // flags["COLUMNS"])
-    lrs, lr = (lr.contiguous(), 0.0) if isinstance(lr, Tensor) else (None, float(lr))
-    decays, decay = (decay.contiguous(), 0.0) if isinstance(decay, Tensor) else (None, float(decay))
-    x, signal, modulator, x_next = (
-        tensor.contiguous() for tensor in (x, signal, modulator, x_next)
-    )
-    down = triton.cdiv(post, flags["ROWS"])
-    with torch.cuda.device_of(e):
-        if groups == batch:
-            launch: Any = _own[(batch * down,)]
-            w_min, w_max = (
-                (-math.inf if w_min is None else float(w_min)),
-                (math.inf if w_max is None else float(w_max)),
-            )
-            launch(
-                w,
-                e,
-                x,
-                signal,
-                modulator,
-                x_next,
-                out,
-                lrs,
-                decays,
-                lr,
-                decay,
-                w_min,
-                w_max,
-                post,
-                pre,
-                **flags,
-            )
-            return out
-        tiles = down * triton.cdiv(pre, flags["COLUMNS"])
-        share = triton.cdiv(batch // groups, max(1, _PROGRAMS // (tiles * groups)))
-        part = e.new_empty(triton.cdiv(batch // groups, share), groups, post, pre)
-        launch = _shared[(tiles * groups, len(part))]
-        launch(
-            part,
-            e,
-            x,
-            signal,
-            modulator,
-            lrs,
-            decays,
-            lr,
+            e_ptr,
+            x_ptr,
+            signal_ptr,
+            decay_ptr,
             decay,
-            batch,
-            groups,
+            b,
+            j,
+            i,
+            inside,
             post,
             pre,
-            share,
-            **flags,
+            DECAYS,
         )
-    return settle(w.view(groups, post, pre), part.sum(0), w_min, w_max, x_next, out)
+        gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)
+        change += gate[:, None] * e
+    at = (tl.cast(part * groups + g, tl.int64) * post + j)[:, None] * pre + i[None, :]
+    tl.store(part_ptr + at, change, mask=inside)

@@ -1,0 +1,101 @@
+"""The ticks of recurrent adaptive neurons for the CPU with Numba: see `kernels.lsnn`.
+
+The equations are those of `numba.tick`, for neurons whose membranes go on while they cannot spike.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bio_rl.kernels.lsnn import Ticks
+from bio_rl.kernels.numba.compile import fast_loop
+from bio_rl.kernels.numba.tick import adapted, charged, waited
+from bio_rl.neurons.alif import ALIF, ALIFState
+
+
+def run(
+    p: ALIF,
+    s: ALIFState,
+    z: Tensor,
+    x: Tensor,
+    current: Tensor,
+    inside: Tensor | None,
+    jump: float,
+    keep: float,
+    ticks: int,
+    dt: float,
+) -> Ticks:
+    """See `kernels.lsnn.decision`."""
+    batch, n = current.shape
+    v, a, r, z, x = _copies(*s, z, x)
+    spikes, over, membranes = torch.empty(3, ticks, batch, n).unbind()
+    beta = torch.as_tensor(p.beta, dtype=torch.float32).expand(n)
+    # [pre, post], so that the weights of a neuron that spiked lie side by side
+    weights = torch.empty(0, n) if inside is None else inside.detach().T
+    numbers = (
+        math.exp(-dt / p.tau_mem),
+        math.exp(-dt / p.tau_adapt),
+        keep,
+        jump,
+        p.v_threshold,
+        p.v_leak,
+        p.tau_refractory,
+        dt,
+    )
+    arrays = (current, weights, v, a, r, z, x, beta, spikes, over, membranes)
+    _ticks(*_arrays(*arrays), tuple(map(np.float32, numbers)))
+    return Ticks(ALIFState(v, a, r), x, spikes, over, membranes)
+
+
+def _copies(*tensors: Any) -> list[Tensor]:
+    """Copies that go on in place of a state's tensors."""
+    return [t.detach().clone() for t in tensors]
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """The same memory for the loops, where it is contiguous."""
+    return [t.detach().contiguous().numpy() for t in tensors]
+
+
+@fast_loop
+def _ticks(current, inside, v, a, r, z, x, beta, spikes, over, membranes, numbers):
+    """Neurons v, a, r, z, x [B, N] go on in place; inside [pre, post], empty where neurons do not
+    meet.
+    """
+    alpha, rho, keep, jump, threshold, leak, refractory, dt = numbers
+    ticks, batch, n = spikes.shape
+    drive = np.empty(n, np.float32)
+    one = np.float32(1.0)
+    zero = np.float32(0.0)
+    gain = one - alpha
+    half = np.float32(0.5) * dt
+    for b in range(batch):
+        for k in range(ticks):
+            drive[:] = current[b]
+            # a product with few spikes: only the weights of neurons that spiked are added
+            for i in range(len(inside)):
+                if z[b, i] != zero:
+                    weights = inside[i]
+                    for j in range(n):
+                        drive[j] += jump * weights[j]
+            for j in range(n):
+                h = charged(v[b, j], drive[j], alpha, gain, leak)
+                if r[b, j] > half:
+                    spike = zero
+                    distance = np.float32(-np.inf)
+                else:
+                    distance = h - threshold - beta[j] * a[b, j]
+                    spike = one if distance >= zero else zero
+                r[b, j] = waited(r[b, j], spike > zero, refractory, dt)
+                v[b, j] = h - spike * threshold
+                a[b, j] = adapted(a[b, j], spike, rho)
+                x[b, j] = keep * x[b, j] + spike
+                z[b, j] = spike
+                spikes[k, b, j] = spike
+                over[k, b, j] = distance
+                membranes[k, b, j] = v[b, j]
