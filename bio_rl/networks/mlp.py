@@ -63,7 +63,7 @@ class Network(contracts.Network):
         return self._values(xs.obs), ()
 
     def _values(self, x: Tensor) -> Tensor:
-        """What the layers make of x."""
+        """The output of all layers for x."""
         if self.activation not in FUSED:
             return self.layers(x)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
