@@ -77,6 +77,7 @@ class Network(contracts.Network):
         super().__init__()
         self.config = config
         self.code = code(config, n_in)
+        # a soft reset, so that counts grow evenly with the current
         self.neuron = LIF(tau_mem=config.tau_mem, v_reset=None)
         self.silence = nn.Buffer(torch.zeros(self.code.n), persistent=False)
         self.readout = orthogonal(nn.Linear(self.code.n, n_out), out_gain)
@@ -164,6 +165,7 @@ def code(config: Config, n_in: int) -> Grid | Scattered | Given:
             f"expected one number or {n_in}"
         )
     if len(config.cells) == 1 and n_in > 1:
+        # a generator of its own: how much it draws must not move what is drawn after it
         draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         return Scattered(
             config.cells[0], n_in, draws, reach[0], config.width, config.columns, config.order

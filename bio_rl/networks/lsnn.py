@@ -156,8 +156,10 @@ class Network(contracts.Network):
         for obs, reset in zip(xs.obs, xs.reset, strict=True):
             state, _ = self.run(obs, reset, state)
             counts.append(state.x)
-        x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
-        return self.readout(x), state
+        if not counts:  # no decisions
+            empty = self.weight.new_zeros(0, xs.reset.shape[1], self.n)
+            return self.readout(empty), state
+        return self.readout(torch.stack(counts)), state
 
     def parts(self) -> tuple[contracts.Part, ...]:
         columns = {"input": slice(0, self.n_in)}

@@ -145,14 +145,16 @@ class Neuron(ABC):
     def psi(self, x: Tensor) -> Tensor:
         """The pseudo-derivative dz/dv [B, N] where the membrane exceeds the threshold by x."""
         constants = self._asdict()
-        return SURROGATES[constants["surrogate"]](x, constants["slope"])
+        surrogate = SURROGATES[constants["surrogate"]]
+        return surrogate(x, constants["slope"])
 
 
 def load(name: str) -> type[Neuron]:
     """The constants of the neuron called `name`. Raises ValueError with the nearest name when there
     is none.
     """
-    return discovery.load(sys.modules[__name__], name).NEURON
+    module = discovery.load(sys.modules[__name__], name)
+    return module.NEURON
 
 
 def spiking() -> list[str]:
@@ -178,7 +180,9 @@ def some(x: float | Tensor) -> bool:
 def resting(level: float | Tensor, batch: int, n: int, device: torch.device | None) -> Tensor:
     """[B, N] at a level that all neurons share, or [N] where it differs."""
     if isinstance(level, Tensor):
-        return level.to(device or level.device).expand(batch, n).clone()
+        here = level.to(device or level.device)
+        # a copy, since rows of a state may be written to
+        return here.expand(batch, n).clone()
     return torch.full((batch, n), level, device=device)
 
 

@@ -78,8 +78,9 @@ class ALIF(Constants, Neuron):
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
         v = resting(self.v_leak, batch, n, device)
+        a = torch.zeros_like(v)
         refractory = torch.zeros_like(v) if some(self.tau_refractory) else ()
-        return ALIFState(v, torch.zeros_like(v), refractory)
+        return ALIFState(v, a, refractory)
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
         z, s, _ = self.observed(s, drive, dt)
@@ -95,6 +96,7 @@ class ALIF(Constants, Neuron):
         above_rest = s.v - self.v_leak
         charge = (1.0 - decay) * drive
         v = self.v_leak + decay * above_rest + charge
+        # the adaptation before this tick's spike: a spike raises the thresholds of later ticks
         x = v - self.v_threshold - self.beta * s.a
         refractory = ()
         if some(self.tau_refractory):
