@@ -171,8 +171,9 @@ class Network(nn.Module, ABC):
         if outputs:
             return torch.stack(outputs), state
         blank = tree_map(lambda x: x.new_zeros(x.shape[1:]), xs)
-        output, _ = self(blank, state)  # no decisions: only the shape of one is of interest
-        return output.new_zeros(0, *output.shape), state
+        # no decisions: of one only the shape is of interest, and that a gradient can be asked for
+        output, _ = self(blank, state)
+        return output.unsqueeze(0)[:0], state
 
     @property
     def stateful(self) -> bool:

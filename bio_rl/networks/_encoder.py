@@ -149,5 +149,7 @@ class PopulationEncoder(Encoder):
         fields = _parts.code("fields", kind, n, "input", module=self.population)
         if not self.config.events:
             return (fields,)
+        # the first layer reads one row of both
         events = _parts.code("events", "delta", 2 * self.n_in, "input")
-        return fields, events, _parts.code("code", "together", self.size, "fields", "events")
+        both = _parts.code("code", "together", self.size, "fields", "events")
+        return fields, events, both

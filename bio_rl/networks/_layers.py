@@ -83,12 +83,17 @@ class Layer(nn.Module, Generic[P]):
 
     def constants(self) -> Neuron:
         """The neurons' constants with what they have learned."""
-        return self.p._replace(**self.learned) if self.learned else self.p
+        if not self.learned:
+            return self.p
+        return self.p._replace(**self.learned)
 
     def rest(self, key: Tensor) -> State:
         """The neurons at rest, one row for each key [B]."""
         state = self.p.init(len(key), self.n, key.device)
-        return state._replace(key=key) if self.p.noisy else state
+        if not self.p.noisy:
+            return state
+        # a key of the layer's own: two layers must not draw the same
+        return state._replace(key=key)
 
     def drive(self, spikes: Tensor) -> Tensor:
         """[S, B, N] of what came in, [S, B, pre]."""
@@ -145,8 +150,9 @@ class Layer(nn.Module, Generic[P]):
     def parts(self, source: str) -> tuple[Part, ...]:
         """Its connection, which reads the part `source`, and its neurons, which come last."""
         incoming = _parts.connection(self.name, self.incoming(), self.n, source)
-        name = f"neurons {self.depth}"
-        return incoming, _parts.neurons(name, self.constants(), self.n, self.name)
+        constants = self.constants()
+        outgoing = _parts.neurons(f"neurons {self.depth}", constants, self.n, self.name)
+        return incoming, outgoing
 
     def incoming(self) -> Any:
         """The module of `bio_rl.connections` that is its connection."""
@@ -248,7 +254,9 @@ class RecurrentLayer(Layer[P]):
         return Ran(train, membranes, RecurrentState(neurons, z), trails)
 
     def rest(self, key: Tensor) -> RecurrentState:
-        return RecurrentState(super().rest(key), torch.zeros(len(key), self.n, device=key.device))
+        neurons = super().rest(key)
+        spikes = torch.zeros(len(key), self.n, device=key.device)
+        return RecurrentState(neurons, spikes)
 
     def run(
         self, drive: Tensor, state: RecurrentState, reset: Tensor, times: Times, probe: Probe | None
@@ -282,4 +290,6 @@ class RecurrentLayer(Layer[P]):
         incoming, outgoing = super().parts(source)
         name = f"recurrent {self.depth}"
         within = _parts.connection(name, self.recurrent, self.n, outgoing.name)
-        return incoming, within, outgoing._replace(sources=(*outgoing.sources, name))
+        # the neurons close a loop: they add what they were driven by and what they drive
+        outgoing = outgoing._replace(sources=(*outgoing.sources, name))
+        return incoming, within, outgoing

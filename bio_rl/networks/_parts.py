@@ -27,13 +27,16 @@ def code(name: str, kind: str, n: int, *sources: str, module: nn.Module | None =
 
 def connection(name: str, module: nn.Module, n: int, *sources: str) -> Part:
     """A part that multiplies what it reads with the weights of `module`."""
-    kind = "dense" if isinstance(module, nn.Linear | Columns) else file_of(type(module))
+    # torch's own layers and parts of fused matrices are not of a file of bio_rl.connections
+    is_dense = isinstance(module, nn.Linear | Columns)
+    kind = "dense" if is_dense else file_of(type(module))
     return Part(name, "connection", kind, n, sources, module)
 
 
 def neurons(name: str, constants: Neuron, n: int, *sources: str) -> Part:
     """Spiking neurons that add what they read."""
-    return Part(name, "neurons", file_of(type(constants)), n, sources, constants=constants)
+    kind = file_of(type(constants))
+    return Part(name, "neurons", kind, n, sources, constants=constants)
 
 
 def units(name: str, kind: str, n: int, *sources: str) -> Part:

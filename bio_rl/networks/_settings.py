@@ -82,7 +82,8 @@ class Spikes(NetworkConfig):
     @property
     def depth(self) -> int:
         """Number of layers of neurons."""
-        return len(self.hidden) + (self.out_population > 0)
+        populated = self.out_population > 0
+        return len(self.hidden) + populated
 
     def __post_init__(self) -> None:
         check_settings(

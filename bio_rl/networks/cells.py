@@ -29,7 +29,7 @@ from bio_rl.kernels.unroll import trace
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF
-from bio_rl.state import check_batch, index, rows
+from bio_rl.state import check_batch, rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Config(NetworkConfig):
     product; or none (an empty list), where the observation is the activity of a population already.
     """
     columns: int = 1
-    """Of scattered cells, each with that many cells of its own, which inhibit one another."""
+    """Columns of scattered cells, each with that many cells, which inhibit one another."""
     order: int = 0
     """Features that a column looks at, drawn at random; 0 for all."""
     reach: tuple[float, ...] = (3.0,)
@@ -78,13 +78,16 @@ class Network(contracts.Network):
         super().__init__()
         self.config = config
         self.code = code(config, n_in)
+        # a soft reset, so that counts grow evenly with the current
         self.neuron = LIF(tau_mem=config.tau_mem, v_reset=None)
         self.silence = nn.Buffer(torch.zeros(self.code.n), persistent=False)
         self.readout = orthogonal(nn.Linear(self.code.n, n_out), out_gain)
 
     def initial_state(self, batch: int) -> tuple[Tensor] | tuple[()]:
         """The lingering activity [B, N], where there is any."""
-        return (self.silence.repeat(batch, 1),) if self.config.linger else ()
+        if not self.config.linger:
+            return ()
+        return (self.silence.repeat(batch, 1),)
 
     def active(
         self, x: Percept, state: tuple[Any, ...], probe: Probe | None = None
@@ -95,7 +98,9 @@ class Network(contracts.Network):
             check_batch(state, len(rate), "cells")
             keep = math.exp(-1.0 / self.config.linger)
             rate = torch.where(rows(x.reset, rate), 0.0, keep * state[0]) + rate
-            state, total = (rate,), power(rate)
+            total = power(rate)
+            state = (rate,)
+        # 1e-9, since all cells may be silent
         return rate / (total.sqrt() + 1e-9), state
 
     teachable = True
@@ -127,13 +132,7 @@ class Network(contracts.Network):
     def unroll(self, xs: Percept, state: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...]]:
         if not self.config.linger:
             return self.readout(self.active(xs, ())[0]), ()
-        out = []
-        for t in range(len(xs.reset)):
-            y, state = self(index(xs, t), state)
-            out.append(y)
-        if not out:  # no steps
-            return self.readout(xs.obs.new_zeros(0, xs.obs.shape[1], self.code.n)), state
-        return torch.stack(out), state
+        return super().unroll(xs, state)
 
     def parts(self) -> tuple[contracts.Part, ...]:
         n = self.code.n
@@ -147,9 +146,11 @@ class Network(contracts.Network):
 
     def rates(self, obs: Tensor, probe: Probe | None) -> tuple[Tensor, Tensor]:
         """(spikes per tick [..., N], the sum of their squares [..., 1]) of features [..., n_in]."""
-        gain, ticks = self.config.gain, self.config.ticks
+        gain = self.config.gain
+        ticks = self.config.ticks
         if probe is None:
             return respond(self.code, self.neuron, obs, gain=gain, ticks=ticks)
+        # the fused pass keeps no membranes, so the reference shows them to a probe
         drive = (gain * self.code(obs)).reshape(1, -1, self.code.n)
         rest = self.neuron.init(drive.shape[1], drive.shape[2], drive.device)
         reset = drive.new_ones(1, drive.shape[1], dtype=torch.bool)
@@ -183,6 +184,7 @@ def code(config: Config, n_in: int) -> Grid | Scattered | Given:
             f"expected one number or {n_in}"
         )
     if len(config.cells) == 1 and n_in > 1:
+        # a generator of its own: how much it draws must not move what is drawn after it
         draws = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         return Scattered(
             config.cells[0], n_in, draws, reach[0], config.width, config.columns, config.order

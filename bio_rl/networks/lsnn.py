@@ -83,7 +83,7 @@ class LSNNState(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What the synapses have met in the K ticks of a decision."""
+    """All that the synapses have met in the K ticks of a decision."""
 
     pre: Tensor
     """[K, B, pre] the input and, where the network is recurrent, the spikes of the tick before:
@@ -100,20 +100,19 @@ class Network(contracts.Network):
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
-        self.config, self.n, self.n_in = config, config.lif + config.alif, n_in
-        self.beta = nn.Buffer(
-            config.beta * (torch.arange(self.n) >= config.lif).float(), persistent=False
-        )
-        weight, mask = (
-            torch.randn(self.n, n_in) * (config.gain / math.sqrt(n_in)),
-            torch.ones(self.n, n_in),
-        )
+        self.config = config
+        self.n = config.lif + config.alif
+        self.n_in = n_in
+        adapts = torch.arange(self.n) >= config.lif
+        self.beta = nn.Buffer(config.beta * adapts.float(), persistent=False)
+        weight = torch.randn(self.n, n_in) * (config.gain / math.sqrt(n_in))
+        mask = torch.ones(self.n, n_in)
         if config.recurrent:
-            inside = torch.randn(self.n, self.n) * (config.recurrent_gain / math.sqrt(self.n))
-            weight, mask = (
-                torch.cat((weight, inside), 1),
-                torch.cat((mask, 1.0 - torch.eye(self.n)), 1),
-            )
+            gain = config.recurrent_gain / math.sqrt(self.n)
+            within = torch.randn(self.n, self.n) * gain
+            # one matrix, so that a tick of both kinds of synapses is one product for e-prop
+            weight = torch.cat((weight, within), 1)
+            mask = torch.cat((mask, 1.0 - torch.eye(self.n)), 1)
         self.weight = nn.Parameter(weight * mask)
         """[N, pre] of all synapses, those from the input first."""
         self.mask = nn.Buffer(mask, persistent=False)
@@ -142,8 +141,13 @@ class Network(contracts.Network):
         return self._alike._replace(beta=self.beta)
 
     def initial_state(self, batch: int) -> LSNNState:
-        neurons = like_weights(self.neuron.init(batch, self.n, self.weight.device), self.weight)
-        return LSNNState(neurons, torch.zeros_like(neurons.v), torch.zeros_like(neurons.v))
+        neurons = self.neuron.init(batch, self.n, self.weight.device)
+        neurons = like_weights(neurons, self.weight)
+        return LSNNState(
+            neurons,
+            spikes=torch.zeros_like(neurons.v),
+            x=torch.zeros_like(neurons.v),
+        )
 
     teachable = True
 
@@ -185,8 +189,10 @@ class Network(contracts.Network):
         for obs, reset in zip(xs.obs, xs.reset, strict=True):
             state, _ = self.run(obs, reset, state)
             counts.append(state.x)
-        x = torch.stack(counts) if counts else self.weight.new_zeros(0, xs.reset.shape[1], self.n)
-        return self.readout(x), state
+        if not counts:  # no decisions
+            empty = self.weight.new_zeros(0, xs.reset.shape[1], self.n)
+            return self.readout(empty), state
+        return self.readout(torch.stack(counts)), state
 
     def parts(self) -> tuple[contracts.Part, ...]:
         columns = {"input": slice(0, self.n_in)}
@@ -206,13 +212,30 @@ class Network(contracts.Network):
     ) -> tuple[LSNNState, Trail]:
         """The state after one decision about obs [B, n_in], and what its synapses met."""
         check_batch(state, len(reset), "lsnn")
-        c, p = self.config, self.neuron
-        anew = transformed() or bool(reset.any())  # a function transform cannot be asked
-        neurons, z, x = where_reset(reset, self.initial_state(len(reset)), state) if anew else state
-        weight, keep = self.weight * self.mask, math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0
-        outside, inside = weight[:, : self.n_in], weight[:, self.n_in :] if c.recurrent else None
-        current, time = obs @ outside.T, {"ticks": c.ticks, "dt": c.dt}
-        ticks = decision(p, neurons, z, x, current, inside, jump=self.jump, keep=keep, **time)
+        c = self.config
+        p = self.neuron
+        # inside a function transform no tensor can be read, so all rows are looked at
+        if transformed() or bool(reset.any()):
+            state = where_reset(reset, self.initial_state(len(reset)), state)
+        neurons, z, x = state
+        weight = self.weight * self.mask
+        # [post, pre], the columns from the input first
+        outside = weight[:, : self.n_in]
+        inside = weight[:, self.n_in :] if c.recurrent else None
+        ticks = decision(
+            p,
+            neurons,
+            z,
+            x,
+            obs @ outside.T,
+            inside,
+            jump=self.jump,
+            keep=math.exp(-c.dt / c.tau_out) if c.tau_out else 0.0,
+            ticks=c.ticks,
+            dt=c.dt,
+        )
+
+        # [K, B, ...]: at each tick the synapses see the spikes of the tick before
         before = torch.cat((z.unsqueeze(0), ticks.spikes[:-1]))
         pre = obs.expand(c.ticks, *obs.shape)
         if inside is not None:

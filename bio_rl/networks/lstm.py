@@ -74,8 +74,9 @@ class Network(contracts.Network):
         self.readout = orthogonal(nn.Linear(config.hidden, n_out), out_gain)
 
     def initial_state(self, batch: int) -> LSTMState:
-        zeros = self.cell.weight_hh.new_zeros(batch, self.cell.hidden_size)
-        return LSTMState(zeros, zeros.clone())
+        h = self.cell.weight_hh.new_zeros(batch, self.cell.hidden_size)
+        c = h.clone()
+        return LSTMState(h, c)
 
     def forward(
         self, x: Percept, state: LSTMState, probe: Probe | None = None

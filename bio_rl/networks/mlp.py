@@ -123,7 +123,7 @@ class Network(contracts.Network):
         return gate + activity * (1.0 - gate)
 
     def _values(self, x: Tensor) -> Tensor:
-        """What the layers make of x."""
+        """The output of all layers for x."""
         if self.activation not in FUSED:
             return self.layers(x)
         linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]

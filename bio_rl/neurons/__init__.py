@@ -168,7 +168,8 @@ class Neuron(ABC):
     def psi(self, x: Tensor) -> Tensor:
         """The pseudo-derivative dz/dv [B, N] where the membrane exceeds the threshold by x."""
         constants = self._asdict()
-        return SURROGATES[constants["surrogate"]](x, constants["slope"])
+        surrogate = SURROGATES[constants["surrogate"]]
+        return surrogate(x, constants["slope"])
 
     def traced_step(self, s: Any, drive: Tensor, dt: float = 1.0) -> Traced:
         """`step`, with what local rules read of the neurons: ψ where the equation is that of the
@@ -184,28 +185,36 @@ def load(name: str) -> type[Neuron]:
     """The constants of the neuron called `name`. Raises ValueError with the nearest name when there
     is none.
     """
-    return discovery.load(sys.modules[__name__], name).NEURON
+    module = discovery.load(sys.modules[__name__], name)
+    return module.NEURON
 
 
 def spiking() -> list[str]:
     """Names of the neurons that spike, which are those that a network can be made of."""
-    return [name for name in discovery.names(sys.modules[__name__]) if load(name).spikes]
+    names = discovery.names(sys.modules[__name__])
+    return [name for name in names if load(name).spikes]
 
 
 def exp(x: float | Tensor) -> Any:
     """e^x of a number, or of a constant that differs between neurons or learns."""
-    return x.exp() if isinstance(x, Tensor) else math.exp(x)
+    if isinstance(x, Tensor):
+        return x.exp()
+    return math.exp(x)
 
 
 def some(x: float | Tensor) -> bool:
     """Whether a constant is positive, in any neuron."""
-    return bool((x > 0).any()) if isinstance(x, Tensor) else x > 0
+    if isinstance(x, Tensor):
+        return bool((x > 0).any())
+    return x > 0
 
 
 def resting(level: float | Tensor, batch: int, n: int, device: torch.device | None) -> Tensor:
     """[B, N] at a level that all neurons share, or [N] where it differs."""
     if isinstance(level, Tensor):
-        return level.to(device or level.device).expand(batch, n).clone()
+        here = level.to(device or level.device)
+        # a copy, since rows of a state may be written to
+        return here.expand(batch, n).clone()
     return torch.full((batch, n), level, device=device)
 
 
@@ -222,10 +231,13 @@ def after_spike(
     detach: the reset passes no gradient to z (Zenke & Vogels 2021); else dv/dz is v_reset - v, or
     -v_threshold.
     """
+    fired = z.detach() if detach else z
+    if v_reset is None:
+        return v - fired * v_threshold
     if not detach:
-        return v - z * v_threshold if v_reset is None else (1.0 - z) * v + z * v_reset
-    fired = z.detach()
-    return v - fired * v_threshold if v_reset is None else torch.where(fired.bool(), v_reset, v)
+        # as products, since `where` passes no gradient to what it chooses by
+        return (1.0 - fired) * v + fired * v_reset
+    return torch.where(fired.bool(), v_reset, v)
 
 
 def refuse_attached_reset(name: str, detach: bool) -> None:
@@ -240,7 +252,8 @@ def capped(v: Tensor, limit: float | Tensor) -> Tensor:
     """min(v, limit) whose gradient passes through: a neuron that spikes can still learn to spike
     less.
     """
-    return v + (v.clamp(max=limit) - v).detach()
+    excess = (v.clamp(max=limit) - v).detach()
+    return v + excess
 
 
 def reset_rows(p: Neuron, mask: Tensor, state: State) -> State:
@@ -250,6 +263,7 @@ def reset_rows(p: Neuron, mask: Tensor, state: State) -> State:
     fresh = p.init(*state[0].shape, device=state[0].device)
     if p.noisy:
         fresh = fresh._replace(key=state.key)
-    if fresh[0].dtype is not state[0].dtype:  # a network in another precision
+    if fresh[0].dtype is not state[0].dtype:
+        # a network in another precision, whose neurons begin in that of their constants
         fresh = tree_map(lambda new, old: new.to(old.dtype), fresh, state)
     return tree_map(lambda new, old: torch.where(rows(mask, old), new, old), fresh, state)

@@ -25,6 +25,8 @@ def checked(*, above: str = "", **ranges: str) -> Callable[[type[Constants]], ty
     replaced. Tensors are looked at when they are made.
     """
 
+    # a NamedTuple has no __init__ that could check: its __new__ is wrapped, and _replace, which
+    # does not go through it
     def with_checks(kind: Any) -> Any:
         make = kind.__new__
         replace = kind._replace

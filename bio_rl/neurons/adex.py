@@ -72,7 +72,8 @@ class AdEx(Constants, Neuron):
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> AdExState:
         v = resting(self.v_leak, batch, n, device)
-        return AdExState(v, torch.zeros_like(v))
+        w = torch.zeros_like(v)
+        return AdExState(v, w)
 
     def step(self, s: AdExState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, AdExState]:
         """The reset of v passes no gradient."""
@@ -83,6 +84,7 @@ class AdEx(Constants, Neuron):
         v = target + decay * (s.v - target)
         v = capped(v, self.v_threshold + 1.0)  # a spike has no height
 
+        # w as it is at the start of the tick has moved v: the two equations are advanced in turn
         followed = 1.0 - exp(-dt / self.tau_w)
         subthreshold = self.a * (s.v - self.v_leak)
         w = s.w + followed * (subthreshold - s.w)

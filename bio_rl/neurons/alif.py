@@ -78,8 +78,9 @@ class ALIF(Constants, Neuron):
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> ALIFState:
         v = resting(self.v_leak, batch, n, device)
+        a = torch.zeros_like(v)
         refractory = torch.zeros_like(v) if some(self.tau_refractory) else ()
-        return ALIFState(v, torch.zeros_like(v), refractory)
+        return ALIFState(v, a, refractory)
 
     def step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, ALIFState]:
         z, s, _ = self.observed(s, drive, dt)
@@ -92,11 +93,15 @@ class ALIF(Constants, Neuron):
         where it could not spike.
         """
         decay = exp(-dt / self.tau_mem)
-        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        above_rest = s.v - self.v_leak
+        charge = (1.0 - decay) * drive
+        v = self.v_leak + decay * above_rest + charge
+        # the adaptation before this tick's spike: a spike raises the thresholds of later ticks
         x = v - self.v_threshold - self.beta * s.a
         refractory = ()
         if some(self.tau_refractory):
             before = cast(Tensor, s.refractory)  # `init` has made it one
+            # half a tick, since what is left of a period is a sum of ticks with rounding
             x = torch.where(before > 0.5 * dt, -math.inf, x)
             z = spike(x, self.surrogate, self.slope)
             left = (before - dt).clamp(min=0.0)
@@ -104,7 +109,8 @@ class ALIF(Constants, Neuron):
         else:
             z = spike(x, self.surrogate, self.slope)
         v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
-        return z, ALIFState(v, exp(-dt / self.tau_adapt) * s.a + z, refractory), x
+        a = exp(-dt / self.tau_adapt) * s.a + z
+        return z, ALIFState(v, a, refractory), x
 
     def core(self, dt: float) -> Core:
         """Raises ValueError with a refractory period, in which the fused loops would hold the

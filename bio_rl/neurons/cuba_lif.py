@@ -53,7 +53,8 @@ class CubaLIF(Constants, Neuron):
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> CubaLIFState:
         v = resting(self.v_leak, batch, n, device)
-        return CubaLIFState(v, torch.zeros_like(v))
+        i = torch.zeros_like(v)
+        return CubaLIFState(v, i)
 
     def step(self, s: CubaLIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, CubaLIFState]:
         i = exp(-dt / self.tau_syn) * s.i + drive

@@ -53,15 +53,17 @@ class EscapeNoise(Constants, Neuron):
     noisy = True
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> EscapeState:
-        return EscapeState(
-            resting(self.v_leak, batch, n, device), seeding.keys(self.seed, batch, device)
-        )
+        v = resting(self.v_leak, batch, n, device)
+        key = seeding.keys(self.seed, batch, device)
+        return EscapeState(v, key)
 
     def probability(self, v: Tensor, dt: float = 1.0) -> Tensor:
         """The probability of a spike within dt at the potential v; an expm1 keeps it exact where it
         is small.
         """
-        rate = self.rate_threshold * ((v - self.v_threshold) / self.delta).clamp(max=20.0).exp()
+        above = (v - self.v_threshold) / self.delta
+        # at twenty widths a spike is certain in any tick, and e^x would soon leave the numbers
+        rate = self.rate_threshold * above.clamp(max=20.0).exp()
         return -torch.expm1(-rate * dt)
 
     def step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, EscapeState]:
@@ -71,7 +73,9 @@ class EscapeNoise(Constants, Neuron):
     def traced_step(self, s: EscapeState, drive: Tensor, dt: float = 1.0) -> Traced:
         """A tick with the probability of each spike."""
         decay = exp(-dt / self.tau_mem)
-        v = self.v_leak + decay * (s.v - self.v_leak) + (1.0 - decay) * drive
+        above_rest = s.v - self.v_leak
+        charge = (1.0 - decay) * drive
+        v = self.v_leak + decay * above_rest + charge
         p = self.probability(v, dt)
         drawn = (seeding.uniform(s.key, v.shape[-1]) < p).to(v.dtype)
         z = drawn + (p - p.detach())  # the value drawn, the derivative of its mean

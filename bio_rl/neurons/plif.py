@@ -49,11 +49,13 @@ class PLIF(Constants, Neuron):
     learned = MappingProxyType({"w": "tau_mem"})
 
     def init(self, batch: int, n: int, device: torch.device | None = None) -> LIFState:
-        return LIFState(resting(self.v_leak, batch, n, device))
+        v = resting(self.v_leak, batch, n, device)
+        return LIFState(v)
 
     def tau_mem(self) -> Tensor:
         """ms, [] or [N]."""
-        return TAU_MIN + softplus(torch.as_tensor(self.w))
+        w = torch.as_tensor(self.w)
+        return TAU_MIN + softplus(w)
 
     def learning(self, tau_mem: float | None, n: int) -> Self:
         """The same with a fresh parameter per neuron, [n], that starts at `tau_mem` ms; None for
@@ -69,6 +71,7 @@ class PLIF(Constants, Neuron):
         return self._replace(w=torch.full((n,), w))
 
     def step(self, s: LIFState, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, LIFState]:
+        # a tensor, through which the gradient reaches w
         decay = torch.exp(-dt / self.tau_mem())
         above_rest = s.v - self.v_leak
         charge = (1.0 - decay) * drive
