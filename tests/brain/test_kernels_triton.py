@@ -47,7 +47,7 @@ def cases():
 
 def agree(name, surrogate, v_reset, hold, readout, **sizes):
     p = parity.neurons(sizes.get("n", 33))[name]._replace(surrogate=surrogate, v_reset=v_reset)
-    found = gpu.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
+    found = parity.errors(p, hold, readout, device=DEVICE, ticks=TICKS, **sizes)
     assert found["out"] == 0.0 if readout is None else found["out"] <= 1e-6
     assert found["state"] <= 1e-5 and found["grad"] <= 1e-5
     if "grad_w" in found:
@@ -68,7 +68,7 @@ def test_neurons_beyond_the_first_block_agree_too(name):
 @pytest.mark.parametrize("name", NEURONS)
 def test_half_precision_goes_in_and_out_and_the_state_stays_single(name, dtype):
     p = parity.neurons(33)[name]
-    found = gpu.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
+    found = parity.errors(p, 1, None, device=DEVICE, dtype=dtype, ticks=TICKS)
     assert found["out"] == 0.0 and found["state"] <= 1e-5
     assert (
         found["grad"] <= 0.02 and found.get("grad_w", 0.0) <= 0.02
@@ -232,7 +232,7 @@ class TestOnAGPU:
     @pytest.mark.parametrize("name", NEURONS)
     def test_bf16_agrees_within_its_precision(self, name, surrogate):
         p = parity.neurons(33)[name]._replace(surrogate=surrogate)
-        found = gpu.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
+        found = parity.errors(p, 1, None, device=DEVICE, dtype=torch.bfloat16, ticks=TICKS)
         assert found["out"] == 0.0 and found["state"] <= 1e-5 and found["grad"] <= 0.02
 
     def test_many_neurons_take_the_wide_block(self):
