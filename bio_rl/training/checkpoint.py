@@ -21,7 +21,7 @@ from torch import Tensor
 from bio_rl.machine.files import printable, refuse_link, replacing
 
 FORMAT = "bio_rl checkpoint"
-VERSION = 2
+VERSION = 3
 READS = (1, 2)
 """Versions that can be read: in 1 the replay lay within the agent's part, in 2 it has files of its
 own.
