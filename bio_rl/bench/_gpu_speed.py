@@ -1,5 +1,8 @@
 """The speed of a GPU's kernels: a layer of neurons against SpikingJelly, acting in a CUDA graph."""
 
+# The peers may be missing: the bench extra brings them.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import math

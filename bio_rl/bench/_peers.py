@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
@@ -17,8 +15,8 @@ def quiet() -> Iterator[None]:
 
     Gymnasium's XML uses it.
     """
-    # Both functions are missing from the stubs of mujoco.
-    mujoco: Any = importlib.import_module("mujoco")
+    import mujoco
+
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:

@@ -3,6 +3,9 @@
 Importing this needs the bench extra.
 """
 
+# The peers may be missing: the bench extra brings them.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -4,6 +4,9 @@ All take random actions. Only true transitions count: a row in which a NEXT_STEP
 resets itself is no step.
 """
 
+# The peers may be missing: the bench extra brings them.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import time
@@ -73,7 +76,7 @@ def compare(env: str, settings: Settings) -> dict[str, Any]:
 def envpool(env: str, n: int) -> Any:
     """EnvPool's environment on all cores; None, and said so, where it is missing."""
     try:
-        import envpool  # a peer, which the bench extra brings
+        import envpool
     except ImportError:
         print("envpool is not installed, so it is left out: pip install 'bio-rl[bench]'")
         return None

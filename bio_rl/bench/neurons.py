@@ -6,6 +6,9 @@ ReLU in the neurons' place: about what the products alone cost. The peers run in
 form: layer by layer, the product of all ticks at once, then the neurons.
 """
 
+# The peers may be missing: the bench extra brings them.
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import itertools
