@@ -22,9 +22,9 @@ from bio_rl.machine.files import printable, refuse_link, replacing
 
 FORMAT = "bio_rl checkpoint"
 VERSION = 3
-READS = (1, 2)
-"""Versions that can be read: in 1 the replay lay within the agent's part, in 2 it has files of its
-own.
+READS = (VERSION,)
+"""Versions that can be read: in 1 the replay lay within the agent's part, in 2 it had files of its
+own, and since 3 every agent has one form of state.
 """
 KEEP = 3
 """Checkpoints of a run that are kept, the best aside."""

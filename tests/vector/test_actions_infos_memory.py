@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from bio_rl.envs import discover
-from bio_rl.testing import _arrays, _assert_same
+from bio_rl.testing.lives import arrays, assert_same
 from bio_rl.vector.rendering import can_render
 
 pytestmark = pytest.mark.thorough
@@ -71,9 +71,9 @@ def test_a_choice_that_is_no_integer_is_refused(env_id, kind) -> None:
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint8, np.uint64])
 def test_integers_of_every_width_are_choices(env_id, dtype) -> None:
     batch, plain = gym.make_vec(env_id, 2), gym.make_vec(env_id, 2)
-    _assert_same(batch.reset(seed=0), plain.reset(seed=0), "resets")
+    assert_same(batch.reset(seed=0), plain.reset(seed=0), "resets")
     narrow, wide = np.array([0, 1], dtype), np.array([0, 1])
-    _assert_same(batch.step(narrow), plain.step(wide), f"steps with {dtype} and with int64")
+    assert_same(batch.step(narrow), plain.step(wide), f"steps with {dtype} and with int64")
     one = gym.make(env_id)
     one.reset(seed=0)
     for action in (1, np.int64(0), dtype(1), np.array(0)):
@@ -108,9 +108,9 @@ def test_an_action_that_is_not_finite_is_named_with_its_environment(
 @pytest.mark.parametrize("env_id", ["bio_rl/Pendulum-v1", "bio_rl/Hopper-v5"])
 def test_a_large_finite_action_is_clipped_as_before(env_id) -> None:
     env, bound = gym.make_vec(env_id, 2), gym.make_vec(env_id, 2)
-    _assert_same(env.reset(seed=0), bound.reset(seed=0), "resets")
+    assert_same(env.reset(seed=0), bound.reset(seed=0), "resets")
     large = np.full(env.action_space.shape, 3e38, np.float32)  # its square is infinite in float32
-    _assert_same(
+    assert_same(
         env.step(large)[0],
         bound.step(np.ones_like(large) * env.single_action_space.high)[0],
         "steps",
@@ -131,7 +131,7 @@ def test_actions_that_are_no_numbers_are_refused(kind) -> None:
 def forms(value: Any) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
     """{path: (dtype, shape)} of infos; of final_obs, whose form is each mode's own, nothing."""
     kept = {k: x for k, x in value.items() if k != "final_obs"}
-    return {path: (x.dtype, x.shape) for path, x in _arrays(kept)}
+    return {path: (x.dtype, x.shape) for path, x in arrays(kept)}
 
 
 @pytest.mark.parametrize(("env_id", "perturb"), CASES)
@@ -160,7 +160,7 @@ def test_infos_have_the_same_keys_dtypes_and_shapes_in_every_vectorisation(
     for t, (ours, theirs) in enumerate(calls):
         assert forms(ours) == forms(theirs), f"call {t}"
         kept = ({k: x for k, x in infos.items() if k != "final_obs"} for infos in (ours, theirs))
-        _assert_same(*kept, f"call {t}: infos of the native batch and of Gymnasium's")
+        assert_same(*kept, f"call {t}: infos of the native batch and of Gymnasium's")
     own.close()
     other.close()
 
@@ -195,12 +195,12 @@ def returned(env: Any, actions: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def copied(value: Any) -> dict[str, np.ndarray]:
-    return {path: x.copy() for path, x in _arrays(value)}
+    return {path: x.copy() for path, x in arrays(value)}
 
 
 def scribble(value: Any) -> None:
     """Overwrite all arrays within, as a caller may do with what is his."""
-    for _, x in _arrays(value):
+    for _, x in arrays(value):
         if x.ndim and x.flags.writeable:
             x[...] = np.zeros((), x.dtype)
 
@@ -219,17 +219,17 @@ def test_a_world_keeps_none_of_the_arrays_that_it_returns_or_is_given(env_id, pe
         actions = [np.asarray(env.action_space.sample()) for _ in range(15)]
         before = [a.copy() for a in actions]
         kept = [(what, value, copied(value)) for what, value in returned(same, actions)]
-        _assert_same(actions, before, "actions before and after the steps that they were given to")
+        assert_same(actions, before, "actions before and after the steps that they were given to")
         for what, value, then in kept:
-            _assert_same(
-                dict(_arrays(value)), then, f"what {what} returned, then and after later steps"
+            assert_same(
+                dict(arrays(value)), then, f"what {what} returned, then and after later steps"
             )
         for a in before:
             a.flags.writeable = False  # a world that writes into its actions raises
         for (what, value), (_, _, then) in zip(
             returned(env, overwritten(before)), kept, strict=True
         ):
-            _assert_same(
+            assert_same(
                 copied(value),
                 then,
                 f"{what} of a world whose caller overwrites all arrays, and of one left alone",
@@ -269,8 +269,8 @@ def test_pictures_are_the_callers_own(env_id) -> None:
             for what, value in returned(env, [env.action_space.sample() for _ in range(5)])
         ]
         for what, value, then in kept:
-            _assert_same(
-                dict(_arrays(value)), then, f"what {what} returned, then and after later steps"
+            assert_same(
+                dict(arrays(value)), then, f"what {what} returned, then and after later steps"
             )
             scribble(value)
         env.close()
@@ -288,7 +288,7 @@ def test_the_comparison_finds_a_world_that_keeps_its_buffers() -> None:
     env = Keeper(gym.make("bio_rl/CartPole-v1"))
     kept = [(value, copied(value)) for _, value in returned(env, [1, 0, 1])]
     assert any(
-        not np.array_equal(x, then[path]) for value, then in kept for path, x in _arrays(value)
+        not np.array_equal(x, then[path]) for value, then in kept for path, x in arrays(value)
     )
     assert isinstance(
         gym.make_vec("bio_rl/CartPole-v1", 2, vectorization_mode="sync"), SyncVectorEnv

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from bio_rl.envs import discover
-from bio_rl.testing import _assert_same
+from bio_rl.testing.lives import assert_same
 from bio_rl.vector.rendering import can_render
 
 pytestmark = pytest.mark.thorough
@@ -61,26 +61,26 @@ def actions_for(env: Any, n: int) -> list[Any]:
 def test_a_copy_of_a_world_continues_bitwise_and_independently(make, env_id, perturb, way) -> None:
     env = make(env_id, perturb)
     unborn = WAYS[way](env)
-    _assert_same(
+    assert_same(
         unborn.reset(seed=3),
         env.reset(seed=3),
         "the first observations of a world and a copy made before them",
     )
     actions = actions_for(env, 17)
     begun = WAYS[way](env)
-    _assert_same(
+    assert_same(
         lived(unborn, actions),
         first := lived(env, actions),
         "lives of a world and a copy made before its reset",
     )
-    _assert_same(lived(begun, actions), first, "lives of a world and a copy made after its reset")
+    assert_same(lived(begun, actions), first, "lives of a world and a copy made after its reset")
     later = actions_for(env, 14)[3:]
     twin = WAYS[way](env)
     own = lived(env, later)  # the original goes first: what it does must not reach the copy
-    _assert_same(
+    assert_same(
         lived(twin, later), own, "lives of a world and a copy made in the middle of an episode"
     )
-    _assert_same(twin.reset(), env.reset(), "the next episodes of a world and of its copy")
+    assert_same(twin.reset(), env.reset(), "the next episodes of a world and of its copy")
     for one in (env, unborn, begun, twin):
         one.close()
 
@@ -116,7 +116,7 @@ def test_what_was_changed_in_the_model_of_a_single_robot_is_copied_with_it() -> 
         twin = way(env)
         assert twin.model.opt.gravity[2] == -1.0
         assert twin.model is not env.model and twin.data is not env.data
-        _assert_same(
+        assert_same(
             twin.step(action), copy.deepcopy(env).step(action), "steps under another gravity"
         )
 
@@ -143,6 +143,6 @@ def test_a_copy_shows_the_same_picture(make, env_id) -> None:
     env.render()  # its renderer exists now, and cannot be copied
     twins = [way(env) for way in WAYS.values()]
     for twin in twins:
-        _assert_same(twin.render(), env.render(), "pictures of a world and of its copy")
+        assert_same(twin.render(), env.render(), "pictures of a world and of its copy")
     for one in (env, *twins):
         one.close()
