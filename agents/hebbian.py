@@ -25,15 +25,18 @@ the noise, or it would expect what exploration has yet to earn. Legenstein, Chas
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from bio_rl import modulators
 from bio_rl.checks import check_settings
 from bio_rl.connections._plastic import Plastic, PlasticState
 from bio_rl.contracts import ActOut, Lived, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
+from bio_rl.modulators import Effects, no_effects
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Pre
@@ -81,6 +84,11 @@ class Config(LearningRateSchedule):
     """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
     or none.
     """
+    modulators: tuple[str, ...] = ()
+    """Neuromodulators beside dopamine, each of which sets a meta-parameter of learning (Doya 2002):
+    acetylcholine the learning rates, serotonin the discount, noradrenaline the inverse temperature
+    of choices.
+    """
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
     log_std: float = -0.5
@@ -105,6 +113,10 @@ class HebbianState(NamedTuple):
     """What the synapses remember: those of each hidden layer, of the outputs, of the critic."""
     means: tuple[ExploratoryHebbState, ...]
     """What each hidden layer does on average, for exploratory_hebb."""
+    modulators: tuple[Any, ...]
+    """The states of the modulators beside dopamine."""
+    effects: Effects
+    """The meta-parameters that these set for the next decision."""
 
 
 class Agent(base.Agent):
@@ -122,6 +134,13 @@ class Agent(base.Agent):
         nn.init.zeros_(self.critic.weight)
         nn.init.zeros_(self.critic.bias)
         self.dopamine = DopamineGate(self.config.dopamine)
+        self.modulators = modulators.make(self.config.modulators)
+        chooses = isinstance(self.spec.action_space, gym.spaces.Discrete)
+        if "noradrenaline" in self.config.modulators and not chooses:
+            raise ValueError(
+                "noradrenaline sets the inverse temperature of choices, and the action space "
+                f"{self.spec.action_space} has none; leave it out of hebbian.modulators"
+            )
         self.requires_grad_(False)
 
     def prepare(self) -> None:
@@ -142,8 +161,14 @@ class Agent(base.Agent):
             for plastic in self.hidden:
                 shape = plastic.weights.shape
                 means.append(self.running_mean.init(batch, *shape, device=self.device))
-        synapses = tuple(plastic.initial_state(batch) for plastic in self.plastic)
-        return HebbianState(self.network.initial_state(batch), synapses, tuple(means))
+        like = torch.zeros(batch, device=self.device)
+        return HebbianState(
+            network=self.network.initial_state(batch),
+            synapses=tuple(plastic.initial_state(batch) for plastic in self.plastic),
+            means=tuple(means),
+            modulators=self.modulators.init(batch, self.device),
+            effects=no_effects(like, self.config.gamma),
+        )
 
     def trained_tensors(self) -> list[Tensor]:
         return [plastic.weights for plastic in self.plastic]
@@ -169,6 +194,8 @@ class Agent(base.Agent):
         drive = [self.config.noise * xi for xi in noise]
         noisy = self.network.live(percept, state.network, drive)
         out = self.network.readout(noisy.activity)
+        if self.config.modulators:
+            out = out * state.effects.inverse_temperature.unsqueeze(-1)
         action = self.policy.sample(out, self.policy.noise(out, self.generator))
         signals, means = self._signals(noisy, noise, state.means, percept.reset)
         signals += [self.policy.score(out, action), torch.ones_like(out[:, :1])]
@@ -219,6 +246,9 @@ class Agent(base.Agent):
         rpe = self._error(step, state)
         check_finite(float(rpe.sum()), "hebbian", ("critic_lr", "hidden_lr"))
         gate = self.dopamine(rpe, self.generators)
+        state = self._modulated(state, rpe, step.reward)
+        if self.config.modulators:
+            gate = gate * state.effects.learning_rate
         fade = self.config.gamma * self.config.trace * ~step.percept.reset
         synapses = []
         for i, (plastic, rate) in enumerate(zip(self.plastic, self._rates(), strict=True)):
@@ -238,14 +268,22 @@ class Agent(base.Agent):
         }
         return state._replace(synapses=tuple(synapses)), metrics
 
+    def _modulated(self, state: HebbianState, rpe: Tensor, reward: Tensor) -> HebbianState:
+        """The state with the effects of all modulators on the next decision."""
+        if not self.config.modulators:
+            return state
+        effects, after = self.modulators.step(
+            state.modulators, rpe, reward, self.config.gamma, self.generator
+        )
+        return state._replace(modulators=after, effects=effects)
+
     def _error(self, step: Transition, state: HebbianState) -> Tensor:
         """δ [B], zero in rows that are not valid, from the true final observation."""
         no = torch.zeros_like(step.terminated)
         last = Percept(step.final_obs, step.action, step.reward, no, no)
         next_value = self._value(self.network.live(self.see(last), state.network))
-        rpe = dopamine_rpe(
-            step.reward, step.extras["value"], next_value, step.terminated, self.config.gamma
-        )
+        gamma = state.effects.discount if self.config.modulators else self.config.gamma
+        rpe = dopamine_rpe(step.reward, step.extras["value"], next_value, step.terminated, gamma)
         return rpe * step.valid
 
     def _rates(self) -> list[float]:

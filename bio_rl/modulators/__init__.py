@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bio_rl import discovery
-from bio_rl.modulators._modulator import Effects, Modulator, Together
+from bio_rl.modulators._modulator import Effects, Modulator, Together, no_effects
 from bio_rl.modulators.acetylcholine import Acetylcholine
 from bio_rl.modulators.noradrenaline import Noradrenaline
 from bio_rl.modulators.serotonin import Serotonin
@@ -44,4 +44,4 @@ def make(names: Iterable[str]) -> Together:
     return Together(tuple(chosen.values()))
 
 
-__all__ = ["KINDS", "Effects", "Modulator", "Together", "make"]
+__all__ = ["KINDS", "Effects", "Modulator", "Together", "make", "no_effects"]
