@@ -184,7 +184,7 @@ def _make(
     package = third_party.family(env_id)
     if package is not None and package.vector is not None:
         settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
-    elif not (env_id.startswith("bio_rl/") or gym.spec(env_id).entry_point is None):
+    elif not _has_vector_form(env_id):
         mode, own = "async" if workers else "sync", {"autoreset_mode": AutoresetMode.SAME_STEP}
         wrappers = (partial(Guarded, opened=opened), *(() if package is None else package.wrappers))
         with _deaf_to_ctrl_c(workers):
@@ -200,6 +200,17 @@ def _make(
         return gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
     except TypeError:  # its constructor takes no autoreset mode: the adapter serves the one it has
         return gym.make_vec(env_id, num_envs, **settings)
+
+
+def _has_vector_form(env_id: str) -> bool:
+    """Whether an id is stepped by a vectorised form of its own: ours, or one of the user's.
+
+    Gymnasium's few are left out: their resets and infos are not those of its single environments.
+    """
+    spec = gym.spec(env_id)
+    entry = spec.vector_entry_point
+    of_gymnasium = isinstance(entry, str) and entry.startswith("gymnasium.")
+    return spec.entry_point is None or (entry is not None and not of_gymnasium)
 
 
 FLOAT64, BOOL = np.dtype(np.float64), np.dtype(np.bool_)
