@@ -147,6 +147,17 @@ def _make(
         return gym.make_vec(env_id, num_envs, **settings)
 
 
+def _has_vector_form(env_id: str) -> bool:
+    """Whether an id is stepped by a vectorised form of its own: ours, or one of the user's.
+
+    Gymnasium's few are left out: their resets and infos are not those of its single environments.
+    """
+    spec = gym.spec(env_id)
+    entry = spec.vector_entry_point
+    of_gymnasium = isinstance(entry, str) and entry.startswith("gymnasium.")
+    return spec.entry_point is None or (entry is not None and not of_gymnasium)
+
+
 def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any]) -> Exception:
     """The error that explains what a constructor raised: refused settings, or its own crash."""
     if isinstance(error, FaultyEnvironmentError):
