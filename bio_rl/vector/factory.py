@@ -128,7 +128,7 @@ def _make(
     same_step = AutoresetMode.SAME_STEP
     if package is not None and package.vector is not None:
         settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
-    elif not env_id.startswith(OURS) and gym.spec(env_id).entry_point is not None:
+    elif not _has_vector_form(env_id):
         of_package = () if package is None else package.wrappers
         wrappers: list[Callable[[gym.Env], Any]] = [partial(Guarded, opened=opened), *of_package]
         with _deaf_to_ctrl_c(workers):
