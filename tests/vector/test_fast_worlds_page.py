@@ -25,7 +25,7 @@ from bio_rl.vector.native import Rows
 from bio_rl.vector.trials import scores
 
 PAGE = Path(__file__).parents[2] / "docs" / "fast_worlds.md"
-SMALL = ["--num-envs", "4", "--ppo.rollout", "16", "--eval-episodes", "2"]
+SMALL = ["--num-envs", "4", "--ppo.update-every", "16", "--eval-episodes", "2"]
 
 
 def blocks(language: str) -> list[str]:
