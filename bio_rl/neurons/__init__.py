@@ -175,7 +175,10 @@ class Neuron(ABC):
         """`step`, with what local rules read of the neurons: ψ where the equation is that of the
         fused loops, nothing else by default.
         """
-        core = self.core(dt)
+        try:
+            core = self.core(dt)
+        except ValueError:  # constants that no fused loop knows: nothing is said of ψ
+            core = None
         psi = () if core is None else self.psi(core.excess(s, drive))
         spikes, s = self.step(s, drive, dt)
         return Traced(spikes, s, psi=psi)

@@ -21,6 +21,7 @@ from torch import Tensor
 from bio_rl.neurons import (
     Core,
     Neuron,
+    Traced,
     after_spike,
     checked,
     exp,
@@ -111,6 +112,11 @@ class ALIF(Constants, Neuron):
         v = after_spike(v, z, self.v_threshold, self.v_reset, self.detach_reset)
         a = exp(-dt / self.tau_adapt) * s.a + z
         return z, ALIFState(v, a, refractory), x
+
+    def traced_step(self, s: ALIFState, drive: Tensor, dt: float = 1.0) -> Traced:
+        """A tick with ψ, 0 where a neuron could not spike."""
+        spikes, s, excess = self.observed(s, drive, dt)
+        return Traced(spikes, s, psi=self.psi(excess))
 
     def core(self, dt: float) -> Core:
         """Raises ValueError with a refractory period, in which the fused loops would hold the
