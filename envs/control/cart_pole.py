@@ -77,12 +77,11 @@ class CartPole(NativeVectorEnv):
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
         self.painter = Painter(CartPoleEnv, render_mode)
+
         # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
         self.physics = np.zeros((4, num_envs))
         self.constants: dict[str, Any] = CONSTANTS
-        high = np.array([2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf], np.float32)
-        high = high[self.observed]
-        self.set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), gym.spaces.Discrete(2))
+        self.set_spaces(observations(self.observed), gym.spaces.Discrete(2))
         if perturb:
             self.layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
             self.constants = constants.attach(self.layer, CONSTANTS)
@@ -90,18 +89,22 @@ class CartPole(NativeVectorEnv):
     def reset_rows(self, rows: np.ndarray) -> None:
         """Draw a start near the upright one."""
         for i in rows.tolist():
-            self.physics[:, i] = self.rngs[i].uniform(-RESET_NOISE, RESET_NOISE, 4)
+            rng = self.rngs[i]
+            self.physics[:, i] = rng.uniform(-RESET_NOISE, RESET_NOISE, 4)
 
     def advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
         """Push the carts."""
-        self.physics = cart_pole_step(self.physics, actions == 1, **self.constants)
+        right = actions == 1
+        self.physics = cart_pole_step(self.physics, right, **self.constants)
 
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """A reward of 1; the end where a pole has fallen or a cart has left the track."""
         x, _, theta, _ = self.physics
         left = np.abs(x) > MAX_POSITION
         fallen = np.abs(theta) > MAX_ANGLE
-        return np.ones(self.num_envs), left | fallen, {}
+
+        rewards = np.ones(self.num_envs)
+        return rewards, left | fallen, {}
 
     def observe(self, rows: Rows) -> np.ndarray:
         """The observed variables, a row for each environment."""
@@ -114,13 +117,18 @@ class CartPole(NativeVectorEnv):
 
     def set_world_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over what `world_state` returned."""
-        self.physics = np.array(state["physics"], np.float64).T.copy()
+        physics = np.array(state["physics"], np.float64)
+        # Saved with a row for each environment, kept with a row for each variable.
+        self.physics = physics.T.copy()
 
     def frames(self) -> tuple[np.ndarray, ...]:
         """The carts and poles as Gymnasium draws them."""
         lengths = np.broadcast_to(self.constants["length"], self.num_envs)
-        rows = zip(self.physics.T, lengths, strict=True)
-        return tuple(self.painter.frame(state=state, length=length) for state, length in rows)
+        frames = []
+        for state, length in zip(self.physics.T, lengths, strict=True):
+            frame = self.painter.frame(state=state, length=length)
+            frames.append(frame)
+        return tuple(frames)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer."""
@@ -131,6 +139,13 @@ class MaskedCartPole(CartPole):
     """CartPole whose velocities are hidden. Observations, float32 [N, 2]: x in m, θ in rad."""
 
     observed: ClassVar[list[int]] = [0, 2]
+
+
+def observations(observed: list[int]) -> gym.Space:
+    """The space of the observed variables, indices of x, x', θ, θ': twice as far as episodes go."""
+    bounds = [2 * MAX_POSITION, np.inf, 2 * MAX_ANGLE, np.inf]
+    high = np.array(bounds, np.float32)[observed]
+    return gym.spaces.Box(-high, high, dtype=np.float32)
 
 
 def cart_pole_step(
@@ -159,12 +174,18 @@ def cart_pole_step(
     sin = np.sin(theta)
     mass = pole_mass + cart_mass
     mass_length = pole_mass * length
+
+    # The acceleration that the force and the centrifugal pull of the pole would give the cart.
     signed_force = np.where(right, force, -force)
-    push = (signed_force + mass_length * np.square(theta_dot) * sin) / mass
+    centrifugal = mass_length * np.square(theta_dot) * sin
+    push = (signed_force + centrifugal) / mass
+
     inertia = length * (4.0 / 3.0 - pole_mass * np.square(cos) / mass)
     theta_acc = (gravity * sin - cos * push) / inertia
     x_acc = push - mass_length * theta_acc * cos / mass
-    return state + DT * np.array((x_dot, x_acc, theta_dot, theta_acc))
+
+    rates = np.array((x_dot, x_acc, theta_dot, theta_acc))
+    return state + DT * rates
 
 
 make = partial(SingleEnv, CartPole)

@@ -66,6 +66,7 @@ class Pendulum(NativeVectorEnv):
         """max_episode_steps: None or -1 for no limit. perturb: see docs/perturbations.md."""
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode)
         self.painter = Painter(PendulumEnv, render_mode)
+
         # θ in rad, θ' in rad/s
         self.physics = np.zeros((2, num_envs))
         self._before = self.physics
@@ -82,29 +83,34 @@ class Pendulum(NativeVectorEnv):
         """Draw any angle and a low speed."""
         high = np.array(START)
         for i in rows.tolist():
-            self.physics[:, i] = self.rngs[i].uniform(-high, high)
+            rng = self.rngs[i]
+            self.physics[:, i] = rng.uniform(-high, high)
         self._torque = None
 
     def advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
         """Turn the pendulums."""
         self._before = self.physics
-        self._torque = np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
+        self._torque = clipped(actions)
         self.physics = pendulum_step(self.physics, self._torque, **self.constants)
 
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """The cost of the state before the step and of the torque that was chosen."""
         theta, speed = self._before
+
         # The agent's own torque: a perturbed actuator may have received another.
-        torque = np.clip(actions, -MAX_TORQUE, MAX_TORQUE)[:, 0]
+        torque = clipped(actions)
         angle = (theta + np.pi) % (2 * np.pi) - np.pi
         cost = _squared(angle) + 0.1 * _squared(speed) + 0.001 * _squared(torque)
-        return -cost, np.zeros(self.num_envs, np.bool_), {}
+
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return -cost, terminated, {}
 
     def observe(self, rows: Rows) -> np.ndarray:
         """The direction and the speed, a row for each environment."""
         theta, speed = self.physics[:, rows]
-        variables = (np.cos(theta), np.sin(theta), speed)
-        return np.stack(variables, axis=1, dtype=np.float32)
+        cos = np.cos(theta)
+        sin = np.sin(theta)
+        return np.stack((cos, sin, speed), axis=1, dtype=np.float32)
 
     def world_state(self) -> dict[str, np.ndarray]:
         """physics [N, 2]: θ, θ'."""
@@ -112,17 +118,30 @@ class Pendulum(NativeVectorEnv):
 
     def set_world_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over what `world_state` returned."""
-        self.physics = np.array(state["physics"], np.float64).T.copy()
+        physics = np.array(state["physics"], np.float64)
+        # Saved with a row for each environment, kept with a row for each variable.
+        self.physics = physics.T.copy()
 
     def frames(self) -> tuple[np.ndarray, ...]:
         """The pendulums as Gymnasium draws them, with an arrow for the last torque."""
-        torques = [None] * self.num_envs if self._torque is None else self._torque
-        rows = zip(self.physics.T, torques, strict=True)
-        return tuple(self.painter.frame(state=state, last_u=torque) for state, torque in rows)
+        torques = self._torque
+        if torques is None:
+            torques = [None] * self.num_envs
+        frames = []
+        for state, torque in zip(self.physics.T, torques, strict=True):
+            frame = self.painter.frame(state=state, last_u=torque)
+            frames.append(frame)
+        return tuple(frames)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Free the renderer."""
         self.painter.close()
+
+
+def clipped(actions: np.ndarray) -> np.ndarray:
+    """The torques [N] that actions [N, 1] stand for."""
+    torque = actions[:, 0]
+    return np.clip(torque, -MAX_TORQUE, MAX_TORQUE)
 
 
 def pendulum_step(
@@ -138,12 +157,17 @@ def pendulum_step(
     last bit.
     """
     theta, speed = state
+
     # The drive is in the actions' precision.
-    per_torque = np.asarray(3.0 / (pole_mass * length**2) * force).astype(torque.dtype)
-    drive = per_torque * torque
-    acceleration = 3 * gravity / (2 * length) * np.sin(theta) + drive
+    per_torque = np.asarray(3.0 / (pole_mass * length**2) * force)
+    drive = per_torque.astype(torque.dtype) * torque
+
+    weight = 3 * gravity / (2 * length) * np.sin(theta)
+    acceleration = weight + drive
     speed = np.clip(speed + acceleration * DT, -MAX_SPEED, MAX_SPEED)
-    return np.stack((theta + speed * DT, speed))
+
+    theta = theta + speed * DT
+    return np.stack((theta, speed))
 
 
 def _squared(x: np.ndarray) -> np.ndarray:

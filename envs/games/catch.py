@@ -61,10 +61,12 @@ class Catch(TrialVectorEnv):
         """runs: balls of an episode. delay: steps from a ball's arrival to its reward."""
         if delay < 0:
             raise ValueError(f"delay is {delay} steps, expected at least 0")
+
         # Exact for each ball. ideal: the paddle is never more than 4 columns from the ball;
         # random: 2 · 1/5 - 1, since the ball's column is drawn without regard to the paddle.
         reference = {"random": -0.6 * runs, "ideal": 1.0 * runs}
         super().__init__(num_envs, trials=runs, numbers=runs, reference=reference, **kwargs)
+
         # Steps made in the episode when each ball is paid.
         arrival = FALL * np.arange(1, runs + 1)
         self.paid_at = np.minimum(arrival + delay, FALL * runs)
@@ -75,26 +77,34 @@ class Catch(TrialVectorEnv):
 
     def decode(self, u: np.ndarray) -> Drawn:
         """ball int [n, runs]: its column."""
-        return {"ball": (COLUMNS * u).astype(np.int64)}
+        column = COLUMNS * u
+        return {"ball": column.astype(np.int64)}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Move the paddle, and pay the balls that are due."""
-        self.paddle = np.clip(self.paddle + actions - 1, 0, COLUMNS - 1)
+        moved = self.paddle + actions - 1
+        self.paddle = np.clip(moved, 0, COLUMNS - 1)
         over = self.t == FALL - 1
-        caught = np.where(self.paddle == self.now("ball"), 1.0, -1.0)
+
+        under = self.paddle == self.now("ball")
+        caught = np.where(under, 1.0, -1.0)
         # Written at every step of a ball: the value at its arrival is the one that stays.
         self.caught[self.rows, self.present_trial()] = caught
+
         made = FALL * self.trial + self.t + 1
         due = self.paid_at == made[:, None]
-        return (self.caught * due).sum(1), over, {}
+        paid = self.caught * due
+        return paid.sum(1), over, {}
 
     def sense(self) -> np.ndarray:
         """The picture of the ball and the paddle."""
         board = np.zeros((self.num_envs, ROWS, COLUMNS, 1), np.uint8)
+
         # The last picture of an episode shows the arrival.
         row = np.where(self.trial < self.trials, self.t, FALL)
         board[self.rows, row, self.now("ball"), 0] = BRIGHT
         board[self.rows, -1, self.paddle, 0] = BRIGHT
+
         return board
 
     def ideal(self) -> Policy:
@@ -105,7 +115,8 @@ class Catch(TrialVectorEnv):
         """The board, cells as squares: the ball white, the paddle orange."""
         board = self.sense().repeat(3, 3)
         board[self.rows, -1, self.paddle] = PADDLE_COLOUR
-        return tuple(board.repeat(PIXELS, 1).repeat(PIXELS, 2))
+        large = board.repeat(PIXELS, 1).repeat(PIXELS, 2)
+        return tuple(large)
 
 
 def catch_delayed(num_envs: int = 1, *, runs: int = 10, **kwargs: Any) -> Catch:
@@ -114,14 +125,18 @@ def catch_delayed(num_envs: int = 1, *, runs: int = 10, **kwargs: Any) -> Catch:
 
     Otherwise as Catch-v0; runs: balls of an episode. Raposo et al. 2021, arXiv 2102.12425.
     """
-    return Catch(num_envs, runs=runs, delay=FALL * runs, **kwargs)
+    whole_episode = FALL * runs
+    return Catch(num_envs, runs=runs, delay=whole_episode, **kwargs)
 
 
 def under_the_ball(obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
     """Left, stay or right towards the ball's column; its pictures are [N, 10, 5, 1]."""
-    ball = obs[:, :-1, :, 0].max(1).argmax(1)
-    paddle = obs[:, -1, :, 0].argmax(1)
-    return (np.sign(ball - paddle) + 1).astype(np.int64)
+    board = obs[:, :, :, 0]
+    # The last row shows the paddle; a ball may be in any of the others.
+    paddle = board[:, -1].argmax(1)
+    ball = board[:, :-1].max(1).argmax(1)
+    direction = np.sign(ball - paddle)
+    return (direction + 1).astype(np.int64)
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, Catch)

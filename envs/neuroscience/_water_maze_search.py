@@ -57,6 +57,7 @@ class Search:
         if not self.turns:
             return np.round(way / EIGHTH).astype(np.int64) % 8
         turn = (way - _angle(heading) + np.pi) % (2 * np.pi) - np.pi
+
         return np.clip(turn / (np.pi / 2), -1, 1).astype(np.float32)[:, None]
 
     def _begin(self, starts: np.ndarray, begun: np.ndarray) -> None:
@@ -84,6 +85,7 @@ class Search:
         self.findings[moved] = 0
         self.look[moved] = 0
         self.lane[moved] = 0
+
         # A sweep that begins is turned so that its first corner lies nearest.
         off = _angle(position) - _angle(self.lanes[:1])
         nearest = np.round(off / EIGHTH).astype(np.int64)
@@ -95,6 +97,7 @@ class Search:
         cos, sin = unit(self.spin * np.pi / 4).T
         corner = np.stack((cos * x - sin * y, sin * x + cos * y), 1)
         known = self.findings[:, None] > 0
+
         return np.where(known, self.estimate + self.around[self.look], corner)
 
 
@@ -111,8 +114,10 @@ def spiral() -> np.ndarray:
     distances = np.repeat([0.8, 0.6, 0.4, 0.2], 8)
     a = np.concatenate(([0.8], distances))
     normals = unit(np.arange(-1, len(a) - 1) * np.pi / 4)
+
     # A corner is where one side meets the next.
     corners = [np.linalg.solve(normals[i : i + 2], a[i : i + 2]) for i in range(len(a) - 1)]
+
     return np.array([*corners, np.zeros(2)])
 
 
@@ -124,6 +129,7 @@ def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
     """
     c = centres.astype(float)
     columns = np.column_stack((np.ones(len(c)), -2 * c))
+
     # The products of any two columns, [C, 9], so that one matrix product gives every row's normal
     # equations.
     outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
@@ -132,6 +138,7 @@ def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
     left = (place @ outer).reshape(-1, 3, 3)
     right = (place * target) @ columns
     solution = np.linalg.solve(left, right[:, :, None])
+
     return solution[:, 1:, 0]
 
 

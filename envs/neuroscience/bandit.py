@@ -83,6 +83,7 @@ class Bandit(TrialVectorEnv):
             return {"pays": swapping_pays(rng, self.trials, self.swapping)}
         luck = rng.random((self.trials + 1, self.arms), np.float32)
         p = luck[0]
+
         return {"pays": luck[1:] < p}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -91,6 +92,7 @@ class Bandit(TrialVectorEnv):
         self.last_action = actions.astype(np.int64)
         self.last_reward = pays[self.rows, actions].astype(np.float32)
         over = np.ones(self.num_envs, bool)
+
         return self.last_reward, over, {}
 
     def sense(self) -> np.ndarray:
@@ -144,6 +146,7 @@ def swapping_pays(rng: np.random.Generator, pulls: int, swapping: Swapping) -> n
     better = np.logical_xor.accumulate(swaps)
     is_better = better[:, None] == [False, True]
     p = np.where(is_better, swapping.p_good, 1 - swapping.p_good)
+
     return luck[:, 1:] < p
 
 
@@ -174,6 +177,7 @@ def bayes_optimal(pulls: int) -> tuple[float, np.ndarray, np.ndarray]:
         choices.append((q1 > q0).ravel())
     sizes = [(n + 1) ** 3 for n in range(pulls)]
     first = np.cumsum([0, *sizes])
+
     return value.item(), np.concatenate(choices[::-1]), first
 
 
@@ -188,8 +192,10 @@ def optimal(pulls: int) -> Policy:
         w0, l0 = counts[:, 0].T
         w1 = counts[:, 1, 0]
         n = counts.sum((1, 2))
+
         # A stage is a cube with axes w0, l0, w1 of length n + 1, laid out flat.
         state = first[n] + (w0 * (n + 1) + l0) * (n + 1) + w1
+
         # Behind the last stage the episode is over, and any choice will do.
         return choices.take(state, mode="clip").astype(np.int64)
 
@@ -202,6 +208,7 @@ def count(counts: np.ndarray | None, obs: np.ndarray, begun: np.ndarray) -> np.n
     won = obs[:, -2, None] > 0
     pull = np.stack((chosen & won, chosen & ~won), 2)
     total = pull if counts is None else counts + pull
+
     return np.where(begun[:, None, None], 0, total)
 
 
@@ -216,6 +223,7 @@ def thompson(rng: np.random.Generator) -> Policy:
         counts = count(counts, obs, begun)
         wins = counts[:, :, 0]
         losses = counts[:, :, 1]
+
         return rng.beta(1 + wins, 1 + losses).argmax(1)
 
     return policy
@@ -234,11 +242,13 @@ def better_arm(p_good: float, hazard: float) -> Policy:
         nonlocal belief
         if belief is None:
             belief = np.full(len(obs), 0.5)
+
         # Arm 1 paid, or arm 0 did not.
         supports_1 = (obs[:, 1] > 0) == (obs[:, 2] > 0)
         likelihood = np.where(supports_1, p_good, 1 - p_good)
         after = two_state_filter(belief, likelihood, hazard)
         belief = np.where(begun, 0.5, after)
+
         return (belief > 0.5).astype(np.int64)
 
     return policy

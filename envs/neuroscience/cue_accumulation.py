@@ -83,6 +83,7 @@ class CueAccumulation(TrialVectorEnv):
         self.cues = cues
         self.dt = int(dt)
         self.spikes = code == "spikes"
+
         # Lengths in steps; a slot is a cue and the gap after it.
         self.cue = CUE // self.dt
         self.slot = (CUE + GAP) // self.dt
@@ -127,6 +128,7 @@ class CueAccumulation(TrialVectorEnv):
         background = np.ones_like(cue)
         groups = np.stack((cue & ~right, cue & right, recall, background), 1)
         going_on = self.trial == 0
+
         return groups & going_on[:, None]
 
     def sense(self) -> np.ndarray:
@@ -134,11 +136,13 @@ class CueAccumulation(TrialVectorEnv):
         active = self.active()
         if not self.spikes:
             return active * (EXPECTED * self.dt).astype(np.float32)
+
         # Only active groups are looked up: at most times that is the background alone.
         row, group = active.nonzero()
         luck = self.drawn["luck"][row, self.t[row], group]
         spikes = np.zeros((self.num_envs, GROUPS, GROUP), np.float32)
         spikes[row, group] = self.counts[group[:, None], luck]
+
         return spikes.reshape(self.num_envs, -1)
 
     def ideal(self) -> Policy:
@@ -166,8 +170,10 @@ def spike_counts(p: float, dt: int) -> np.ndarray:
     """
     pmf = [comb(dt, k) * p**k * (1 - p) ** (dt - k) for k in range(dt + 1)]
     u = (np.arange(LEVELS) + 0.5) / LEVELS
+
     # The inverse of the distribution function: the count at which it passes u.
     counts = np.searchsorted(np.cumsum(pmf)[:-1], u, side="right")
+
     return counts.astype(np.uint8)
 
 
@@ -186,9 +192,11 @@ def majority(cues: int, slot: int) -> Policy:
         t = np.where(begun, 0, t + 1)
         difference[begun] = 0.0
         left, right = obs.reshape(n, GROUPS, -1)[:, :2].sum(2).T
+
         # After the cues both groups are silent, so that the last slot takes nothing more.
         cue = np.minimum(t // slot, cues - 1)
         difference[np.arange(n), cue] += right - left
+
         return (np.sign(difference).sum(1) > 0).astype(np.int64)
 
     return policy

@@ -89,10 +89,12 @@ class DMS(TrialVectorEnv):
         spans = self.periods.high - self.periods.low + 1
         lengths = self.periods.low + (u[:, :, :1] * spans).astype(np.int64)
         sample = (u[:, :, 1] * self.stimuli).astype(np.int64)
+
         # Steps from the sample to the next but so many stimulus: any but the sample, all alike.
         other = (u[:, :, 2] * (self.stimuli - 1)).astype(np.int64)
         match = u[:, :, 3] < 0.5
         test = np.where(match, sample, (sample + 1 + other) % self.stimuli)
+
         return {"ends": lengths.cumsum(2), "sample": sample, "test": test, "match": match}
 
     def draw(self, rng: np.random.Generator) -> Drawn:
@@ -112,6 +114,7 @@ class DMS(TrialVectorEnv):
         over = (chooses & testing) | (self.t + 1 >= end)
         right = testing & (actions == correct)
         cost = COST * self.periods.dt / 1000
+
         return right - cost * breaks, over, {}
 
     def sense(self) -> np.ndarray:
@@ -131,6 +134,7 @@ class DMS(TrialVectorEnv):
             noise = self.drawn["noise"][self.rows, self.present_trial(), self.t]
             noise = np.float32(self.noise) * noise.clip(-TAIL, TAIL)
             obs[:, 1:-1] += noise * (phase >= 0)[:, None]
+
         return obs
 
     def ideal(self) -> Policy:
@@ -149,6 +153,7 @@ def compare(periods: Periods, stimuli: int, noise: float) -> Policy:
     values); without noise any σ will do.
     """
     variance = max(noise, LEAST_NOISE) ** 2
+
     # The sample's time is known, the end of the delay is not.
     first = periods.low[periods.at("fixation")]
     last = first + periods.low[periods.at("sample")]
@@ -174,6 +179,7 @@ def compare(periods: Periods, stimuli: int, noise: float) -> Policy:
         tested += testing
         same = (_softmax(sample) * _softmax(test)).sum(1)
         choice = np.where(same * (stimuli - 1) > 1 - same, MATCH, NON_MATCH)
+
         return np.where(tested == length, choice, FIXATE)
 
     return policy

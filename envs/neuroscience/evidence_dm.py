@@ -81,6 +81,7 @@ class EvidenceDM(TrialVectorEnv):
             )
         super().__init__(num_envs, trials=trials, numbers=2 * trials, **kwargs)
         self.coherences = np.array(coherences, np.float32)
+
         # The deviation of a step, of which there are 1000 / dt in a second.
         self.deviation = noise * (1000 / dt) ** 0.5
         self.periods = Periods(dt, fixation=250, dots=2750)
@@ -95,6 +96,7 @@ class EvidenceDM(TrialVectorEnv):
         index = (size * len(self.coherences)).astype(np.int64)
         size = self.coherences[index]
         right = side >= 0.5
+
         return {"coherence": np.where(side < 0.5, -size, size), "right": right}
 
     def draw(self, rng: np.random.Generator) -> Drawn:
@@ -110,6 +112,7 @@ class EvidenceDM(TrialVectorEnv):
         correct = chooses & ((actions == RIGHT) == self.now("right"))
         over = chooses | (viewed == self.viewing)
         info = {"coherence": self.now("coherence"), "viewed": viewed}
+
         return correct - COST * dots, over, info
 
     def sense(self) -> np.ndarray:
@@ -124,6 +127,7 @@ class EvidenceDM(TrialVectorEnv):
         obs[:, 1:] = 0.5 + 0.5 * self.now("coherence")[:, None] * sides
         obs[:, 1:] += np.float32(self.deviation) * noise.clip(-TAIL, TAIL)
         obs[:, 1:] *= dots[:, None]
+
         return obs
 
     def rule(self) -> "Rule":
@@ -180,6 +184,7 @@ def stopping_rule(
         bounds[k] = np.abs(x[choose >= wait]).min()
         value = np.maximum(choose, wait) - COST
     start = points // 2  # the sum 0
+
     return Rule(bounds, float(_expected(value, kernels)[:, start].mean()))
 
 
@@ -226,12 +231,14 @@ def accumulate(bounds: np.ndarray) -> Policy:
             total = np.zeros(n)
             samples = np.zeros(n, int)
         dots = (obs[:, 0] == 0) & ~begun
+
         # Left to right: total + right is rounded before left is taken away.
         total = np.where(dots, total + obs[:, 2] - obs[:, 1], 0.0)
         samples = np.where(dots, samples + 1, 0)
         bound = bounds[np.minimum(samples, len(bounds)) - 1]
         stop = dots & (np.abs(total) >= bound)
         side = np.where(total > 0, RIGHT, LEFT)
+
         return np.where(stop, side, WAIT)
 
     return policy

@@ -83,6 +83,7 @@ class GoNoGo(TrialVectorEnv):
         last = self.t + 1 == self.now("ends")[:, -1]
         worth = np.where(self.now("go"), 1.0, -1.0)
         reward = responds * np.where(cue, worth, -EARLY)
+
         return reward, cue & (responds | last), {}
 
     def sense(self) -> np.ndarray:
@@ -92,6 +93,7 @@ class GoNoGo(TrialVectorEnv):
         stimulus = phase == self.periods.at("stimulus")
         cue = phase == self.periods.at("response")
         obs = np.column_stack((stimulus & go, stimulus & ~go, cue))
+
         return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
@@ -110,6 +112,7 @@ def go_remembered() -> Policy:
         stimulus = obs[:, :2].any(1)
         go = np.where(stimulus, obs[:, 0] > 0, go & ~begun)
         cue = obs[:, 2] > 0
+
         return (go & cue).astype(np.int64)
 
     return policy

@@ -66,12 +66,14 @@ class Harlow(TrialVectorEnv):
         """
         n_codes = 2**self.size
         one = (u[:, 0] * n_codes).astype(np.int64)
+
         # XOR with a number from 1 on gives any code but the first one, all alike.
         difference = 1 + (u[:, 1] * (n_codes - 1)).astype(np.int64)
         other = one ^ difference
         powers = 2 ** np.arange(self.size)
         bits = np.stack((one, other), 1)[:, :, None] & powers
         codes = np.where(bits, np.int8(1), np.int8(-1))
+
         return {"codes": codes, "good": u[:, 2] < 0.5, "left": u[:, 3:] < 0.5}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -81,6 +83,7 @@ class Harlow(TrialVectorEnv):
         self.last_action = actions.astype(np.int64)
         self.last_reward = np.where(good, np.float32(1), np.float32(-1))
         over = np.ones(self.num_envs, bool)
+
         return self.last_reward, over, {}
 
     def sense(self) -> np.ndarray:
@@ -93,6 +96,7 @@ class Harlow(TrialVectorEnv):
         on_the_right = np.where(left, one, other)
         action = one_hot(self.last_action, 2)
         obs = np.column_stack((on_the_left, on_the_right, action, self.last_reward))
+
         return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
@@ -121,6 +125,7 @@ def remembered_object(size: int) -> Policy:
             good = np.where((reward != 0)[:, None], paid, good)
         good = np.where(begun[:, None], 0, good)
         before = sides
+
         return (sides[:, 1] == good).all(1).astype(np.int64)
 
     return policy

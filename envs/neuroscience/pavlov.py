@@ -104,6 +104,7 @@ class Pavlov(TrialVectorEnv):
         self.steps = int(self.periods.low[self.periods.at("late")])
         self.p_us = np.array([kind.p_us for kind in self.kinds])
         self.has_early = np.array([bool(kind.early) for kind in self.kinds])
+
         # Cues that are on, [kinds, periods, cues].
         self.shown = np.array([cues_of_periods(kind) for kind in self.kinds], np.float32)
         space = gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32)
@@ -114,12 +115,15 @@ class Pavlov(TrialVectorEnv):
         the periods.
         """
         half, luck = rng.random((2, self.trials))
+
         # A phase has two kinds, one after the other in the list.
         kind = 2 * self.phase_of_trial + (half < 0.5)
         ends = self.periods.draw(rng, self.trials)
+
         # Without early cues the late ones come sooner by that period's length.
         sooner = self.steps * ~self.has_early[kind]
         ends[:, 1:] -= sooner[:, None]
+
         return {"kind": kind, "us": luck < self.p_us[kind], "ends": ends}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -128,6 +132,7 @@ class Pavlov(TrialVectorEnv):
         ends = self.now("ends")
         falls = self.now("us") & (self.t + 1 == ends[:, self.periods.at("late")])
         over = self.t + 1 == ends[:, -1]
+
         return (falls & licks) - LICK * licks, over, {}
 
     def sense(self) -> np.ndarray:
@@ -183,6 +188,7 @@ def timed_licks(worth: np.ndarray, steps: int) -> Policy:
         last = cues
         present = np.minimum(trial, len(worth) - 1)
         licks = worth[present, cues] & (since == steps - 1)
+
         return licks.astype(np.int64)
 
     return policy

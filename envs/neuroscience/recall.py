@@ -76,11 +76,13 @@ class Recall(TrialVectorEnv):
         steps = self.query + 2
         key = np.full((len(u), steps), -1)
         value = np.full((len(u), steps), -1)
+
         # The order of random numbers is a random order of the keys.
         key[:, 0 : self.query : 2] = u[:, : self.keys].argsort(1)[:, : self.pairs]
         value[:, 1 : self.query : 2] = u[:, self.keys : -1] * self.values
         asked = 2 * (u[:, -1] * self.pairs).astype(np.int64)  # the step at which it was shown
         key[:, self.query] = key[rows, asked]
+
         return {"key": key, "value": value, "answer": value[rows, asked + 1]}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -95,6 +97,7 @@ class Recall(TrialVectorEnv):
         key = one_hot(self.drawn["key"][self.rows, t], self.keys)
         value = one_hot(self.drawn["value"][self.rows, t], self.values)
         flag = (t == self.query).astype(np.float32)
+
         return np.column_stack((key, value, flag))
 
     def ideal(self) -> Policy:
@@ -120,6 +123,7 @@ def table(keys: int) -> Policy:
         entries[shown] = np.where(is_key, value[shown, None], entries[shown])
         entries[begun] = 0.0
         last_key = key
+
         # The entry of the present key: the others are multiplied by 0.
         return (key[:, :, None] * entries).sum(1).argmax(1)
 

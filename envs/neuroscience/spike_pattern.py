@@ -92,6 +92,7 @@ class SpikePattern(TrialVectorEnv):
         is_b = rng.random() < 0.5
         steps = self.pattern + self.delay + 1
         size = steps * self.afferents
+
         # Flat, step after step: the place of a spike is time x afferents + afferent.
         spikes = np.zeros(size, np.bool_)
         added = rng.poisson(self.noise * DT / MS * size)
@@ -104,6 +105,7 @@ class SpikePattern(TrialVectorEnv):
             time = time[inside]
             afferent = afferent[inside]
         spikes[time * self.afferents + afferent] = True
+
         return {
             "is_b": np.array([is_b]),
             "spikes": spikes.reshape(1, steps, self.afferents),
@@ -115,6 +117,7 @@ class SpikePattern(TrialVectorEnv):
         correct = (actions == 1) == self.now("is_b")
         self.right = np.where(go, correct, self.right)
         over = self.t == self.pattern + self.delay
+
         return over * np.where(self.right, 1.0, -1.0), over, {}
 
     def sense(self) -> np.ndarray:
@@ -124,6 +127,7 @@ class SpikePattern(TrialVectorEnv):
         obs[:, :-1] = self.drawn["spikes"][self.rows, 0, self.t]
         obs[:, -1] = going_on & (self.t == self.pattern)
         obs[~going_on] = 0.0
+
         return obs
 
     def ideal(self) -> Policy:
@@ -156,6 +160,7 @@ def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
         evidence = (obs[:, :afferents] * weights[now]).sum(1)
         total = total + np.where(t < steps, evidence, 0.0)
         memory = np.stack((total, t + 1))
+
         return (total > bias).astype(np.int64)
 
     return policy
@@ -166,6 +171,7 @@ def smoothed(templates: np.ndarray, jitter: float) -> np.ndarray:
     time = np.arange(templates.shape[1])
     apart = time[:, None] - time
     kernel = np.exp(-0.5 * np.square(apart / jitter)) if jitter > 0 else np.eye(len(time))
+
     # In the middle of a pattern a kernel lies within it as a whole: there its sum is largest.
     return kernel / kernel.sum(1).max() @ templates
 

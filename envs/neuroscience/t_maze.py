@@ -99,6 +99,7 @@ class TMaze(TrialVectorEnv):
         swaps = u[:, self.trials :] < self.hazard
         swaps[:, 0] = False  # the first trial's cue names its arm
         swapped = np.logical_xor.accumulate(swaps, 1)
+
         return {"cue_north": cue, "goal_north": cue ^ swapped}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
@@ -114,6 +115,7 @@ class TMaze(TrialVectorEnv):
         self.last_reward = np.where(chosen, choice, bump)
         over = chosen | (self.t + 1 >= self.limit)
         self.cell = np.where(over, 0, cell)
+
         return self.last_reward, over, {}
 
     def sense(self) -> np.ndarray:
@@ -122,6 +124,7 @@ class TMaze(TrialVectorEnv):
         shown = (self.cell == 0) & (self.trial < self.trials)
         junction = self.cell == self.corridor
         obs = np.column_stack((shown & cue, shown & ~cue, junction, self.last_reward))
+
         return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
@@ -147,6 +150,7 @@ class TMaze(TrialVectorEnv):
         quarter = PIXELS // 4
         left = cell * PIXELS + quarter
         frame[PIXELS + quarter : 2 * PIXELS - quarter, left : left + PIXELS // 2] = AGENT
+
         return frame
 
 
@@ -190,6 +194,7 @@ def remember_and_turn(hazard: float) -> Policy:
         memory = np.stack((cue_north, swapped))
         arm = np.where(cue_north ^ swapped, NORTH, SOUTH)
         junction = obs[:, 2] > 0
+
         return np.where(junction, arm, EAST)
 
     return policy

@@ -85,8 +85,10 @@ class TwoStep(TrialVectorEnv):
         swaps[0] = luck[0, 0] < 0.5  # either place may be the better one at first
         better = np.logical_xor.accumulate(swaps)
         is_better = better[:, None] == [False, True]
+
         # The better place pays exactly when the other does not: only one of them is visited.
         good = luck[:, 2] < self.p_good
+
         return {
             "better": better.astype(np.int64),
             "common": luck[:, 1] < self.p_common,
@@ -101,6 +103,7 @@ class TwoStep(TrialVectorEnv):
         self.choice = np.where(first, actions, self.choice)
         self.place = np.where(first, led_to, NONE)
         self.reward = (pays & ~first).astype(np.float32)
+
         return self.reward, ~first, {"better": self.now("better")}
 
     def sense(self) -> np.ndarray:
@@ -129,14 +132,17 @@ def better_place(p_good: float, hazard: float) -> Policy:
         if belief is None or at_b is None:
             belief = np.full(len(obs), 0.5)
             at_b = np.zeros(len(obs), bool)
+
         # B paid, or A did not.
         supports_b = at_b == (obs[:, 5] > 0)
         likelihood = np.where(supports_b, p_good, 1 - p_good)
         after = two_state_filter(belief, likelihood, hazard)
+
         # Rewards are seen at the choice.
         belief = np.where(obs[:, 0] > 0, after, belief)
         belief[begun] = 0.5
         at_b = obs[:, 2] > 0
+
         return (belief > 0.5).astype(np.int64)
 
     return policy
@@ -163,6 +169,7 @@ def stay_probabilities(obs: np.ndarray, better: np.ndarray | None = None) -> np.
     after = obs[2:]
     at_place = before[..., 1:3]
     chosen = before[..., 3:5]
+
     # A choice stands in between, unless an episode began there.
     pairs = at_place.any(-1) & after[..., 1:3].any(-1) & between[..., 3:5].any(-1)
     stay = (chosen == after[..., 3:5]).all(-1)
@@ -178,6 +185,7 @@ def stay_probabilities(obs: np.ndarray, better: np.ndarray | None = None) -> np.
         cell = strata[s] & (rewarded == i) & (common == j)
         if cell.any():
             tables[s, i, j] = stay[cell].mean()
+
     return tables.mean(0)
 
 

@@ -115,6 +115,7 @@ class WaterMaze(TrialVectorEnv):
         moved = np.arange(self.trials) >= self.move_at
         angles = np.where(moved, second_angle[:, None], angle[:, None])
         radii = np.where(moved, second_radius[:, None], radius[:, None])
+
         return {"start": 2 * np.pi * u[:, 4:], "platform": radii[:, :, None] * unit(angles)}
 
     def reset_rows(self, rows: np.ndarray) -> None:
@@ -135,6 +136,7 @@ class WaterMaze(TrialVectorEnv):
         else:
             angle = actions * (np.pi / 4)
         position = self.position + STEP * unit(angle)
+
         # The wall is the unit circle.
         position /= np.maximum(np.hypot(*position.T), 1)[:, None]
         distance = np.hypot(*(position - self.now("platform")).T)
@@ -145,6 +147,7 @@ class WaterMaze(TrialVectorEnv):
         self.position = np.where(over[:, None], unit(start), position)
         self.angle = np.where(over, start + np.pi, angle)
         self.found = here
+
         return here.astype(np.float64), over, {}
 
     def sense(self) -> np.ndarray:
@@ -155,6 +158,7 @@ class WaterMaze(TrialVectorEnv):
         place = np.exp(squared * np.float32(-0.5 / WIDTH**2))
         begins = (self.t == 0) & (self.trial < self.trials)
         obs = np.column_stack((place, unit(self.angle), begins, self.found))
+
         return obs.astype(np.float32)
 
     def ideal(self) -> Policy:
@@ -174,6 +178,7 @@ def picture(position: np.ndarray, platform: np.ndarray) -> np.ndarray:
     frame[np.hypot(x, y) <= 1.0] = WATER
     frame[np.hypot(x - platform[0], y - platform[1]) <= PLATFORM] = SAND
     frame[np.hypot(x - position[0], y - position[1]) <= 0.04] = AGENT
+
     return frame
 
 

@@ -28,8 +28,13 @@ def observed(
 ) -> Observed:
     """The parts of the observations, from Gymnasium's five settings."""
     included = (cinert, cvel, qfrc_actuator, cfrc_ext)
-    fields = [name for name, there in zip(FIRST_ROW, included, strict=True) if there]
-    return Observed(2 if exclude_current_positions else 0, tuple(fields))
+    fields = []
+    for name, is_included in zip(FIRST_ROW, included, strict=True):
+        if is_included:
+            fields.append(name)
+    # The first two entries of qpos are the place in the plane.
+    skip = 2 if exclude_current_positions else 0
+    return Observed(skip, tuple(fields))
 
 
 def humanoid_observation(world: BatchVectorEnv, rows: Rows, parts: Observed) -> np.ndarray:
@@ -39,24 +44,32 @@ def humanoid_observation(world: BatchVectorEnv, rows: Rows, parts: Observed) -> 
     cinert [13 bodies x 10]: masses in kg and inertias in kg m²; cvel [13 x 6] in rad/s and m/s;
     qfrc_actuator [17] in N m; cfrc_ext [13 x 6]: external wrenches in N m and N.
     """
-    arrays = [world.qpos[rows, parts.skip :], world.qvel[rows]]
+    positions = world.qpos[rows, parts.skip :]
+    velocities = world.qvel[rows]
+    arrays = [positions, velocities]
     for name in parts.fields:
-        field = world.derived[name][rows, FIRST_ROW[name] :]
-        arrays.append(field.reshape(len(field), -1))
+        first = FIRST_ROW[name]
+        field = world.derived[name][rows, first:]
+        flat = field.reshape(len(field), -1)
+        arrays.append(flat)
     return np.concatenate(arrays, axis=1)
 
 
 def control_cost(world: BatchVectorEnv, weight: float) -> np.ndarray:
     """The cost [N] of the controls as the engine holds them, in float64."""
-    return weight * np.square(world.ctrl).sum(1)
+    squares = np.square(world.ctrl)
+    return weight * squares.sum(1)
 
 
 def contact_cost(
     world: BatchVectorEnv, weight: float, cost_range: tuple[float, float]
 ) -> np.ndarray:
     """The cost [N] of the contact forces on all bodies, clipped to its range."""
-    squares = np.square(world.derived["cfrc_ext"]).reshape(world.num_envs, -1)
-    return np.clip(weight * squares.sum(1), *cost_range)
+    squares = np.square(world.derived["cfrc_ext"])
+    # Summed over bodies and the six components of a wrench in one go, as Gymnasium does.
+    flat = squares.reshape(world.num_envs, -1)
+    cost = weight * flat.sum(1)
+    return np.clip(cost, *cost_range)
 
 
 def tendon_info(world: BatchVectorEnv, rows: Rows) -> Info:

@@ -25,8 +25,10 @@ class Weights(NamedTuple):
 
 def observe_walk(world: BatchVectorEnv, rows: Rows, skip: int) -> np.ndarray:
     """qpos without its first skip entries, then the clipped velocities, [rows, nq - skip + nv]."""
-    velocities = np.clip(world.qvel[rows], -MAX_VELOCITY, MAX_VELOCITY)
-    return np.concatenate((world.qpos[rows, skip:], velocities), axis=1)
+    positions = world.qpos[rows, skip:]
+    velocities = world.qvel[rows]
+    velocities = np.clip(velocities, -MAX_VELOCITY, MAX_VELOCITY)
+    return np.concatenate((positions, velocities), axis=1)
 
 
 def upright(
@@ -37,7 +39,9 @@ def upright(
     min_angle, max_angle = angle_range
     z = world.qpos[:, Z]
     angle = world.qpos[:, ANGLE]
-    return (min_z < z) & (z < max_z) & (min_angle < angle) & (angle < max_angle)
+
+    high_enough = (min_z < z) & (z < max_z)
+    return high_enough & (min_angle < angle) & (angle < max_angle)
 
 
 def evaluate_walk(

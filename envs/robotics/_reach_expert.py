@@ -18,6 +18,7 @@ DAMPED = 0.03  # m, λ of the inverse kinematics
 REST = 0.05  # of the way home, in the directions that do not move the hand
 NEAR = 0.01  # m from the start, within which a rotation cannot be seen
 JOINTS = 7
+VELOCITY_STAGE = int(mujoco.mjtStage.mjSTAGE_VEL)
 # Where the parts of an observation begin: angles, velocities, hand, goal, goal - hand, velocity of
 # the hand.
 PARTS = (7, 14, 17, 20, 23)
@@ -62,6 +63,7 @@ def expert(
         acceleration = STIFFNESS * step - DAMPING * velocity
         torque = apply(inertia(arm.mass), acceleration)
         torque += model.dof_damping * velocity + arm.bias
+
         return np.clip(torque / gear, -1.0, 1.0).astype(np.float32)
 
     return policy
@@ -72,18 +74,19 @@ class Simulations:
 
     def __init__(self, model: mujoco.MjModel, n: int) -> None:
         """n: how many. An array that is bound is zero until the next call of `pose`."""
-        self.batch = Batch(model, n, 1)
-        self.qpos = self.batch.bind("qpos")
-        self.qvel = self.batch.bind("qvel")
-        self.site_xpos = self.batch.bind("site_xpos")
-        self.mass = self.batch.bind("M")
-        self.bias = self.batch.bind("qfrc_bias")
+        batch = Batch(model, n, 1)
+        self.batch = batch
+        self.qpos = batch.bind("qpos")
+        self.qvel = batch.bind("qvel")
+        self.site_xpos = batch.bind("site_xpos")
+        self.mass = batch.bind("M")
+        self.bias = batch.bind("qfrc_bias")
 
     def pose(self, q: np.ndarray, velocity: np.ndarray) -> None:
         """Put the arms at angles q [n, 7] in rad and velocities [n, 7], and compute the rest."""
         self.qpos[:] = q
         self.qvel[:] = velocity
-        self.batch.forward(stage=int(mujoco.mjtStage.mjSTAGE_VEL))
+        self.batch.forward(stage=VELOCITY_STAGE)
 
 
 def joint_step(error: np.ndarray, jac: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -93,7 +96,9 @@ def joint_step(error: np.ndarray, jac: np.ndarray, rest: np.ndarray) -> np.ndarr
     damping = DAMPED**2 * np.eye(3)
     inverse = jac.mT @ np.linalg.inv(jac @ jac.mT + damping)
     homewards = REST * rest
-    return apply(inverse, error - apply(jac, homewards)) + homewards
+    # Going home moves the hand too: its way makes up for that.
+    way = error - apply(jac, homewards)
+    return apply(inverse, way) + homewards
 
 
 def inertia(packed: np.ndarray) -> np.ndarray:
@@ -104,6 +109,7 @@ def inertia(packed: np.ndarray) -> np.ndarray:
     row, column = np.tril_indices(JOINTS)
     full[:, row, column] = packed
     full[:, column, row] = packed
+
     return full
 
 
@@ -115,8 +121,10 @@ def seen_rotation(hand: np.ndarray, seen: np.ndarray, before: np.ndarray) -> np.
     seen_x, seen_y, _ = seen.T
     cross = x * seen_y - y * seen_x
     dot = x * seen_x + y * seen_y
-    far = np.linalg.norm(hand[:, :2], axis=1) > NEAR
-    return np.where(far, np.arctan2(cross, dot), before)
+    angle = np.arctan2(cross, dot)
+
+    distance = np.linalg.norm(hand[:, :2], axis=1)
+    return np.where(distance > NEAR, angle, before)
 
 
 def turn(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -126,9 +134,13 @@ def turn(vectors: np.ndarray, angles: np.ndarray) -> np.ndarray:
     x, y, z = vectors.T
     cos = np.cos(angles)
     sin = np.sin(angles)
-    return np.stack((cos * x - sin * y, sin * x + cos * y, z), axis=1)
+    turned_x = cos * x - sin * y
+    turned_y = sin * x + cos * y
+    return np.stack((turned_x, turned_y, z), axis=1)
 
 
 def apply(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Products [N, m] of matrices [N, m, n] and vectors [N, n]."""
-    return (matrices @ vectors[:, :, None])[:, :, 0]
+    columns = vectors[:, :, None]
+    products = matrices @ columns
+    return products[:, :, 0]

@@ -9,7 +9,9 @@ from bio_rl.vector.native import Rows
 
 def positions_and_velocities(world: BatchVectorEnv, rows: Rows, skip: int = 0) -> np.ndarray:
     """qpos without its first skip entries, then qvel, [rows, nq - skip + nv]."""
-    return np.concatenate((world.qpos[rows, skip:], world.qvel[rows]), axis=1)
+    positions = world.qpos[rows, skip:]
+    velocities = world.qvel[rows]
+    return np.concatenate((positions, velocities), axis=1)
 
 
 def normal_velocities(
@@ -17,15 +19,24 @@ def normal_velocities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A start state: qpos [nq] uniform about the model's, qvel [nv] normal about the model's."""
     noise = world.reset_noise_scale
-    qpos = world.init_qpos + rng.uniform(-noise, noise, world.model.nq)
-    qvel = world.init_qvel + noise * rng.standard_normal(world.model.nv)
-    return qpos, qvel
+    model = world.model
+    uniform = rng.uniform(-noise, noise, model.nq)
+    normal = noise * rng.standard_normal(model.nv)
+    return world.init_qpos + uniform, world.init_qvel + normal
+
+
+def is_finite(world: BatchVectorEnv) -> np.ndarray:
+    """Rows whose positions and velocities are all finite, bool [N]."""
+    positions = np.isfinite(world.qpos).all(1)
+    velocities = np.isfinite(world.qvel).all(1)
+    return positions & velocities
 
 
 def lengths(vectors: np.ndarray) -> np.ndarray:
     """Lengths [n] of vectors [n, d]."""
     # As np.linalg.norm of one vector: the same BLAS dot product, to the last bit.
-    return np.sqrt(np.vecdot(vectors, vectors))
+    squared = np.vecdot(vectors, vectors)
+    return np.sqrt(squared)
 
 
 def place_info(world: BatchVectorEnv, rows: Rows) -> Info:
@@ -40,4 +51,6 @@ def place_info(world: BatchVectorEnv, rows: Rows) -> Info:
 
 def ends(healthy: np.ndarray, terminate_when_unhealthy: bool) -> np.ndarray:
     """Whether episodes end, bool [N]."""
-    return ~healthy if terminate_when_unhealthy else np.zeros_like(healthy)
+    if terminate_when_unhealthy:
+        return ~healthy
+    return np.zeros_like(healthy)

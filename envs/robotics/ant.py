@@ -9,7 +9,13 @@ import numpy as np
 from gymnasium.envs.mujoco.ant_v5 import DEFAULT_CAMERA_CONFIG, AntEnv
 from mujoco.batch import Batch
 
-from bio_rl.envs.robotics._robots import ends, normal_velocities, place_info
+from bio_rl.envs.robotics._robots import (
+    ends,
+    is_finite,
+    normal_velocities,
+    place_info,
+    positions_and_velocities,
+)
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
@@ -93,26 +99,33 @@ class Ant(BatchVectorEnv):
 
     def place(self, rows: Rows) -> np.ndarray:
         """Where the main body is, in m, [rows, 2]."""
-        return self.derived["xpos"][rows, self.main_body, :2].copy()
+        xpos = self.derived["xpos"]
+        return xpos[rows, self.main_body, :2].copy()
 
     def contact_forces(self, rows: Rows) -> np.ndarray:
         """Clipped wrenches on all bodies, the world's first, [rows, 14, 6]."""
-        return np.clip(self.derived["cfrc_ext"][rows], *self.contact_force_range)
+        low, high = self.contact_force_range
+        forces = self.derived["cfrc_ext"][rows]
+        return np.clip(forces, low, high)
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions, velocities and contact forces."""
-        parts = [self.qpos[rows, self.skip :], self.qvel[rows]]
-        if self.observes_contacts:
-            forces = self.contact_forces(rows)[:, 1:]
-            parts.append(forces.reshape(len(forces), -1))
-        return np.concatenate(parts, axis=1)
+        if not self.observes_contacts:
+            return positions_and_velocities(self, rows, self.skip)
+
+        positions = self.qpos[rows, self.skip :]
+        velocities = self.qvel[rows]
+        # Those on the world's own body are left out; the others stand in a row.
+        forces = self.contact_forces(rows)[:, 1:]
+        flat = forces.reshape(len(forces), -1)
+        return np.concatenate((positions, velocities, flat), axis=1)
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: the state finite and the height within its closed range."""
         min_z, max_z = self.healthy_z_range
         z = self.qpos[:, 2]
-        finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
-        return finite & (min_z <= z) & (z <= max_z)
+        high_enough = (min_z <= z) & (z <= max_z)
+        return high_enough & is_finite(self)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

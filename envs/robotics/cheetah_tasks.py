@@ -54,7 +54,9 @@ class Directions(NamedTuple):
 
     def draw(self, rng: np.random.Generator) -> float:
         """Either direction, with even odds."""
-        return self.always or float(rng.choice([-1.0, 1.0]))
+        if self.always:
+            return self.always
+        return float(rng.choice([-1.0, 1.0]))
 
     def reward(self, task: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """The velocity in the hidden direction."""
@@ -69,11 +71,14 @@ class Velocities(NamedTuple):
 
     def draw(self, rng: np.random.Generator) -> float:
         """Any velocity, all as likely."""
-        return rng.uniform(0.0, FASTEST) if self.always is None else self.always
+        if self.always is not None:
+            return self.always
+        return rng.uniform(0.0, FASTEST)
 
     def reward(self, task: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Minus what is missing to the hidden velocity, or too much."""
-        return -np.abs(velocity - task)
+        error = velocity - task
+        return -np.abs(error)
 
 
 class HiddenTask(BatchVectorEnv):
@@ -120,7 +125,8 @@ class HiddenTask(BatchVectorEnv):
     def reset_rows(self, rows: np.ndarray) -> None:
         """Draw the tasks and the start states."""
         for i in rows.tolist():
-            self.task[i] = self.tasks.draw(self.rngs[i])
+            rng = self.rngs[i]
+            self.task[i] = self.tasks.draw(rng)
         super().reset_rows(rows)
 
     def advance(self, actions: np.ndarray, begun: np.ndarray | None) -> None:
@@ -132,6 +138,7 @@ class HiddenTask(BatchVectorEnv):
         if not self.put_back.any():
             super().advance(actions, begun)
             return
+
         stay = self.put_back if begun is None else self.put_back | begun
         super().advance(actions, stay)
         rows = np.flatnonzero(self.put_back)
@@ -159,11 +166,15 @@ class HiddenTask(BatchVectorEnv):
             "reward_ctrl": ctrl,
             "task": self.task.copy(),
         }
-        return forward + ctrl, np.zeros(self.num_envs, np.bool_), info
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return forward + ctrl, terminated, info
 
     def reset_info(self, rows: Rows) -> Info:
         """The place and the task."""
-        return {"x_position": self.qpos[rows, 0], "task": self.task[rows].copy()}
+        return {
+            "x_position": self.qpos[rows, 0],
+            "task": self.task[rows].copy(),
+        }
 
 
 def cheetah_dir(num_envs: int = 1, *, direction: int | None = None, **kwargs: Any) -> HiddenTask:

@@ -15,10 +15,11 @@ from bio_rl.envs.robotics._planar_walker import (
     upright,
     walk_info,
 )
+from bio_rl.envs.robotics._robots import positions_and_velocities
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
-from bio_rl.vector.native import Rows
+from bio_rl.vector.native import ALL, Rows
 
 ENV_IDS = {
     "bio_rl/Hopper-v5": {
@@ -80,15 +81,17 @@ class Hopper(BatchVectorEnv):
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: height, angle and all other states within open ranges."""
         low, high = self.healthy_state_range
-        others = np.concatenate((self.qpos[:, 2:], self.qvel), axis=1)
-        bounded = ((low < others) & (others < high)).all(1)
-        return bounded & upright(self, self.healthy_z_range, self.healthy_angle_range)
+        others = positions_and_velocities(self, ALL, skip=2)
+        bounded = (low < others) & (others < high)
+        stands = upright(self, self.healthy_z_range, self.healthy_angle_range)
+        return stands & bounded.all(1)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
         """The reward of walking; the end where the robot has fallen."""
-        return evaluate_walk(self, self.weights, self.healthy(), actions, qpos_before)
+        healthy = self.healthy()
+        return evaluate_walk(self, self.weights, healthy, actions, qpos_before)
 
     def reset_info(self, rows: Rows) -> Info:
         """The place."""

@@ -102,8 +102,11 @@ class Humanoid(BatchVectorEnv):
     def place(self, rows: Rows) -> np.ndarray:
         """The centre of mass, in m, [rows, 2]."""
         mass = self.model.body_mass
-        moments = np.einsum("b,nbj->nj", mass, self.derived["xipos"][rows])
-        return (moments / mass.sum())[:, :2]
+        places = self.derived["xipos"][rows]
+        # b: bodies, n: rows, j: x, y, z.
+        moments = np.einsum("b,nbj->nj", mass, places)
+        centre = moments / mass.sum()
+        return centre[:, :2]
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions, velocities and the derived fields that the settings name."""
@@ -113,7 +116,9 @@ class Humanoid(BatchVectorEnv):
         """Rows that stand, bool [N]: the height within its open range."""
         min_z, max_z = self.healthy_z_range
         z = self.qpos[:, 2]
-        return (min_z < z) & (z < max_z)
+        above = min_z < z
+        below = z < max_z
+        return above & below
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
@@ -141,7 +146,9 @@ class Humanoid(BatchVectorEnv):
 
     def reset_info(self, rows: Rows) -> Info:
         """The place and the tendons."""
-        return place_info(self, rows) | tendon_info(self, rows)
+        place = place_info(self, rows)
+        tendons = tendon_info(self, rows)
+        return place | tendons
 
 
 make = partial(single_env, HumanoidEnv, Humanoid)

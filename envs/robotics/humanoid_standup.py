@@ -101,7 +101,8 @@ class HumanoidStandup(BatchVectorEnv):
             "reward_quadctrl": -controls,
             "reward_impact": -impacts,
         }
-        return height - controls - impacts + 1, np.zeros(self.num_envs, np.bool_), info
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return height - controls - impacts + 1, terminated, info
 
     def reset_info(self, rows: Rows) -> Info:
         """The place and the tendons."""

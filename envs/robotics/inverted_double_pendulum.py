@@ -72,7 +72,13 @@ class InvertedDoublePendulum(BatchVectorEnv):
         angles = self.qpos[rows, 1:]
         velocities = np.clip(self.qvel[rows], -MOST, MOST)
         force = np.clip(self.derived["qfrc_constraint"][rows, :1], -MOST, MOST)
-        parts = (cart, np.sin(angles), np.cos(angles), velocities, force)
+        parts = (
+            cart,
+            np.sin(angles),
+            np.cos(angles),
+            velocities,
+            force,
+        )
         return np.concatenate(parts, axis=1)
 
     def evaluate(
@@ -82,6 +88,7 @@ class InvertedDoublePendulum(BatchVectorEnv):
         x, _, y = self.derived["site_xpos"][:, 0].T
         fallen = y <= MIN_HEIGHT
         first, second = self.qvel[:, 1:].T
+
         distance_penalty = 0.01 * _pow2(x) + _pow2(y - 2)
         velocity_penalty = 1e-3 * _pow2(first) + 5e-3 * _pow2(second)
         alive = self.healthy_reward * (~fallen).astype(np.int64)
@@ -90,6 +97,7 @@ class InvertedDoublePendulum(BatchVectorEnv):
             "distance_penalty": -distance_penalty,
             "velocity_penalty": -velocity_penalty,
         }
+
         return alive - distance_penalty - velocity_penalty, fallen, info
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import DEFAULT_CAMERA_CONFIG, InvertedPendulumEnv
 
-from bio_rl.envs.robotics._robots import positions_and_velocities
+from bio_rl.envs.robotics._robots import is_finite, positions_and_velocities
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
@@ -61,10 +61,12 @@ class InvertedPendulum(BatchVectorEnv):
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
         """A reward of 1 while the pole is upright."""
-        finite = np.isfinite(self.qpos).all(1) & np.isfinite(self.qvel).all(1)
-        upright = finite & (np.abs(self.qpos[:, 1]) <= MAX_ANGLE)
-        info = {"reward_survive": upright.astype(np.int64)}
-        return upright.astype(np.float64), ~upright, info
+        angle = np.abs(self.qpos[:, 1])
+        upright = is_finite(self) & (angle <= MAX_ANGLE)
+
+        survive = upright.astype(np.int64)
+        rewards = upright.astype(np.float64)
+        return rewards, ~upright, {"reward_survive": survive}
 
 
 make = partial(single_env, InvertedPendulumEnv, InvertedPendulum)

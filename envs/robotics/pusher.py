@@ -74,24 +74,32 @@ class Pusher(BatchVectorEnv):
         cylinder = rng.uniform(LOW, HIGH)
         while np.linalg.norm(cylinder) <= LEAST_DISTANCE:
             cylinder = rng.uniform(LOW, HIGH)
+
         qpos[-4:-2] = cylinder
         qpos[-2:] = 0
         qvel = self.init_qvel + rng.uniform(-0.005, 0.005, self.model.nv)
         qvel[-4:] = 0
+
         return qpos, qvel
 
     def place(self, name: str, rows: Rows) -> np.ndarray:
         """Where a body's frame is, in m, [rows, 3]."""
-        return self.derived["xpos"][rows, self.model.body(name).id]
+        body = self.model.body(name).id
+        return self.derived["xpos"][rows, body]
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Angles, velocities, and where the tip, the object and the goal are."""
+        angles = self.qpos[rows, :7]
+        velocities = self.qvel[rows, :7]
         bodies = [self.place(name, rows) for name in SEEN]
-        return np.concatenate((self.qpos[rows, :7], self.qvel[rows, :7], *bodies), axis=1)
+        parts = (angles, velocities, *bodies)
+        return np.concatenate(parts, axis=1)
 
     def distance(self, name: str) -> np.ndarray:
         """The distance from the object to a body, in m, [N]."""
-        return lengths(self.place("object", ALL) - self.place(name, ALL))
+        start = self.place(name, ALL)
+        end = self.place("object", ALL)
+        return lengths(end - start)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
@@ -106,7 +114,8 @@ class Pusher(BatchVectorEnv):
             "reward_near": reward_near,
         }
         rewards = reward_dist + reward_ctrl + reward_near
-        return rewards, np.zeros(self.num_envs, np.bool_), info
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return rewards, terminated, info
 
 
 make = partial(single_env, PusherEnv, Pusher)

@@ -89,6 +89,7 @@ class Reach(BatchVectorEnv):
         self.trials = trials
         self.home = self.model.key("home").qpos.copy()
         self.start = hand_at(self.model, self.home)
+
         # Mocap bodies are part of the engine's state: the goal, and the cursor of the pictures.
         self.goal = self.derived["mocap_pos"][:, 0]
         self.cursor = self.derived["mocap_pos"][:, 1]
@@ -100,26 +101,35 @@ class Reach(BatchVectorEnv):
         """The scripted policy of `_reach_expert`, for any number of rows; it sees observations
         only.
         """
-        return expert(self.model, self.home, self.start, rotated=self.trials is not None)
+        rotated = self.trials is not None
+        return expert(self.model, self.home, self.start, rotated)
 
     def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The arm at rest with its elbow bent."""
-        noise = rng.uniform(-START_NOISE, START_NOISE, self.model.nq)
+        n = self.model.nq
+        noise = rng.uniform(-START_NOISE, START_NOISE, n)
         return self.home + noise, self.init_qvel
 
     def reset_rows(self, rows: np.ndarray) -> None:
         """Draw the start states, the goals and the rotations."""
         super().reset_rows(rows)
         for i in rows.tolist():
-            self.goal[i] = self.start + draw_goal(self.rngs[i])
+            self.draw_goal(i)
         if self.trials is not None:
             self.rotate(rows)
+
+    def draw_goal(self, i: int) -> None:
+        """Draw a new goal for row i."""
+        relative = draw_goal(self.rngs[i])
+        self.goal[i] = self.start + relative
 
     def rotate(self, rows: np.ndarray) -> None:
         """Draw new rotations for rows, int [n]."""
         for i in rows.tolist():
             rng = self.rngs[i]
-            self.rotation[i] = rng.uniform(*ROTATION) * rng.choice((-1.0, 1.0))
+            size = rng.uniform(*ROTATION)
+            side = rng.choice((-1.0, 1.0))
+            self.rotation[i] = size * side
 
     def hand(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Position [n, 3] and velocity [n, 3] of the hand as they are seen."""
@@ -127,6 +137,7 @@ class Reach(BatchVectorEnv):
         velocity = self.derived["sensordata"][rows]
         if self.trials is None:
             return position, velocity
+
         rotation = self.rotation[rows]
         turned = self.start + turn(position - self.start, rotation)
         return turned, turn(velocity, rotation)
@@ -135,7 +146,14 @@ class Reach(BatchVectorEnv):
         """The arm, the hand as it is seen, and the goal."""
         hand, velocity = self.hand(rows)
         goal = self.goal[rows]
-        parts = (self.qpos[rows], self.qvel[rows], hand, goal, goal - hand, velocity)
+        parts = (
+            self.qpos[rows],
+            self.qvel[rows],
+            hand,
+            goal,
+            goal - hand,
+            velocity,
+        )
         obs = np.concatenate(parts, 1, dtype=np.float32, casting="same_kind")
         return np.clip(obs, -MOST, MOST)
 
@@ -146,21 +164,32 @@ class Reach(BatchVectorEnv):
         hand, _ = self.hand(ALL)
         distance = np.linalg.norm(self.goal - hand, axis=1)
         reach = np.exp(-5.0 * distance)
-        ctrl = -0.01 * np.square(actions, dtype=np.float64).sum(1)
-        info = {"distance": distance, "reward_reach": reach, "reward_ctrl": ctrl}
-        return reach + ctrl, np.zeros(self.num_envs, np.bool_), info
+        squares = np.square(actions, dtype=np.float64)
+        ctrl = -0.01 * squares.sum(1)
+
+        terminated = np.zeros(self.num_envs, np.bool_)
+        info = {
+            "distance": distance,
+            "reward_reach": reach,
+            "reward_ctrl": ctrl,
+        }
+        return reach + ctrl, terminated, info
 
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """The outcome of `evaluate`; after a trial the next one begins, or the episode ends."""
         rewards, terminated, info = super().outcome(actions)
-        if self.trials is not None:
-            info["rotation"] = self.rotation.copy()
-            info["trial"] = (self.elapsed - 1) // STEPS
-            terminated |= self.elapsed >= self.trials * STEPS
-            over = (self.elapsed > 0) & (self.elapsed % STEPS == 0)
-            rows = np.flatnonzero(over & ~terminated)
-            if len(rows):
-                self.next_trial(rows)
+        if self.trials is None:
+            return rewards, terminated, info
+
+        elapsed = self.elapsed
+        info["rotation"] = self.rotation.copy()
+        info["trial"] = (elapsed - 1) // STEPS
+        terminated |= elapsed >= self.trials * STEPS
+        over = (elapsed > 0) & (elapsed % STEPS == 0)
+        rows = np.flatnonzero(over & ~terminated)
+        if len(rows):
+            self.next_trial(rows)
+
         return rewards, terminated, info
 
     def next_trial(self, rows: np.ndarray) -> None:
@@ -171,8 +200,9 @@ class Reach(BatchVectorEnv):
             qpos, qvel = self.reset_state(self.rngs[i])
             self.qpos[i] = qpos
             self.qvel[i] = qvel
-            self.goal[i] = self.start + draw_goal(self.rngs[i])
+            self.draw_goal(i)
         self.batch.forward(rows)
+
         block_over = self.elapsed[rows] % (BLOCK * STEPS) == 0
         self.rotate(rows[block_over])
 
@@ -216,7 +246,10 @@ def draw_goal(rng: np.random.Generator) -> np.ndarray:
     radius = np.sqrt(rng.uniform(low, high))
     angle = rng.uniform(-np.pi, np.pi)
     height = rng.uniform(-HEIGHT, HEIGHT)
-    return np.array([radius * np.cos(angle), radius * np.sin(angle), height])
+
+    x = radius * np.cos(angle)
+    y = radius * np.sin(angle)
+    return np.array([x, y, height])
 
 
 def hand_at(model: mujoco.MjModel, qpos: np.ndarray) -> np.ndarray:

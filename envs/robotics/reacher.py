@@ -63,20 +63,26 @@ class Reacher(BatchVectorEnv):
 
     def reset_state(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The arm nearly straight, and the target uniform on its disk."""
-        qpos = rng.uniform(-0.1, 0.1, self.model.nq) + self.init_qpos
+        nq = self.model.nq
+        nv = self.model.nv
+        qpos = rng.uniform(-0.1, 0.1, nq) + self.init_qpos
+
         target = rng.uniform(-RADIUS, RADIUS, 2)
         while np.linalg.norm(target) >= RADIUS:
             target = rng.uniform(-RADIUS, RADIUS, 2)
         qpos[-2:] = target
-        qvel = self.init_qvel + rng.uniform(-0.005, 0.005, self.model.nv)
+
+        qvel = self.init_qvel + rng.uniform(-0.005, 0.005, nv)
         qvel[-2:] = 0
+
         return qpos, qvel
 
     def from_target(self, rows: Rows) -> np.ndarray:
         """The vector from the target to the fingertip in m, [rows, 3]."""
+        model = self.model
+        fingertip = model.body("fingertip").id
+        target = model.body("target").id
         xpos = self.derived["xpos"]
-        fingertip = self.model.body("fingertip").id
-        target = self.model.body("target").id
         return xpos[rows, fingertip] - xpos[rows, target]
 
     def observe(self, rows: Rows) -> np.ndarray:
@@ -85,17 +91,29 @@ class Reacher(BatchVectorEnv):
         target = self.qpos[rows, 2:]
         velocities = self.qvel[rows, :2]
         way = self.from_target(rows)[:, :2]
-        parts = (np.cos(angles), np.sin(angles), target, velocities, way)
+        parts = (
+            np.cos(angles),
+            np.sin(angles),
+            target,
+            velocities,
+            way,
+        )
         return np.concatenate(parts, axis=1)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
         """The reward of having the fingertip at the target."""
-        reward_dist = -lengths(self.from_target(ALL)) * self.reward_dist_weight
+        distance = lengths(self.from_target(ALL))
+        reward_dist = -distance * self.reward_dist_weight
         reward_ctrl = -np.square(actions).sum(1) * self.reward_control_weight
-        info = {"reward_dist": reward_dist, "reward_ctrl": reward_ctrl}
-        return reward_dist + reward_ctrl, np.zeros(self.num_envs, np.bool_), info
+
+        terminated = np.zeros(self.num_envs, np.bool_)
+        info = {
+            "reward_dist": reward_dist,
+            "reward_ctrl": reward_ctrl,
+        }
+        return reward_dist + reward_ctrl, terminated, info
 
 
 make = partial(single_env, ReacherEnv, Reacher)

@@ -77,7 +77,9 @@ class Swimmer(BatchVectorEnv):
             "reward_forward": forward,
             "reward_ctrl": -ctrl_cost,
         }
-        return forward - ctrl_cost, np.zeros(self.num_envs, np.bool_), info
+
+        terminated = np.zeros(self.num_envs, np.bool_)
+        return forward - ctrl_cost, terminated, info
 
     def reset_info(self, rows: Rows) -> Info:
         """The place."""

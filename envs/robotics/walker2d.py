@@ -82,7 +82,8 @@ class Walker2d(BatchVectorEnv):
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:
         """The reward of walking; the end where the robot has fallen."""
-        return evaluate_walk(self, self.weights, self.healthy(), actions, qpos_before)
+        healthy = self.healthy()
+        return evaluate_walk(self, self.weights, healthy, actions, qpos_before)
 
     def reset_info(self, rows: Rows) -> Info:
         """The place."""
