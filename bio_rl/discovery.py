@@ -25,6 +25,14 @@ PARTS = {
     "connections": "Connection",
 }
 """The attribute under which a file of each package holds what it adds."""
+METHODS = {
+    "Agent": ("act", "update"),
+    "Network": ("initial_state", "unroll"),
+    "NEURON": ("init", "step"),
+    "RULE": ("init", "trace", "delta"),
+    "Connection": ("forward",),
+}
+"""Methods by which such a thing is told from another class of the user's module."""
 WITH_SETTINGS = ("agents", "networks")
 """Packages whose files also hold a dataclass `Config`, whose fields are flags."""
 _allowed: set[str] = set()
@@ -74,18 +82,12 @@ def _users_own(package: ModuleType, name: str) -> ModuleType:
     module_name, _, attribute = name.rpartition(":")
     if module_name not in _allowed or module_name not in sys.modules:
         raise ValueError(needs(name, module_name))
-    module = sys.modules[module_name]
-    thing = vars(module).get(attribute)
     folder = package.__name__.rpartition(".")[2]
-    part = PARTS.get(folder)
-    if part is None:
+    if folder not in PARTS:
         raise ValueError(f"{name!r}: a {_kind(package)} of one's own cannot be named so")
-    if not isinstance(thing, type):
-        known = _classes(module)
-        raise ValueError(
-            f"{module_name} has no {_kind(package)} called {attribute!r}; "
-            f"{suggestion(attribute, known)}"
-        )
+    module = sys.modules[module_name]
+    part = PARTS[folder]
+    thing = _thing(module, attribute, part, _kind(package))
     if folder in WITH_SETTINGS and not dataclasses.is_dataclass(vars(module).get("Config")):
         raise ValueError(
             f"{module_name} has no Config, expected a frozen dataclass of that name with the "
@@ -100,16 +102,29 @@ def _users_own(package: ModuleType, name: str) -> ModuleType:
     return view
 
 
-def _classes(module: ModuleType) -> list[str]:
-    """The names of the public classes that a module defines."""
-    return [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
-        and name != "Config"
-    ]
+def _thing(module: ModuleType, attribute: str, part: str, kind: str) -> type:
+    """The class that a module has under a name. Raises ValueError where it is no such thing."""
+    thing = vars(module).get(attribute)
+    if isinstance(thing, type) and _lacks(thing, part) is None:
+        return thing
+    known = [name for name, value in vars(module).items() if _is_own(value, module, part)]
+    near = suggestion(attribute, known)
+    if isinstance(thing, type):
+        raise ValueError(
+            f"{module.__name__}:{attribute} is no {kind}: it has no {_lacks(thing, part)}; {near}"
+        )
+    raise ValueError(f"{module.__name__} has no {kind} called {attribute!r}; {near}")
+
+
+def _is_own(value: object, module: ModuleType, part: str) -> bool:
+    """Whether a module's value is a class of its own that may be such a part."""
+    is_own = isinstance(value, type) and value.__module__ == module.__name__
+    return is_own and _lacks(value, part) is None
+
+
+def _lacks(kind: object, part: str) -> str | None:
+    """The first method of a part that a class does not have; None where it has all."""
+    return next((method for method in METHODS[part] if method not in dir(kind)), None)
 
 
 def _kind(package: ModuleType) -> str:
