@@ -106,7 +106,17 @@ class TrialVectorEnv(NativeVectorEnv):
 
     def present_trial(self) -> np.ndarray:
         """The trial [N]; the last one where an episode is over."""
-        return np.minimum(self.trial, self.trials - 1)
+        last = self.trials - 1
+        return np.minimum(self.trial, last)
+
+    def going_on(self) -> np.ndarray:
+        """Whether the episode is not over yet, bool [N]."""
+        return self.trial < self.trials
+
+    def passed(self) -> np.ndarray:
+        """The share of the episode's trials that are over, float32 [N]."""
+        share = self.trial / self.trials
+        return share.astype(np.float32)
 
     # the hooks of NativeVectorEnv
 
