@@ -46,6 +46,8 @@ class BatchVectorEnv(NativeVectorEnv):
     """MjData fields beyond the state that the world reads."""
     reset_noise_scale: float = 0.0
     """Half width of the noise at an episode's start, see `reset_state`."""
+    skip: int = 0
+    """Entries of qpos, from the first on, that the observations leave out."""
 
     def __init__(
         self,

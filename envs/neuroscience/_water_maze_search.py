@@ -138,6 +138,7 @@ def spiral() -> np.ndarray:
         two = slice(i, i + 2)
         corner = np.linalg.solve(normals[two], a[two])
         corners.append(corner)
+
     centre = np.zeros(2)
     return np.array([*corners, centre])
 
@@ -154,6 +155,7 @@ def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
     # The products of any two columns, [C, 9], so that one matrix product gives every row's normal
     # equations.
     outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
+
     log_place = np.log(np.maximum(place, FAINTEST))
     target = -2 * width**2 * log_place - np.square(c).sum(1)
 

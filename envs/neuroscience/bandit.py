@@ -80,8 +80,10 @@ class Bandit(TrialVectorEnv):
     def draw(self, rng: np.random.Generator) -> Drawn:
         """pays [trials, arms]: whether each arm would pay at each pull."""
         if self.swapping is not None:
-            return {"pays": swapping_pays(rng, self.trials, self.swapping)}
+            pays = swapping_pays(rng, self.trials, self.swapping)
+            return {"pays": pays}
 
+        # A number for the probability of each arm, then one for each arm and pull.
         luck = rng.random((self.trials + 1, self.arms), np.float32)
         p = luck[0]
         return {"pays": luck[1:] < p}
@@ -90,6 +92,7 @@ class Bandit(TrialVectorEnv):
         """Pay what the chosen arm pays; each pull is a trial."""
         over = np.ones(self.num_envs, bool)
         pays = self.now("pays")
+
         self.last_action = actions.astype(np.int64)
         self.last_reward = pays[self.rows, actions].astype(np.float32)
 
@@ -148,6 +151,7 @@ def swapping_pays(rng: np.random.Generator, pulls: int, swapping: Swapping) -> n
     # Either arm may be the better one at first.
     swaps[0] = luck[0, 0] < 0.5
     better = np.logical_xor.accumulate(swaps)
+
     is_better = better[:, None] == [False, True]
     p = np.where(is_better, swapping.p_good, 1 - swapping.p_good)
 

@@ -116,7 +116,8 @@ class CueAccumulation(TrialVectorEnv):
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Judge the turn at the last step."""
-        over = self.t + 1 == self.drawn["end"]
+        made = self.t + 1
+        over = made == self.drawn["end"]
         most_right = self.drawn["right"].sum(1) > self.cues // 2
 
         correct = actions == most_right
@@ -154,8 +155,8 @@ class CueAccumulation(TrialVectorEnv):
         luck = self.drawn["luck"][row, self.t[row], group]
 
         spikes = np.zeros((self.num_envs, GROUPS, GROUP), np.float32)
+        # Neurons of a group share its table of counts.
         spikes[row, group] = self.counts[group[:, None], luck]
-
         return spikes.reshape(self.num_envs, -1)
 
     def ideal(self) -> Policy:
@@ -204,6 +205,7 @@ def majority(cues: int, slot: int) -> Policy:
             difference = np.zeros((n, cues))
         t = np.where(begun, 0, t + 1)
         difference[begun] = 0.0
+
         groups = obs.reshape(n, GROUPS, -1)
         left, right = groups[:, :2].sum(2).T
 

@@ -71,9 +71,11 @@ class DMS(TrialVectorEnv):
                 "from 0"
             )
         super().__init__(num_envs, trials=trials, numbers=4 * trials, **kwargs)
+
         self.stimuli = stimuli
         self.noise = noise
         self.periods = Periods(dt, fixation=300, sample=500, delay=delay, test=500)
+
         low = np.zeros(stimuli + 2, np.float32)
         high = np.ones(stimuli + 2, np.float32)
         low[1:-1] -= TAIL * noise
@@ -120,6 +122,7 @@ class DMS(TrialVectorEnv):
 
         breaks = chooses & ~testing
         over = (chooses & testing) | (self.t + 1 >= end)
+
         right = testing & (actions == correct)
         cost = COST * self.periods.dt / 1000
 
@@ -146,7 +149,8 @@ class DMS(TrialVectorEnv):
 
     def noise_now(self) -> np.ndarray:
         """The noise of each stimulus's channel at the moment, [N, stimuli]."""
-        normal = self.drawn["noise"][self.rows, self.present_trial(), self.t]
+        trial = self.present_trial()
+        normal = self.drawn["noise"][self.rows, trial, self.t]
         return np.float32(self.noise) * normal.clip(-TAIL, TAIL)
 
     def ideal(self) -> Policy:

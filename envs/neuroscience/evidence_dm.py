@@ -96,6 +96,7 @@ class EvidenceDM(TrialVectorEnv):
         index = (size * len(self.coherences)).astype(np.int64)
         size = self.coherences[index]
 
+        # Where the coherence is 0 the side is a coin's all the same.
         right = side >= 0.5
         coherence = np.where(right, size, -size)
         return {"coherence": coherence, "right": right}
@@ -137,7 +138,8 @@ class EvidenceDM(TrialVectorEnv):
     def noise_now(self) -> np.ndarray:
         """The noise of both channels at the moment, [N, 2]."""
         step = np.maximum(0, self.t - self.onset)
-        normal = self.drawn["noise"][self.rows, self.present_trial(), step]
+        trial = self.present_trial()
+        normal = self.drawn["noise"][self.rows, trial, step]
         return np.float32(self.deviation) * normal.clip(-TAIL, TAIL)
 
     def rule(self) -> "Rule":

@@ -97,6 +97,7 @@ class SpikePattern(TrialVectorEnv):
         spikes = np.zeros(size, np.bool_)
         added = rng.poisson(self.noise * DT / MS * size)
         spikes[rng.integers(0, size, added)] = True
+
         time, afferent = self.template_spikes[int(is_b)].T
         if self.jitter > 0:
             moves = self.jitter / DT * rng.standard_normal(len(time))
@@ -119,6 +120,7 @@ class SpikePattern(TrialVectorEnv):
         self.right = np.where(go, correct, self.right)
 
         over = self.t == self.pattern + self.delay
+        # The choice at the go stands until then.
         earned = np.where(self.right, 1.0, -1.0)
         return over * earned, over, {}
 
@@ -166,7 +168,8 @@ def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
         # Behind the pattern there is no evidence.
         now = np.minimum(t, steps - 1).astype(np.int64)
         evidence = (obs[:, :afferents] * weights[now]).sum(1)
-        total = total + np.where(t < steps, evidence, 0.0)
+        within = t < steps
+        total = total + np.where(within, evidence, 0.0)
         memory = np.stack((total, t + 1))
 
         return (total > bias).astype(np.int64)

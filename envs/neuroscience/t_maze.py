@@ -83,6 +83,7 @@ class TMaze(TrialVectorEnv):
         if not 0 <= hazard <= 1:
             raise ValueError(f"hazard is {hazard}, expected a probability from 0 to 1")
         super().__init__(num_envs, trials=trials, numbers=2 * trials, **kwargs)
+
         self.corridor = corridor
         self.hazard = hazard
         self.cell = self.state_array("cell", dtype=np.int64)
@@ -98,8 +99,8 @@ class TMaze(TrialVectorEnv):
         cue = u[:, : self.trials] < 0.5
         swaps = u[:, self.trials :] < self.hazard
         swaps[:, 0] = False  # the first trial's cue names its arm
-        swapped = np.logical_xor.accumulate(swaps, 1)
 
+        swapped = np.logical_xor.accumulate(swaps, 1)
         return {"cue_north": cue, "goal_north": cue ^ swapped}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:

@@ -183,11 +183,13 @@ def stay_probabilities(obs: np.ndarray, better: np.ndarray | None = None) -> np.
     stay = (chosen == after[..., 3:5]).all(-1)
     common = (at_place == chosen).all(-1)
     rewarded = between[..., 5] > 0
+
     if better is None:
         strata = [pairs]
     else:
         good = chosen.argmax(-1) == better[:-2]
         strata = [pairs & good, pairs & ~good]
+
     tables = np.full((len(strata), 2, 2), np.nan)
     for s, i, j in np.ndindex(tables.shape):
         cell = strata[s] & (rewarded == i) & (common == j)

@@ -7,9 +7,9 @@ from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import Rows
 
 
-def positions_and_velocities(world: BatchVectorEnv, rows: Rows, skip: int = 0) -> np.ndarray:
-    """qpos without its first skip entries, then qvel, [rows, nq - skip + nv]."""
-    positions = world.qpos[rows, skip:]
+def positions_and_velocities(world: BatchVectorEnv, rows: Rows) -> np.ndarray:
+    """qpos without its first world.skip entries, then qvel, [rows, nq - skip + nv]."""
+    positions = world.qpos[rows, world.skip :]
     velocities = world.qvel[rows]
     return np.concatenate((positions, velocities), axis=1)
 
