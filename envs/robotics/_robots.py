@@ -29,7 +29,7 @@ def is_finite(world: BatchVectorEnv) -> np.ndarray:
     """Rows whose positions and velocities are all finite, bool [N]."""
     positions = np.isfinite(world.qpos).all(1)
     velocities = np.isfinite(world.qvel).all(1)
-    return positions & velocities
+    return np.logical_and(positions, velocities)
 
 
 def lengths(vectors: np.ndarray) -> np.ndarray:
