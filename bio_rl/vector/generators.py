@@ -44,6 +44,7 @@ def reset_mask(options: dict[str, Any] | None, num_envs: int) -> np.ndarray:
         raise ValueError(
             f"options['reset_mask'] must have shape ({num_envs},) and a True in it, got {mask!r}"
         )
+
     return mask.copy()
 
 

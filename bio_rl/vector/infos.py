@@ -27,6 +27,7 @@ def merge_resets(step_info: Info, begun: np.ndarray, reset_info: Info) -> Info:
     no row at all is left out.
     """
     info: Info = {}
+    # A key that no row has anything to say about is left out, as SyncVectorEnv does.
     if not begun.all():
         for key, value in step_info.items():
             value[begun] = 0
@@ -38,6 +39,7 @@ def merge_resets(step_info: Info, begun: np.ndarray, reset_info: Info) -> Info:
             info[f"_{key}"] = np.zeros_like(begun)
         info[key][begun] = value
         info[f"_{key}"][begun] = True
+
     return info
 
 

@@ -46,6 +46,8 @@ class BatchVectorEnv(NativeVectorEnv):
     """MjData fields beyond the state that the world reads."""
     reset_noise_scale: float = 0.0
     """Half width of the noise at an episode's start, see `reset_state`."""
+    skip: int = 0
+    """Entries of qpos, from the first on, that the observations leave out."""
 
     def __init__(
         self,
@@ -103,11 +105,13 @@ class BatchVectorEnv(NativeVectorEnv):
         self.qpos = self.batch.bind("qpos")
         self.qvel = self.batch.bind("qvel")
         self.ctrl = self.batch.bind("ctrl")
+
         # Derived fields are zero until the first reset.
         self.derived = {name: self.batch.bind(name) for name in self.derived_fields}
         self.init_qpos = self.qpos[0].copy()
         self.init_qvel = self.qvel[0].copy()
         self._qpos_before = self.qpos.copy()
+
         # Counters of the simulations, which a reset clears.
         self._diverged = self.batch.warning[:, DIVERGED, 1]
 
@@ -162,6 +166,7 @@ class BatchVectorEnv(NativeVectorEnv):
     def reset_rows(self, rows: np.ndarray) -> None:
         """Put rows, int [n], in new start states."""
         states = [self.reset_state(self.rngs[i]) for i in rows.tolist()]
+        # Everything else returns to the model's defaults, as in mj_resetData.
         self.batch.reset(rows, stage=NO_STAGE)
         self.qpos[rows] = [qpos for qpos, _ in states]
         self.qvel[rows] = [qvel for _, qvel in states]
@@ -180,7 +185,7 @@ class BatchVectorEnv(NativeVectorEnv):
             self.batch.step(~begun, nstep=self.frame_skip)
 
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        """What `evaluate` returns, and the end of episodes whose simulations diverged."""
+        """The outcome of `evaluate`, and the end of episodes whose simulations diverged."""
         rewards, terminated, info = self.evaluate(actions, self._qpos_before)
         self._lost = self._diverged.any(1) if self._diverged.any() else None
         if self._lost is not None:
@@ -198,7 +203,8 @@ class BatchVectorEnv(NativeVectorEnv):
     def set_world_state(self, state: dict[str, np.ndarray]) -> None:
         """Take over what `world_state` returned."""
         super().set_world_state(state)
-        self.batch.reset(stage=NO_STAGE)  # clears the divergence counters
+        # The divergence counters are cleared; they are no part of the state.
+        self.batch.reset(stage=NO_STAGE)
         self.batch.state[:] = state["physics"]
 
     def frames(self) -> tuple[Any, ...]:

@@ -36,6 +36,7 @@ def single_env(env_class: type[MujocoEnv], native: type[NativeVectorEnv], **kwar
     no_log_file()
     with quiet_compiler():
         env = _checked_and_copied(env_class)(**kwargs)
+    # A new dictionary: Gymnasium's is shared by all environments of the class.
     env.metadata = {**env.metadata, "reference": native.metadata["reference"]}
     return env
 
@@ -150,7 +151,8 @@ class BatchRenderer:
         self._batch = batch
         self._model = batch.get_model(0)
         self._data = batch.get_data(0)
-        mujoco.mj_forward(self._model, self._data)  # a free camera looks at the middle of the geoms
+        # A free camera looks at the middle of the geoms, which must be in their places by now.
+        mujoco.mj_forward(self._model, self._data)
         self._renderer = MujocoRenderer(self._model, self._data, *settings)
 
     def frames(self, mode: str) -> tuple[Any, ...]:

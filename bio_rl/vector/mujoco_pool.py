@@ -34,6 +34,7 @@ class ContactBatch(Batch):
         self._derived: dict[str, np.ndarray] = {}
         self._models_differ = False
         self._workers = [_Worker(self, self._derived) for _ in range(nthread)]
+
         # The calling thread works too, so the pool has one thread less.
         self._threads = ThreadPoolExecutor(nthread - 1) if nthread > 1 else None
 

@@ -88,12 +88,14 @@ class NativeVectorEnv(VectorEnv, ABC):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         if reference is not None:
             self.metadata["reference"] = dict(reference)
+
         # A row holds None until its first reset; no hook runs before that.
         self.rngs = cast(list[np.random.Generator], [None] * num_envs)
         self.elapsed = np.full(num_envs, NEVER_RESET, np.int64)
         self.layer: Layer | None = None
         """The perturbations, for a world that offers them and was given some."""
         self._starts: dict[str, float | None] = {}
+
         # Rows whose episode ended and that were not reset since.
         self._done = np.zeros(num_envs, np.bool_)
         self._obs: Any = None
@@ -212,10 +214,12 @@ class NativeVectorEnv(VectorEnv, ABC):
         self.elapsed += 1
         received = actions if self.layer is None else self.layer.advance(actions, begun)
         self.advance(received, begun)
+
         if begun is not None:
             self._begin(np.flatnonzero(begun))
         rewards, terminated, info = self.outcome(actions)
         if begun is not None:
+            # They made no step: their reward is 0, and they do not end again.
             rewards[begun] = 0.0
             terminated[begun] = False
         truncated = self._truncated()
@@ -255,8 +259,8 @@ class NativeVectorEnv(VectorEnv, ABC):
         elapsed int64 [N]: steps since the episodes began; done bool [N]; rng uint64 [N, 7] (see
         `generators.rng_arrays`).
         """
-        own = {"obs": self._obs, "elapsed": self.elapsed, "done": self._done}
-        state = self.world_state() | own
+        common = {"obs": self._obs, "elapsed": self.elapsed, "done": self._done}
+        state = self.world_state() | common
         if self.layer is not None:
             state |= self.layer.state()
         copies = {name: value.copy() for name, value in state.items()}
@@ -299,11 +303,14 @@ class NativeVectorEnv(VectorEnv, ABC):
         Simulations, threads and renderers cannot be copied, so attributes that were changed from
         outside are not either, but for `carried`.
         """
-        carried = {name: vars(self)[name] for name in self.carried if name in vars(self)}
-        return _made, (type(self), self._made_with), (carried, self.state_dict())
+        attributes = vars(self)
+        carried = {name: attributes[name] for name in self.carried if name in attributes}
+        state = (carried, self.state_dict())
+        return _made, (type(self), self._made_with), state
 
     def __setstate__(self, state: tuple[dict[str, Any], dict[str, np.ndarray]]) -> None:
         carried, now = state
+        # The spaces among them bring their own generators along.
         vars(self).update(carried)
         self.load_state_dict(now)
 

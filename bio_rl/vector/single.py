@@ -44,11 +44,13 @@ class SingleEnv(gym.Env):
     ) -> tuple[np.ndarray, Info]:
         """The first observation [*obs] of a new episode, and its infos."""
         super().reset(seed=seed)
+
         # This environment and its batch draw from one generator, which super().reset has made.
         self.batch.rngs = [self.np_random]
         if seed is not None and self.batch.layer is not None:
             self.batch.layer.born(np.zeros(1, np.int64))
         obs, info = self.batch.reset(options=options)
+
         return obs[0], first_row(info)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, Info]:

@@ -55,14 +55,17 @@ class TrialVectorEnv(NativeVectorEnv):
         self.drawn: Drawn = {}
         self._rewards = np.zeros(num_envs)
         self._infos: Info = {}
+        # Observations of the last steps, for the pictures.
         self._past: list[np.ndarray] = []
 
     def set_spaces(self, observation: gym.Space, action: gym.Space) -> None:
         """Finish the construction; the settings that `decode` and `draw` need are there by now."""
         super().set_spaces(observation, action)
+        # An example tells the shapes and dtypes.
         rng = np.random.default_rng(0)
         decoded = self.decode(rng.random((1, self.numbers)))
-        example = {name: x[0] for name, x in decoded.items()} | self.draw(rng)
+        example = {name: x[0] for name, x in decoded.items()}
+        example |= self.draw(rng)
         for name, x in example.items():
             self.drawn[name] = np.zeros((self.num_envs, *x.shape), x.dtype)
 
@@ -102,17 +105,30 @@ class TrialVectorEnv(NativeVectorEnv):
         """drawn[name], [N, trials, ...], of the present trial; of the last one where an episode is
         over.
         """
-        return self.drawn[name][self.rows, self.present_trial()]
+        trial = self.present_trial()
+        # One entry of each row: [N] and [N] index the first two axes together.
+        return self.drawn[name][self.rows, trial]
 
     def present_trial(self) -> np.ndarray:
         """The trial [N]; the last one where an episode is over."""
-        return np.minimum(self.trial, self.trials - 1)
+        last = self.trials - 1
+        return np.minimum(self.trial, last)
+
+    def going_on(self) -> np.ndarray:
+        """Whether the episode is not over yet, bool [N]."""
+        return self.trial < self.trials
+
+    def passed(self) -> np.ndarray:
+        """The share of the episode's trials that are over, float32 [N]."""
+        share = self.trial / self.trials
+        return share.astype(np.float32)
 
     # the hooks of NativeVectorEnv
 
     def reset_rows(self, rows: np.ndarray) -> None:
         """Draw everything random of the new episodes of rows, int [n]."""
         u = np.empty((len(rows), self.numbers))
+        # Only what a row draws from its own generator is done row by row.
         for k, i in enumerate(rows.tolist()):
             rng = self.rngs[i]
             if self.numbers:
@@ -130,17 +146,19 @@ class TrialVectorEnv(NativeVectorEnv):
         self._over = self.trial >= self.trials
 
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
-        """What `react` returned; an episode terminates with its last trial."""
-        return self._rewards.astype(np.float64), self._over.copy(), self._infos
+        """The rewards of `react`; an episode terminates with its last trial."""
+        rewards = self._rewards.astype(np.float64)
+        return rewards, self._over.copy(), self._infos
 
     def observe(self, rows: Rows) -> np.ndarray:
-        """What `sense` returns of rows, remembered for the pictures if there are any."""
+        """The observations of `sense`, remembered for the pictures if there are any."""
         obs = self.sense()
         if not isinstance(rows, slice):
             return obs[rows]
         if self.render_mode is not None:
             present = obs.reshape(self.num_envs, -1).copy()
             self._past = [*self._past[-SHOWN + 1 :], present]
+
         return obs
 
     def world_state(self) -> dict[str, np.ndarray]:
@@ -163,6 +181,7 @@ class TrialVectorEnv(NativeVectorEnv):
         assert isinstance(space, gym.spaces.Box)
         low = np.ravel(space.low)[:, None].astype(float)
         high = np.ravel(space.high)[:, None].astype(float)
+
         # Axes: [N, channels, steps].
         past = np.stack(self._past, 2)
         channels = past.shape[1]
@@ -171,12 +190,15 @@ class TrialVectorEnv(NativeVectorEnv):
         pixels = (255 * bright.clip(0, 1)).astype(np.uint8)
         tall = max(1, min(CELL, TALLEST // channels))
         large = pixels.repeat(tall, 1).repeat(CELL, 2)
+
         return tuple(np.repeat(frame[:, :, None], 3, 2) for frame in large)
 
 
 def one_hot(index: np.ndarray, n: int) -> np.ndarray:
     """A float32 array [N, n] with a 1 at index [N]; all zero where the index is negative."""
-    return (index[:, None] == np.arange(n)).astype(np.float32)
+    # A column of indices against a row of classes.
+    hits = index[:, None] == np.arange(n)
+    return hits.astype(np.float32)
 
 
 class Periods:
@@ -201,12 +223,15 @@ class Periods:
 
     def draw(self, rng: np.random.Generator, trials: int) -> np.ndarray:
         """The steps at which the periods end, int [trials, P], counted from the trial's start."""
-        lengths = rng.integers(self.low, self.high + 1, (trials, len(self.names)))
+        shape = (trials, len(self.names))
+        lengths = rng.integers(self.low, self.high + 1, shape)
         return lengths.cumsum(1)
 
     def phase(self, t: np.ndarray, ends: np.ndarray) -> np.ndarray:
         """Index of the period [N] that step t [N] lies in; ends: [N, P]."""
-        return (t[:, None] >= ends).sum(1)
+        # As many periods are over as have ended by t.
+        over = t[:, None] >= ends
+        return over.sum(1)
 
     def at(self, name: str) -> int:
         """Index of a period."""

@@ -82,6 +82,7 @@ class CartPole(NativeVectorEnv):
         self.physics = np.zeros((4, num_envs))
         self.constants: dict[str, Any] = CONSTANTS
         self.set_spaces(observations(self.observed), gym.spaces.Discrete(2))
+
         if perturb:
             self.layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
             self.constants = constants.attach(self.layer, CONSTANTS)
@@ -100,6 +101,7 @@ class CartPole(NativeVectorEnv):
     def outcome(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """A reward of 1; the end where a pole has fallen or a cart has left the track."""
         x, _, theta, _ = self.physics
+
         left = np.abs(x) > MAX_POSITION
         fallen = np.abs(theta) > MAX_ANGLE
 

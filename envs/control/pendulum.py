@@ -75,6 +75,7 @@ class Pendulum(NativeVectorEnv):
         high = np.array([1.0, 1.0, MAX_SPEED], np.float32)
         action = gym.spaces.Box(-MAX_TORQUE, MAX_TORQUE, (1,), np.float32)
         self.set_spaces(gym.spaces.Box(-high, high, dtype=np.float32), action)
+
         if perturb:
             self.layer = Layer(self, perturb, constants.KINDS | signals.KINDS)
             self.constants = constants.attach(self.layer, CONSTANTS)

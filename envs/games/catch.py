@@ -70,6 +70,7 @@ class Catch(TrialVectorEnv):
         # Steps made in the episode when each ball is paid.
         arrival = FALL * np.arange(1, runs + 1)
         self.paid_at = np.minimum(arrival + delay, FALL * runs)
+
         self.paddle = self.state_array("paddle", start=COLUMNS // 2, dtype=np.int64)
         self.caught = self.state_array("caught", shape=(runs,))
         picture = gym.spaces.Box(0, BRIGHT, (ROWS, COLUMNS, 1), np.uint8)
@@ -101,7 +102,8 @@ class Catch(TrialVectorEnv):
         board = np.zeros((self.num_envs, ROWS, COLUMNS, 1), np.uint8)
 
         # The last picture of an episode shows the arrival.
-        row = np.where(self.trial < self.trials, self.t, FALL)
+        going_on = self.going_on()
+        row = np.where(going_on, self.t, FALL)
         board[self.rows, row, self.now("ball"), 0] = BRIGHT
         board[self.rows, -1, self.paddle, 0] = BRIGHT
 

@@ -15,4 +15,7 @@ def two_state_filter(belief: np.ndarray, likelihood: np.ndarray, hazard: float) 
     second = belief * likelihood
     first = (1 - belief) * (1 - likelihood)
     posterior = second / (second + first)
-    return (1 - hazard) * posterior + hazard * (1 - posterior)
+
+    stays = (1 - hazard) * posterior
+    swaps = hazard * (1 - posterior)
+    return stays + swaps

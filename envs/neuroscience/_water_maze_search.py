@@ -31,6 +31,7 @@ class Search:
         self.width = width
         self.turns = turns
         self.lanes = spiral()
+
         hexagon = AROUND * unit(np.arange(6) * np.pi / 3)
         self.around = np.concatenate((np.zeros((1, 2)), hexagon))
         self.findings = np.zeros(num_envs, np.int64)
@@ -46,19 +47,20 @@ class Search:
     def __call__(self, obs: np.ndarray, begun: np.ndarray) -> np.ndarray:
         """Actions [N]; turns [N, 1]."""
         c = len(self.centres)
-        position = locate(obs[:, :c], self.centres, self.width)
-        heading = obs[:, c : c + 2].astype(float)
-        starts = obs[:, -2] > 0
-        rewarded = obs[:, -1] > 0
+        place, heading, starts, reward = np.split(obs, [c, c + 2, c + 3], axis=1)
+        position = locate(place, self.centres, self.width)
+        heading = heading.astype(float)
+        starts = starts[:, 0] > 0
+        rewarded = reward[:, 0] > 0
+
         self._begin(starts, begun)
         self._learn(rewarded, position, heading)
         self._move_on(position)
-        way = _angle(self._goal() - position)
-        if not self.turns:
-            return np.round(way / EIGHTH).astype(np.int64) % 8
-        turn = (way - _angle(heading) + np.pi) % (2 * np.pi) - np.pi
 
-        return np.clip(turn / (np.pi / 2), -1, 1).astype(np.float32)[:, None]
+        way = _angle(self._goal() - position)
+        if self.turns:
+            return turns(way, _angle(heading))
+        return np.round(way / EIGHTH).astype(np.int64) % 8
 
     def _begin(self, starts: np.ndarray, begun: np.ndarray) -> None:
         """Let a trial start, or an episode begin: the lane that the last trial left unfinished is
@@ -73,14 +75,18 @@ class Search:
         """Take the place of finding into the mean estimate."""
         self.findings += rewarded
         error = position + AHEAD * heading - self.estimate
-        self.estimate += rewarded[:, None] * error / np.maximum(self.findings, 1)[:, None]
+        # The mean of the findings so far; rows without any are not changed.
+        n = np.maximum(self.findings, 1)
+        self.estimate += rewarded[:, None] * error / n[:, None]
 
     def _move_on(self, position: np.ndarray) -> None:
         """Choose the next goal where the present one is reached."""
         known = self.findings > 0
-        there = np.hypot(*(self._goal() - position).T) < NEAR
+        way = self._goal() - position
+        there = np.hypot(*way.T) < NEAR
         self.look += there & known
         self.lane = (self.lane + (there & ~known)) % len(self.lanes)
+
         moved = self.look == len(self.around)
         self.findings[moved] = 0
         self.look[moved] = 0
@@ -95,10 +101,20 @@ class Search:
         """The place to swim to, [N, 2]."""
         x, y = self.lanes[self.lane].T
         cos, sin = unit(self.spin * np.pi / 4).T
-        corner = np.stack((cos * x - sin * y, sin * x + cos * y), 1)
-        known = self.findings[:, None] > 0
+        turned_x = cos * x - sin * y
+        turned_y = sin * x + cos * y
+        corner = np.stack((turned_x, turned_y), 1)
 
-        return np.where(known, self.estimate + self.around[self.look], corner)
+        known = self.findings[:, None] > 0
+        place = self.estimate + self.around[self.look]
+        return np.where(known, place, corner)
+
+
+def turns(way: np.ndarray, heading: np.ndarray) -> np.ndarray:
+    """Actions [N, 1] that turn the heading [N] towards the way [N], both in rad."""
+    turn = (way - heading + np.pi) % (2 * np.pi) - np.pi
+    share = np.clip(turn / (np.pi / 2), -1, 1)
+    return share.astype(np.float32)[:, None]
 
 
 def spiral() -> np.ndarray:
@@ -113,12 +129,18 @@ def spiral() -> np.ndarray:
     """
     distances = np.repeat([0.8, 0.6, 0.4, 0.2], 8)
     a = np.concatenate(([0.8], distances))
-    normals = unit(np.arange(-1, len(a) - 1) * np.pi / 4)
+    sides = np.arange(-1, len(a) - 1)
+    normals = unit(sides * np.pi / 4)
 
-    # A corner is where one side meets the next.
-    corners = [np.linalg.solve(normals[i : i + 2], a[i : i + 2]) for i in range(len(a) - 1)]
+    corners = []
+    for i in range(len(a) - 1):
+        # A corner is where one side meets the next: two equations for its two coordinates.
+        two = slice(i, i + 2)
+        corner = np.linalg.solve(normals[two], a[two])
+        corners.append(corner)
 
-    return np.array([*corners, np.zeros(2)])
+    centre = np.zeros(2)
+    return np.array([*corners, centre])
 
 
 def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
@@ -133,20 +155,26 @@ def locate(place: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
     # The products of any two columns, [C, 9], so that one matrix product gives every row's normal
     # equations.
     outer = (columns[:, :, None] * columns[:, None]).reshape(-1, 9)
+
     log_place = np.log(np.maximum(place, FAINTEST))
     target = -2 * width**2 * log_place - np.square(c).sum(1)
+
     left = (place @ outer).reshape(-1, 3, 3)
     right = (place * target) @ columns
     solution = np.linalg.solve(left, right[:, :, None])
 
+    # The first unknown is |x|², the other two are x.
     return solution[:, 1:, 0]
 
 
 def unit(angle: np.ndarray) -> np.ndarray:
     """Unit vectors [..., 2] of angles [...] in rad."""
-    return np.stack((np.cos(angle), np.sin(angle)), -1)
+    cos = np.cos(angle)
+    sin = np.sin(angle)
+    return np.stack((cos, sin), -1)
 
 
 def _angle(x: np.ndarray) -> np.ndarray:
     """The angles [N] in rad of vectors [N, 2]."""
-    return np.arctan2(x[:, 1], x[:, 0])
+    east, north = x.T
+    return np.arctan2(north, east)

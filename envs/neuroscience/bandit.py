@@ -80,26 +80,30 @@ class Bandit(TrialVectorEnv):
     def draw(self, rng: np.random.Generator) -> Drawn:
         """pays [trials, arms]: whether each arm would pay at each pull."""
         if self.swapping is not None:
-            return {"pays": swapping_pays(rng, self.trials, self.swapping)}
+            pays = swapping_pays(rng, self.trials, self.swapping)
+            return {"pays": pays}
+
+        # A number for the probability of each arm, then one for each arm and pull.
         luck = rng.random((self.trials + 1, self.arms), np.float32)
         p = luck[0]
-
         return {"pays": luck[1:] < p}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Pay what the chosen arm pays; each pull is a trial."""
+        over = np.ones(self.num_envs, bool)
         pays = self.now("pays")
+
         self.last_action = actions.astype(np.int64)
         self.last_reward = pays[self.rows, actions].astype(np.float32)
-        over = np.ones(self.num_envs, bool)
 
         return self.last_reward, over, {}
 
     def sense(self) -> np.ndarray:
         """The last action and reward, and the time."""
-        passed = (self.trial / self.trials).astype(np.float32)
         action = one_hot(self.last_action, self.arms)
-        return np.column_stack((action, self.last_reward, passed))
+        reward = self.last_reward
+        passed = self.passed()
+        return np.column_stack((action, reward, passed))
 
     def ideal(self) -> Policy:
         """The best policy that is known for these settings."""
@@ -107,7 +111,8 @@ class Bandit(TrialVectorEnv):
             return better_arm(*self.swapping)
         if self.arms == 2 and self.trials <= MOST_PULLS:
             return optimal(self.trials)
-        return thompson(np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        return thompson(rng)
 
 
 def bandit_reversal(
@@ -141,9 +146,12 @@ def bandit_reversal(
 def swapping_pays(rng: np.random.Generator, pulls: int, swapping: Swapping) -> np.ndarray:
     """Whether each of two arms that swap would pay at each pull, bool [pulls, 2]."""
     luck = rng.random((pulls, 3), np.float32)
+
     swaps = luck[:, 0] < swapping.hazard
-    swaps[0] = luck[0, 0] < 0.5  # either arm may be the better one at first
+    # Either arm may be the better one at first.
+    swaps[0] = luck[0, 0] < 0.5
     better = np.logical_xor.accumulate(swaps)
+
     is_better = better[:, None] == [False, True]
     p = np.where(is_better, swapping.p_good, 1 - swapping.p_good)
 
@@ -165,11 +173,14 @@ def bayes_optimal(pulls: int) -> tuple[float, np.ndarray, np.ndarray]:
     value = np.zeros((pulls + 1,) * 3)
     choices = []
     for n in reversed(range(pulls)):
+        # Axes of the grid: wins of arm 0, its losses, wins of arm 1.
         w0, l0, w1 = np.ogrid[: n + 1, : n + 1, : n + 1]
         pulls_of_1 = n - w0 - l0
         p0 = (w0 + 1) / (w0 + l0 + 2)
+
         # Impossible states, pulls_of_1 < w1, must not divide by 0.
         p1 = (w1 + 1) / np.maximum(pulls_of_1 + 2, w1 + 1)
+
         # A win or a loss moves by one along its axis; l1 has none, so that a loss of arm 1 stays.
         q0 = p0 * (1 + value[1:, :-1, :-1]) + (1 - p0) * value[:-1, 1:, :-1]
         q1 = p1 * (1 + value[:-1, :-1, 1:]) + (1 - p1) * value[:-1, :-1, :-1]
@@ -206,6 +217,7 @@ def count(counts: np.ndarray | None, obs: np.ndarray, begun: np.ndarray) -> np.n
     """Wins and losses of each arm, int [N, arms, 2], with the pull that an observation shows."""
     chosen = obs[:, :-2] > 0
     won = obs[:, -2, None] > 0
+    # The last axis holds wins and losses.
     pull = np.stack((chosen & won, chosen & ~won), 2)
     total = pull if counts is None else counts + pull
 

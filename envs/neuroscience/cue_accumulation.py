@@ -99,9 +99,11 @@ class CueAccumulation(TrialVectorEnv):
 
     def decode(self, u: np.ndarray) -> Drawn:
         """right [n, cues]: whether each cue is on the right; end [n]: the episodes' steps."""
+        right = u[:, :-1] < 0.5
         lengths = self.longest - self.shortest + 1
-        extra = (u[:, -1] * lengths).astype(np.int64)
-        return {"right": u[:, :-1] < 0.5, "end": self.shortest + extra}
+        extra = u[:, -1] * lengths
+        end = self.shortest + extra.astype(np.int64)
+        return {"right": right, "end": end}
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """luck [steps, 4, 10]: numbers that the spikes are drawn with, if there are spikes."""
@@ -114,22 +116,33 @@ class CueAccumulation(TrialVectorEnv):
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Judge the turn at the last step."""
-        over = self.t + 1 == self.drawn["end"]
+        made = self.t + 1
+        over = made == self.drawn["end"]
         most_right = self.drawn["right"].sum(1) > self.cues // 2
-        turn = np.where(actions == most_right, 1.0, -1.0)
-        return np.where(over, turn, 0.0), over, {}
+
+        correct = actions == most_right
+        turn = np.where(correct, 1.0, -1.0)
+        reward = np.where(over, turn, 0.0)
+        return reward, over, {}
 
     def active(self) -> np.ndarray:
         """Whether each group fires, bool [N, 4]."""
         which, within = np.divmod(self.t, self.slot)
         cue = (which < self.cues) & (within < self.cue)
-        right = self.drawn["right"][self.rows, np.minimum(which, self.cues - 1)]
+        # After the cues the last one is looked up, which is off by then.
+        present = np.minimum(which, self.cues - 1)
+        right = self.drawn["right"][self.rows, present]
         recall = self.t >= self.drawn["end"] - self.decision
         background = np.ones_like(cue)
-        groups = np.stack((cue & ~right, cue & right, recall, background), 1)
-        going_on = self.trial == 0
 
-        return groups & going_on[:, None]
+        groups = (
+            cue & ~right,
+            cue & right,
+            recall,
+            background,
+        )
+        on = self.going_on()
+        return np.stack(groups, 1) & on[:, None]
 
     def sense(self) -> np.ndarray:
         """The spikes of the groups, or their rates."""
@@ -140,9 +153,10 @@ class CueAccumulation(TrialVectorEnv):
         # Only active groups are looked up: at most times that is the background alone.
         row, group = active.nonzero()
         luck = self.drawn["luck"][row, self.t[row], group]
-        spikes = np.zeros((self.num_envs, GROUPS, GROUP), np.float32)
-        spikes[row, group] = self.counts[group[:, None], luck]
 
+        spikes = np.zeros((self.num_envs, GROUPS, GROUP), np.float32)
+        # Neurons of a group share its table of counts.
+        spikes[row, group] = self.counts[group[:, None], luck]
         return spikes.reshape(self.num_envs, -1)
 
     def ideal(self) -> Policy:
@@ -172,8 +186,8 @@ def spike_counts(p: float, dt: int) -> np.ndarray:
     u = (np.arange(LEVELS) + 0.5) / LEVELS
 
     # The inverse of the distribution function: the count at which it passes u.
-    counts = np.searchsorted(np.cumsum(pmf)[:-1], u, side="right")
-
+    limits = np.cumsum(pmf)[:-1]
+    counts = np.searchsorted(limits, u, side="right")
     return counts.astype(np.uint8)
 
 
@@ -191,7 +205,9 @@ def majority(cues: int, slot: int) -> Policy:
             difference = np.zeros((n, cues))
         t = np.where(begun, 0, t + 1)
         difference[begun] = 0.0
-        left, right = obs.reshape(n, GROUPS, -1)[:, :2].sum(2).T
+
+        groups = obs.reshape(n, GROUPS, -1)
+        left, right = groups[:, :2].sum(2).T
 
         # After the cues both groups are silent, so that the last slot takes nothing more.
         cue = np.minimum(t // slot, cues - 1)

@@ -71,9 +71,11 @@ class DMS(TrialVectorEnv):
                 "from 0"
             )
         super().__init__(num_envs, trials=trials, numbers=4 * trials, **kwargs)
+
         self.stimuli = stimuli
         self.noise = noise
         self.periods = Periods(dt, fixation=300, sample=500, delay=delay, test=500)
+
         low = np.zeros(stimuli + 2, np.float32)
         high = np.ones(stimuli + 2, np.float32)
         low[1:-1] -= TAIL * noise
@@ -87,15 +89,21 @@ class DMS(TrialVectorEnv):
         # The last axis holds a trial's four numbers: delay, sample, another stimulus, match.
         u = u.reshape(-1, self.trials, 4)
         spans = self.periods.high - self.periods.low + 1
-        lengths = self.periods.low + (u[:, :, :1] * spans).astype(np.int64)
+        longer = (u[:, :, :1] * spans).astype(np.int64)
+        lengths = self.periods.low + longer
+
         sample = (u[:, :, 1] * self.stimuli).astype(np.int64)
 
         # Steps from the sample to the next but so many stimulus: any but the sample, all alike.
         other = (u[:, :, 2] * (self.stimuli - 1)).astype(np.int64)
         match = u[:, :, 3] < 0.5
-        test = np.where(match, sample, (sample + 1 + other) % self.stimuli)
-
-        return {"ends": lengths.cumsum(2), "sample": sample, "test": test, "match": match}
+        different = (sample + 1 + other) % self.stimuli
+        return {
+            "ends": lengths.cumsum(2),
+            "sample": sample,
+            "test": np.where(match, sample, different),
+            "match": match,
+        }
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """noise [trials, steps, stimuli], standard normal, if there is any."""
@@ -106,12 +114,15 @@ class DMS(TrialVectorEnv):
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Judge choices in the test, and charge those before it."""
+        # The last two periods are the delay and the test.
         start, end = self.now("ends")[:, -2:].T
         testing = self.t >= start
         chooses = actions != FIXATE
         correct = np.where(self.now("match"), MATCH, NON_MATCH)
+
         breaks = chooses & ~testing
         over = (chooses & testing) | (self.t + 1 >= end)
+
         right = testing & (actions == correct)
         cost = COST * self.periods.dt / 1000
 
@@ -119,23 +130,28 @@ class DMS(TrialVectorEnv):
 
     def sense(self) -> np.ndarray:
         """The fixation spot, the stimulus with its noise, and the go cue."""
-        going_on = self.trial < self.trials
+        going_on = self.going_on()
         phase = self.periods.phase(self.t, self.now("ends"))
         phase = np.where(going_on, phase, -1)
         sampling = phase == self.periods.at("sample")
         testing = phase == self.periods.at("test")
+
         shown = np.where(testing, self.now("test"), -1)
         shown = np.where(sampling, self.now("sample"), shown)
+
         obs = np.empty((self.num_envs, self.stimuli + 2), np.float32)
-        obs[:, 0] = (phase >= 0) & ~testing
+        obs[:, 0] = going_on & ~testing
         obs[:, 1:-1] = one_hot(shown, self.stimuli)
         obs[:, -1] = testing
         if self.noise:
-            noise = self.drawn["noise"][self.rows, self.present_trial(), self.t]
-            noise = np.float32(self.noise) * noise.clip(-TAIL, TAIL)
-            obs[:, 1:-1] += noise * (phase >= 0)[:, None]
-
+            obs[:, 1:-1] += self.noise_now() * going_on[:, None]
         return obs
+
+    def noise_now(self) -> np.ndarray:
+        """The noise of each stimulus's channel at the moment, [N, stimuli]."""
+        trial = self.present_trial()
+        normal = self.drawn["noise"][self.rows, trial, self.t]
+        return np.float32(self.noise) * normal.clip(-TAIL, TAIL)
 
     def ideal(self) -> Policy:
         """The choice that is more probably right."""
@@ -174,9 +190,11 @@ def compare(periods: Periods, stimuli: int, noise: float) -> Policy:
             memory[anew] = 0.0
         testing = obs[:, -1] > 0.5
         evidence = obs[:, 1:-1] / variance
+
         sample += evidence * ((t >= first) & (t < last))[:, None]
         test += evidence * testing[:, None]
         tested += testing
+
         same = (_softmax(sample) * _softmax(test)).sum(1)
         choice = np.where(same * (stimuli - 1) > 1 - same, MATCH, NON_MATCH)
 
@@ -186,8 +204,11 @@ def compare(periods: Periods, stimuli: int, noise: float) -> Policy:
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
-    e = np.exp(x - x.max(1, keepdims=True))
-    return e / e.sum(1, keepdims=True)
+    # Less the largest, so that nothing overflows.
+    largest = x.max(1, keepdims=True)
+    e = np.exp(x - largest)
+    total = e.sum(1, keepdims=True)
+    return e / total
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, DMS)

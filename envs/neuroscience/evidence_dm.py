@@ -95,46 +95,59 @@ class EvidenceDM(TrialVectorEnv):
         size, side = u.reshape(-1, self.trials, 2).transpose(2, 0, 1)
         index = (size * len(self.coherences)).astype(np.int64)
         size = self.coherences[index]
-        right = side >= 0.5
 
-        return {"coherence": np.where(side < 0.5, -size, size), "right": right}
+        # Where the coherence is 0 the side is a coin's all the same.
+        right = side >= 0.5
+        coherence = np.where(right, size, -size)
+        return {"coherence": coherence, "right": right}
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """noise [trials, steps of dots, 2], standard normal."""
         shape = (self.trials, self.viewing, 2)
-        return {"noise": rng.standard_normal(shape, np.float32)}
+        noise = rng.standard_normal(shape, np.float32)
+        return {"noise": noise}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Charge the time with dots, and judge a choice."""
         viewed = np.maximum(0, self.t + 1 - self.onset)
         dots = viewed > 0
-        chooses = dots & (actions != WAIT)
-        correct = chooses & ((actions == RIGHT) == self.now("right"))
-        over = chooses | (viewed == self.viewing)
-        info = {"coherence": self.now("coherence"), "viewed": viewed}
 
+        chooses = dots & (actions != WAIT)
+        agrees = (actions == RIGHT) == self.now("right")
+        correct = chooses & agrees
+        over = chooses | (viewed == self.viewing)
+
+        info = {"coherence": self.now("coherence"), "viewed": viewed}
         return correct - COST * dots, over, info
 
     def sense(self) -> np.ndarray:
         """The fixation spot and the motion energies."""
-        going_on = self.trial < self.trials
+        going_on = self.going_on()
         dots = going_on & (self.t >= self.onset)
-        step = np.maximum(0, self.t - self.onset)
-        noise = self.drawn["noise"][self.rows, self.present_trial(), step]
+        coherence = self.now("coherence")[:, None]
         sides = np.array([-1, 1], np.float32)
+
         obs = np.empty((self.num_envs, 3), np.float32)
         obs[:, 0] = going_on & ~dots
-        obs[:, 1:] = 0.5 + 0.5 * self.now("coherence")[:, None] * sides
-        obs[:, 1:] += np.float32(self.deviation) * noise.clip(-TAIL, TAIL)
-        obs[:, 1:] *= dots[:, None]
-
+        energies = obs[:, 1:]  # a view
+        energies[:] = 0.5 + 0.5 * coherence * sides
+        energies += self.noise_now()
+        energies *= dots[:, None]
         return obs
+
+    def noise_now(self) -> np.ndarray:
+        """The noise of both channels at the moment, [N, 2]."""
+        step = np.maximum(0, self.t - self.onset)
+        trial = self.present_trial()
+        normal = self.drawn["noise"][self.rows, trial, step]
+        return np.float32(self.deviation) * normal.clip(-TAIL, TAIL)
 
     def rule(self) -> "Rule":
         """The optimal stopping rule of these settings."""
         # The difference of two channels has twice their variance.
         deviation = 2**0.5 * self.deviation
-        return stopping_rule(tuple(self.coherences.tolist()), deviation, self.viewing)
+        coherences = tuple(self.coherences.tolist())
+        return stopping_rule(coherences, deviation, self.viewing)
 
     def ideal(self) -> Policy:
         """The optimal stopping rule, applied to what is seen."""
@@ -214,7 +227,9 @@ def _expected(value: np.ndarray, kernels: list[np.ndarray]) -> np.ndarray:
 
 def _normal_cdf(z: np.ndarray) -> np.ndarray:
     """The standard normal distribution function at z, [n]."""
-    return np.array([(1 + erf(v / 2**0.5)) / 2 for v in z.tolist()])
+    scaled = (z / 2**0.5).tolist()
+    values = [(1 + erf(v)) / 2 for v in scaled]
+    return np.array(values)
 
 
 def accumulate(bounds: np.ndarray) -> Policy:
@@ -235,6 +250,7 @@ def accumulate(bounds: np.ndarray) -> Policy:
         # Left to right: total + right is rounded before left is taken away.
         total = np.where(dots, total + obs[:, 2] - obs[:, 1], 0.0)
         samples = np.where(dots, samples + 1, 0)
+
         bound = bounds[np.minimum(samples, len(bounds)) - 1]
         stop = dots & (np.abs(total) >= bound)
         side = np.where(total > 0, RIGHT, LEFT)

@@ -69,22 +69,25 @@ class GoNoGo(TrialVectorEnv):
 
     def draw(self, rng: np.random.Generator) -> Drawn:
         """go [trials]: whether the stimulus is; ends [trials, 4]: of the periods."""
-        go = rng.random(self.trials) < self.p_go
-        return {"go": go, "ends": self.periods.draw(rng, self.trials)}
+        luck = rng.random(self.trials)
+        ends = self.periods.draw(rng, self.trials)
+        return {"go": luck < self.p_go, "ends": ends}
 
     def phase(self) -> np.ndarray:
         """Index of the present period, [N]."""
-        return self.periods.phase(self.t, self.now("ends"))
+        ends = self.now("ends")
+        return self.periods.phase(self.t, ends)
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Judge responses at the cue, and charge those outside it."""
         responds = actions == 1
         cue = self.phase() == self.periods.at("response")
         last = self.t + 1 == self.now("ends")[:, -1]
+        over = cue & (responds | last)
+
         worth = np.where(self.now("go"), 1.0, -1.0)
         reward = responds * np.where(cue, worth, -EARLY)
-
-        return reward, cue & (responds | last), {}
+        return reward, over, {}
 
     def sense(self) -> np.ndarray:
         """The stimulus and the cue."""
@@ -92,6 +95,7 @@ class GoNoGo(TrialVectorEnv):
         go = self.now("go")
         stimulus = phase == self.periods.at("stimulus")
         cue = phase == self.periods.at("response")
+
         obs = np.column_stack((stimulus & go, stimulus & ~go, cue))
 
         return obs.astype(np.float32)
@@ -109,6 +113,7 @@ def go_remembered() -> Policy:
         nonlocal go
         if go is None:
             go = np.zeros(len(obs), bool)
+
         stimulus = obs[:, :2].any(1)
         go = np.where(stimulus, obs[:, 0] > 0, go & ~begun)
         cue = obs[:, 2] > 0

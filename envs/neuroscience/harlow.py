@@ -70,16 +70,20 @@ class Harlow(TrialVectorEnv):
         # XOR with a number from 1 on gives any code but the first one, all alike.
         difference = 1 + (u[:, 1] * (n_codes - 1)).astype(np.int64)
         other = one ^ difference
+
         powers = 2 ** np.arange(self.size)
         bits = np.stack((one, other), 1)[:, :, None] & powers
-        codes = np.where(bits, np.int8(1), np.int8(-1))
-
-        return {"codes": codes, "good": u[:, 2] < 0.5, "left": u[:, 3:] < 0.5}
+        return {
+            "codes": np.where(bits, np.int8(1), np.int8(-1)),
+            "good": u[:, 2] < 0.5,
+            "left": u[:, 3:] < 0.5,
+        }
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Pay for the good object; each choice is a trial."""
         taken = self.now("left") ^ (actions == 1)
         good = taken == self.drawn["good"]
+
         self.last_action = actions.astype(np.int64)
         self.last_reward = np.where(good, np.float32(1), np.float32(-1))
         over = np.ones(self.num_envs, bool)
@@ -92,6 +96,7 @@ class Harlow(TrialVectorEnv):
         codes = self.drawn["codes"]
         one = codes[:, 0]
         other = codes[:, 1]
+
         on_the_left = np.where(left, other, one)
         on_the_right = np.where(left, one, other)
         action = one_hot(self.last_action, 2)
@@ -121,12 +126,15 @@ def remembered_object(size: int) -> Policy:
         else:
             went_right = obs[:, -2] > 0
             good_was_right = went_right == (reward > 0)
-            paid = np.where(good_was_right[:, None], before[:, 1], before[:, 0])
+            left = before[:, 0]
+            right = before[:, 1]
+            paid = np.where(good_was_right[:, None], right, left)
             good = np.where((reward != 0)[:, None], paid, good)
         good = np.where(begun[:, None], 0, good)
         before = sides
 
-        return (sides[:, 1] == good).all(1).astype(np.int64)
+        is_right = (sides[:, 1] == good).all(1)
+        return is_right.astype(np.int64)
 
     return policy
 

@@ -98,10 +98,12 @@ class Pavlov(TrialVectorEnv):
         """
         _check(phases, trials)
         super().__init__(num_envs, trials=trials, **kwargs)
+
         self.kinds = [kind for name in phases for kind in PHASES[name]]
         self.phase_of_trial = np.arange(trials) * len(phases) // trials
         self.periods = Periods(dt, iti=iti, early=interval, late=interval, outcome=us)
         self.steps = int(self.periods.low[self.periods.at("late")])
+
         self.p_us = np.array([kind.p_us for kind in self.kinds])
         self.has_early = np.array([bool(kind.early) for kind in self.kinds])
 
@@ -130,25 +132,34 @@ class Pavlov(TrialVectorEnv):
         """Charge every lick, and pay the one that catches the drop."""
         licks = actions == 1
         ends = self.now("ends")
-        falls = self.now("us") & (self.t + 1 == ends[:, self.periods.at("late")])
-        over = self.t + 1 == ends[:, -1]
+        made = self.t + 1
+        falls = self.now("us") & (made == ends[:, self.periods.at("late")])
+        over = made == ends[:, -1]
 
-        return (falls & licks) - LICK * licks, over, {}
+        caught = falls & licks
+        return caught - LICK * licks, over, {}
 
     def sense(self) -> np.ndarray:
         """The cues and the US."""
-        phase = self.periods.phase(self.t, self.now("ends"))
-        us = self.now("us") & (phase == self.periods.at("outcome"))
+        ends = self.now("ends")
+        phase = self.periods.phase(self.t, ends)
         cues = self.shown[self.now("kind"), phase]
+
+        outcome = phase == self.periods.at("outcome")
+        us = self.now("us") & outcome
         return np.column_stack((cues, us.astype(np.float32)))
 
     def ideal(self) -> Policy:
         """A lick at the right moment after the cues that are worth it."""
-        worth = np.zeros((len(self.kinds) // 2, 2 ** len(CUES)), bool)
+        phases = len(self.kinds) // 2
+        sets = 2 ** len(CUES)
+        worth = np.zeros((phases, sets), bool)
         for i, kind in enumerate(self.kinds):
+            phase = i // 2
             cue_set = sum(2 ** CUES.index(cue) for cue in kind.late)
-            worth[i // 2, cue_set] = kind.p_us > LICK
-        return timed_licks(worth[self.phase_of_trial], self.steps)
+            worth[phase, cue_set] = kind.p_us > LICK
+        worth_of_trial = worth[self.phase_of_trial]
+        return timed_licks(worth_of_trial, self.steps)
 
 
 def _check(phases: Sequence[str], trials: int) -> None:
@@ -166,7 +177,10 @@ def _check(phases: Sequence[str], trials: int) -> None:
 def cues_of_periods(kind: Kind) -> list[list[bool]]:
     """Whether each cue is on in each of the four periods of a trial."""
     periods = ("", kind.early, kind.late, "")
-    return [[cue in letters for cue in CUES] for letters in periods]
+    shown = []
+    for letters in periods:
+        shown.append([cue in letters for cue in CUES])
+    return shown
 
 
 def timed_licks(worth: np.ndarray, steps: int) -> Policy:
@@ -182,10 +196,13 @@ def timed_licks(worth: np.ndarray, steps: int) -> Policy:
         if len(last) != len(obs):
             trial, last, since = np.zeros((3, len(obs)), np.int64)
         cues = (obs[:, : len(CUES)] @ powers).astype(np.int64)
+
         cues_ended = (last > 0) & (cues == 0)
         trial = np.where(begun, 0, trial + cues_ended)
-        since = np.where(begun | (cues != last), 0, since + 1)
+        changed = begun | (cues != last)
+        since = np.where(changed, 0, since + 1)
         last = cues
+
         present = np.minimum(trial, len(worth) - 1)
         licks = worth[present, cues] & (since == steps - 1)
 

@@ -97,6 +97,7 @@ class SpikePattern(TrialVectorEnv):
         spikes = np.zeros(size, np.bool_)
         added = rng.poisson(self.noise * DT / MS * size)
         spikes[rng.integers(0, size, added)] = True
+
         time, afferent = self.template_spikes[int(is_b)].T
         if self.jitter > 0:
             moves = self.jitter / DT * rng.standard_normal(len(time))
@@ -114,25 +115,32 @@ class SpikePattern(TrialVectorEnv):
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Note the choice at the go, and pay for it at the end."""
         go = self.t == self.pattern
-        correct = (actions == 1) == self.now("is_b")
+        says_b = actions == 1
+        correct = says_b == self.now("is_b")
         self.right = np.where(go, correct, self.right)
-        over = self.t == self.pattern + self.delay
 
-        return over * np.where(self.right, 1.0, -1.0), over, {}
+        over = self.t == self.pattern + self.delay
+        # The choice at the go stands until then.
+        earned = np.where(self.right, 1.0, -1.0)
+        return over * earned, over, {}
 
     def sense(self) -> np.ndarray:
         """The spikes and the go."""
-        going_on = self.trial < self.trials
-        obs = np.empty((self.num_envs, self.afferents + 1), np.float32)
-        obs[:, :-1] = self.drawn["spikes"][self.rows, 0, self.t]
-        obs[:, -1] = going_on & (self.t == self.pattern)
-        obs[~going_on] = 0.0
+        going_on = self.going_on()
+        spikes = self.drawn["spikes"]
+        go = self.t == self.pattern
 
+        obs = np.empty((self.num_envs, self.afferents + 1), np.float32)
+        obs[:, :-1] = spikes[self.rows, 0, self.t]
+        obs[:, -1] = going_on & go
+        obs[~going_on] = 0.0
         return obs
 
     def ideal(self) -> Policy:
         """The likelier of the two templates."""
-        return matched(self.templates, self.jitter / DT, self.noise * DT / MS)
+        jitter = self.jitter / DT
+        noise = self.noise * DT / MS
+        return matched(self.templates, jitter, noise)
 
 
 def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
@@ -156,9 +164,12 @@ def matched(templates: np.ndarray, jitter: float, noise: float) -> Policy:
             total, t = np.zeros((2, len(obs)))
         else:
             total, t = np.where(begun, 0.0, memory)
+
+        # Behind the pattern there is no evidence.
         now = np.minimum(t, steps - 1).astype(np.int64)
         evidence = (obs[:, :afferents] * weights[now]).sum(1)
-        total = total + np.where(t < steps, evidence, 0.0)
+        within = t < steps
+        total = total + np.where(within, evidence, 0.0)
         memory = np.stack((total, t + 1))
 
         return (total > bias).astype(np.int64)
@@ -170,8 +181,10 @@ def smoothed(templates: np.ndarray, jitter: float) -> np.ndarray:
     """The spikes that jitter leaves at each time on average, [2, T, afferents]."""
     time = np.arange(templates.shape[1])
     apart = time[:, None] - time
-    kernel = np.exp(-0.5 * np.square(apart / jitter)) if jitter > 0 else np.eye(len(time))
-
+    if jitter > 0:
+        kernel = np.exp(-0.5 * np.square(apart / jitter))
+    else:
+        kernel = np.eye(len(time))
     # In the middle of a pattern a kernel lies within it as a whole: there its sum is largest.
     return kernel / kernel.sum(1).max() @ templates
 

@@ -83,6 +83,7 @@ class TMaze(TrialVectorEnv):
         if not 0 <= hazard <= 1:
             raise ValueError(f"hazard is {hazard}, expected a probability from 0 to 1")
         super().__init__(num_envs, trials=trials, numbers=2 * trials, **kwargs)
+
         self.corridor = corridor
         self.hazard = hazard
         self.cell = self.state_array("cell", dtype=np.int64)
@@ -98,34 +99,41 @@ class TMaze(TrialVectorEnv):
         cue = u[:, : self.trials] < 0.5
         swaps = u[:, self.trials :] < self.hazard
         swaps[:, 0] = False  # the first trial's cue names its arm
-        swapped = np.logical_xor.accumulate(swaps, 1)
 
+        swapped = np.logical_xor.accumulate(swaps, 1)
         return {"cue_north": cue, "goal_north": cue ^ swapped}
 
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Move, and judge the choice at the junction."""
-        north = actions == NORTH
         turn = actions % 2 == 0
         chosen = turn & (self.cell == self.corridor)
+        over = chosen | (self.t + 1 >= self.limit)
+
         east = actions == EAST
         west = actions == WEST
         cell = np.clip(self.cell + east - west, 0, self.corridor)
         bump = np.where(cell == self.cell, BUMP, 0.0)
-        choice = np.where(north == self.now("goal_north"), 1.0, -1.0)
-        self.last_reward = np.where(chosen, choice, bump)
-        over = chosen | (self.t + 1 >= self.limit)
-        self.cell = np.where(over, 0, cell)
 
+        north = actions == NORTH
+        correct = north == self.now("goal_north")
+        choice = np.where(correct, 1.0, -1.0)
+        self.last_reward = np.where(chosen, choice, bump)
+        self.cell = np.where(over, 0, cell)
         return self.last_reward, over, {}
 
     def sense(self) -> np.ndarray:
         """The cue, the junction and the last reward."""
         cue = self.now("cue_north")
-        shown = (self.cell == 0) & (self.trial < self.trials)
+        shown = (self.cell == 0) & self.going_on()
         junction = self.cell == self.corridor
-        obs = np.column_stack((shown & cue, shown & ~cue, junction, self.last_reward))
 
-        return obs.astype(np.float32)
+        parts = (
+            shown & cue,
+            shown & ~cue,
+            junction,
+            self.last_reward,
+        )
+        return np.column_stack(parts).astype(np.float32)
 
     def ideal(self) -> Policy:
         """The cue's arm, under the meaning that cues have now."""
@@ -135,7 +143,9 @@ class TMaze(TrialVectorEnv):
         """The maze from above, north up: the cue a bar in the start cell, the rewarded arm green,
         the agent red.
         """
-        rows = zip(self.cell, self.now("cue_north"), self.now("goal_north"), strict=True)
+        cue = self.now("cue_north")
+        goal = self.now("goal_north")
+        rows = zip(self.cell, cue, goal, strict=True)
         return tuple(self._frame(*row) for row in rows)
 
     def _frame(self, cell: int, cue_north: bool, goal_north: bool) -> np.ndarray:
@@ -145,12 +155,17 @@ class TMaze(TrialVectorEnv):
         grid[[0, 2], -1] = FLOOR
         grid[0 if goal_north else 2, -1] = GOAL
         frame = grid.repeat(PIXELS, 0).repeat(PIXELS, 1)
+
+        # The cue is at the upper or the lower side of the start cell, in the middle of the grid.
         bar = PIXELS if cue_north else 2 * PIXELS - 4
         frame[bar : bar + 4, :PIXELS] = CUE
+
+        # The agent is half as wide and as high as its cell.
         quarter = PIXELS // 4
         left = cell * PIXELS + quarter
-        frame[PIXELS + quarter : 2 * PIXELS - quarter, left : left + PIXELS // 2] = AGENT
-
+        height = slice(PIXELS + quarter, 2 * PIXELS - quarter)
+        width = slice(left, left + PIXELS // 2)
+        frame[height, width] = AGENT
         return frame
 
 
@@ -184,14 +199,18 @@ def remember_and_turn(hazard: float) -> Policy:
         if memory is None or memory.shape[1] != len(obs):
             memory = np.zeros((2, len(obs)), np.bool_)
         cue_north, swapped = memory
+
+        # A wrong turn shows the other meaning.
         reward = obs[:, 3]
         is_outcome = np.abs(reward) == 1
-        was_swapped = swapped ^ (reward == -1)  # a wrong turn shows the other meaning
+        was_swapped = swapped ^ (reward == -1)
         expected = was_swapped ^ (hazard > 0.5)
         swapped = np.where(is_outcome, expected, swapped) & ~begun
+
         at_start = obs[:, :2].any(1)
         cue_north = np.where(at_start, obs[:, 0] > 0, cue_north)
         memory = np.stack((cue_north, swapped))
+
         arm = np.where(cue_north ^ swapped, NORTH, SOUTH)
         junction = obs[:, 2] > 0
 

@@ -99,19 +99,26 @@ class TwoStep(TrialVectorEnv):
         """Lead to a place at the first step, and pay there at the second."""
         first = self.t == 0
         pays = self.now("pays")[self.rows, self.place]
-        led_to = np.where(self.now("common"), actions, 1 - actions)
+        common = self.now("common")
+        led_to = np.where(common, actions, 1 - actions)
+
         self.choice = np.where(first, actions, self.choice)
         self.place = np.where(first, led_to, NONE)
-        self.reward = (pays & ~first).astype(np.float32)
+        paid = pays & ~first
+        self.reward = paid.astype(np.float32)
 
-        return self.reward, ~first, {"better": self.now("better")}
+        info = {"better": self.now("better")}
+        return self.reward, ~first, info
 
     def sense(self) -> np.ndarray:
         """The place, the choice, the reward and the time."""
-        passed = (self.trial / self.trials).astype(np.float32)
-        place = one_hot(self.place + 1, 3)
-        choice = one_hot(self.choice, 2)
-        return np.column_stack((place, choice, self.reward, passed))
+        parts = (
+            one_hot(self.place + 1, 3),
+            one_hot(self.choice, 2),
+            self.reward,
+            self.passed(),
+        )
+        return np.column_stack(parts)
 
     def ideal(self) -> Policy:
         """The Bayes filter of the better place."""
@@ -172,14 +179,17 @@ def stay_probabilities(obs: np.ndarray, better: np.ndarray | None = None) -> np.
 
     # A choice stands in between, unless an episode began there.
     pairs = at_place.any(-1) & after[..., 1:3].any(-1) & between[..., 3:5].any(-1)
+
     stay = (chosen == after[..., 3:5]).all(-1)
     common = (at_place == chosen).all(-1)
     rewarded = between[..., 5] > 0
+
     if better is None:
         strata = [pairs]
     else:
         good = chosen.argmax(-1) == better[:-2]
         strata = [pairs & good, pairs & ~good]
+
     tables = np.full((len(strata), 2, 2), np.nan)
     for s, i, j in np.ndindex(tables.shape):
         cell = strata[s] & (rewarded == i) & (common == j)
@@ -193,8 +203,10 @@ def interaction(table: np.ndarray) -> float:
     """Reward x transition of a table of `stay_probabilities`, -2 to 2: 0 for model-free learning,
     positive for planning.
     """
-    (unrewarded_rare, unrewarded_common), (rewarded_rare, rewarded_common) = table
-    effect = rewarded_common - rewarded_rare - unrewarded_common + unrewarded_rare
+    unrewarded, rewarded = table
+    rare, common = rewarded
+    rare_without, common_without = unrewarded
+    effect = common - rare - common_without + rare_without
     return float(effect)
 
 

@@ -112,11 +112,15 @@ class WaterMaze(TrialVectorEnv):
         radius = INNER * np.sqrt(u[:, 1])
         second_angle = angle + np.pi * (0.5 + u[:, 2])
         second_radius = INNER * np.sqrt(0.25 + 0.75 * u[:, 3])
+
+        # [n, trials]: the second place from trial move_at on.
         moved = np.arange(self.trials) >= self.move_at
         angles = np.where(moved, second_angle[:, None], angle[:, None])
         radii = np.where(moved, second_radius[:, None], radius[:, None])
-
-        return {"start": 2 * np.pi * u[:, 4:], "platform": radii[:, :, None] * unit(angles)}
+        return {
+            "start": 2 * np.pi * u[:, 4:],
+            "platform": radii[:, :, None] * unit(angles),
+        }
 
     def reset_rows(self, rows: np.ndarray) -> None:
         """Draw the episodes of rows, int [n], and put the agent at the first start."""
@@ -132,34 +136,42 @@ class WaterMaze(TrialVectorEnv):
     def react(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, Info]:
         """Swim, and reward the platform where it is reached."""
         if self.turns:
-            angle = self.angle + MAX_TURN * np.clip(actions[:, 0], -1, 1)
+            turn = np.clip(actions[:, 0], -1, 1)
+            angle = self.angle + MAX_TURN * turn
         else:
             angle = actions * (np.pi / 4)
-        position = self.position + STEP * unit(angle)
 
+        position = self.position + STEP * unit(angle)
         # The wall is the unit circle.
-        position /= np.maximum(np.hypot(*position.T), 1)[:, None]
+        beyond = np.maximum(np.hypot(*position.T), 1)
+        position /= beyond[:, None]
+
         distance = np.hypot(*(position - self.now("platform")).T)
         here = (distance <= PLATFORM) & ~self.found
         over = self.found | (~here & (self.t + 1 >= self.limit))
+
         next_trial = np.minimum(self.trial + 1, self.trials - 1)
         start = self.drawn["start"][self.rows, next_trial]
         self.position = np.where(over[:, None], unit(start), position)
         self.angle = np.where(over, start + np.pi, angle)
         self.found = here
-
         return here.astype(np.float64), over, {}
 
     def sense(self) -> np.ndarray:
         """The place cells, the heading, the start of a trial and the last reward."""
         # Each [N, 1], against the cells' [64].
         x, y = self.position.astype(np.float32)[:, :, None].swapaxes(0, 1)
-        squared = np.square(x - self.cells[:, 0]) + np.square(y - self.cells[:, 1])
-        place = np.exp(squared * np.float32(-0.5 / WIDTH**2))
-        begins = (self.t == 0) & (self.trial < self.trials)
-        obs = np.column_stack((place, unit(self.angle), begins, self.found))
+        cell_x, cell_y = self.cells.T
+        squared = np.square(x - cell_x) + np.square(y - cell_y)
+        precision = np.float32(-0.5 / WIDTH**2)
 
-        return obs.astype(np.float32)
+        parts = (
+            np.exp(squared * precision),
+            unit(self.angle),
+            (self.t == 0) & self.going_on(),
+            self.found,
+        )
+        return np.column_stack(parts).astype(np.float32)
 
     def ideal(self) -> Policy:
         """A sweep of the pool, then the straight way."""
@@ -167,18 +179,23 @@ class WaterMaze(TrialVectorEnv):
 
     def frames(self) -> tuple[np.ndarray, ...]:
         """The pool from above, east right and north up: the platform light, the agent a red dot."""
-        rows = zip(self.position, self.now("platform"), strict=True)
-        return tuple(picture(position, platform) for position, platform in rows)
+        platforms = self.now("platform")
+        rows = zip(self.position, platforms, strict=True)
+        return tuple(picture(*row) for row in rows)
 
 
 def picture(position: np.ndarray, platform: np.ndarray) -> np.ndarray:
     """The pool from above, uint8 [PIXELS, PIXELS, 3]; position and platform: [2]."""
     y, x = -np.mgrid[-1.05 : 1.05 : PIXELS * 1j, 1.05 : -1.05 : PIXELS * 1j]
     frame = np.zeros((PIXELS, PIXELS, 3), np.uint8)
-    frame[np.hypot(x, y) <= 1.0] = WATER
-    frame[np.hypot(x - platform[0], y - platform[1]) <= PLATFORM] = SAND
-    frame[np.hypot(x - position[0], y - position[1]) <= 0.04] = AGENT
-
+    disks = (
+        (np.zeros(2), 1.0, WATER),
+        (platform, PLATFORM, SAND),
+        (position, 0.04, AGENT),
+    )
+    for centre, radius, colour in disks:
+        distance = np.hypot(x - centre[0], y - centre[1])
+        frame[distance <= radius] = colour
     return frame
 
 
@@ -190,8 +207,10 @@ def place_cells() -> np.ndarray:
     """
     k = np.arange(CELLS)
     radius = np.sqrt((k + 0.5) / CELLS)
-    direction = unit(k * np.pi * (3 - np.sqrt(5)))
-    return (radius[:, None] * direction).astype(np.float32)
+    golden = np.pi * (3 - np.sqrt(5))
+    direction = unit(k * golden)
+    centres = radius[:, None] * direction
+    return centres.astype(np.float32)
 
 
 make: Callable[..., gym.Env] = partial(SingleEnv, WaterMaze)

@@ -1,7 +1,5 @@
 """Observations, costs and infos that Humanoid and HumanoidStandup share."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from bio_rl.vector.infos import Info
@@ -14,44 +12,33 @@ READ = (*FIRST_ROW, "ten_length", "ten_velocity")
 """Derived fields that the observations and the infos are made of."""
 
 
-class Observed(NamedTuple):
-    """Which parts the observations hold."""
-
-    skip: int
-    """Entries of qpos that are left out, from the first on."""
-    fields: tuple[str, ...]
-    """Names of the derived fields."""
-
-
-def observed(
-    exclude_current_positions: bool, cinert: bool, cvel: bool, qfrc_actuator: bool, cfrc_ext: bool
-) -> Observed:
-    """The parts of the observations, from Gymnasium's five settings."""
+def observed(cinert: bool, cvel: bool, qfrc_actuator: bool, cfrc_ext: bool) -> tuple[str, ...]:
+    """The derived fields of the observations, from Gymnasium's four settings."""
     included = (cinert, cvel, qfrc_actuator, cfrc_ext)
     fields = []
     for name, is_included in zip(FIRST_ROW, included, strict=True):
         if is_included:
             fields.append(name)
-    # The first two entries of qpos are the place in the plane.
-    skip = 2 if exclude_current_positions else 0
-    return Observed(skip, tuple(fields))
+    return tuple(fields)
 
 
-def humanoid_observation(world: BatchVectorEnv, rows: Rows, parts: Observed) -> np.ndarray:
-    """Observations of rows, [rows, up to 350]: qpos without its first entries, qvel, then derived
-    fields.
+def humanoid_observation(world: BatchVectorEnv, rows: Rows, fields: tuple[str, ...]) -> np.ndarray:
+    """Observations of rows, [rows, up to 350]: qpos without its first world.skip entries, qvel,
+    then the derived fields of these names.
 
     cinert [13 bodies x 10]: masses in kg and inertias in kg m²; cvel [13 x 6] in rad/s and m/s;
     qfrc_actuator [17] in N m; cfrc_ext [13 x 6]: external wrenches in N m and N.
     """
-    positions = world.qpos[rows, parts.skip :]
+    positions = world.qpos[rows, world.skip :]
     velocities = world.qvel[rows]
     arrays = [positions, velocities]
-    for name in parts.fields:
+
+    for name in fields:
         first = FIRST_ROW[name]
         field = world.derived[name][rows, first:]
         flat = field.reshape(len(field), -1)
         arrays.append(flat)
+
     return np.concatenate(arrays, axis=1)
 
 

@@ -23,9 +23,9 @@ class Weights(NamedTuple):
     terminate_when_unhealthy: bool
 
 
-def observe_walk(world: BatchVectorEnv, rows: Rows, skip: int) -> np.ndarray:
-    """qpos without its first skip entries, then the clipped velocities, [rows, nq - skip + nv]."""
-    positions = world.qpos[rows, skip:]
+def observe_walk(world: BatchVectorEnv, rows: Rows) -> np.ndarray:
+    """qpos without its first world.skip entries, then the clipped velocities, [rows, D]."""
+    positions = world.qpos[rows, world.skip :]
     velocities = world.qvel[rows]
     velocities = np.clip(velocities, -MAX_VELOCITY, MAX_VELOCITY)
     return np.concatenate((positions, velocities), axis=1)

@@ -7,9 +7,9 @@ from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import Rows
 
 
-def positions_and_velocities(world: BatchVectorEnv, rows: Rows, skip: int = 0) -> np.ndarray:
-    """qpos without its first skip entries, then qvel, [rows, nq - skip + nv]."""
-    positions = world.qpos[rows, skip:]
+def positions_and_velocities(world: BatchVectorEnv, rows: Rows) -> np.ndarray:
+    """qpos without its first world.skip entries, then qvel, [rows, nq - skip + nv]."""
+    positions = world.qpos[rows, world.skip :]
     velocities = world.qvel[rows]
     return np.concatenate((positions, velocities), axis=1)
 
@@ -29,7 +29,7 @@ def is_finite(world: BatchVectorEnv) -> np.ndarray:
     """Rows whose positions and velocities are all finite, bool [N]."""
     positions = np.isfinite(world.qpos).all(1)
     velocities = np.isfinite(world.qvel).all(1)
-    return positions & velocities
+    return np.logical_and(positions, velocities)
 
 
 def lengths(vectors: np.ndarray) -> np.ndarray:

@@ -111,7 +111,7 @@ class Ant(BatchVectorEnv):
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions, velocities and contact forces."""
         if not self.observes_contacts:
-            return positions_and_velocities(self, rows, self.skip)
+            return positions_and_velocities(self, rows)
 
         positions = self.qpos[rows, self.skip :]
         velocities = self.qvel[rows]

@@ -147,7 +147,7 @@ class HiddenTask(BatchVectorEnv):
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and velocities."""
-        return positions_and_velocities(self, rows, self.skip)
+        return positions_and_velocities(self, rows)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

@@ -15,11 +15,10 @@ from bio_rl.envs.robotics._planar_walker import (
     upright,
     walk_info,
 )
-from bio_rl.envs.robotics._robots import positions_and_velocities
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
-from bio_rl.vector.native import ALL, Rows
+from bio_rl.vector.native import Rows
 
 ENV_IDS = {
     "bio_rl/Hopper-v5": {
@@ -76,12 +75,13 @@ class Hopper(BatchVectorEnv):
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and clipped velocities."""
-        return observe_walk(self, rows, self.skip)
+        return observe_walk(self, rows)
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: height, angle and all other states within open ranges."""
         low, high = self.healthy_state_range
-        others = positions_and_velocities(self, ALL, skip=2)
+        # Every position but x and z.
+        others = np.concatenate((self.qpos[:, 2:], self.qvel), axis=1)
         bounded = (low < others) & (others < high)
         stands = upright(self, self.healthy_z_range, self.healthy_angle_range)
         return stands & bounded.all(1)

@@ -83,8 +83,8 @@ class Humanoid(BatchVectorEnv):
         self.terminate_when_unhealthy = terminate_when_unhealthy
         self.healthy_z_range = healthy_z_range
         self.reset_noise_scale = reset_noise_scale
+        self.skip = 2 * int(exclude_current_positions_from_observation)
         self.observed = observed(
-            exclude_current_positions_from_observation,
             include_cinert_in_observation,
             include_cvel_in_observation,
             include_qfrc_actuator_in_observation,

@@ -75,8 +75,8 @@ class HumanoidStandup(BatchVectorEnv):
         self.impact_cost_weight = impact_cost_weight
         self.impact_cost_range = impact_cost_range
         self.reset_noise_scale = reset_noise_scale
+        self.skip = 2 * int(exclude_current_positions_from_observation)
         self.observed = observed(
-            exclude_current_positions_from_observation,
             include_cinert_in_observation,
             include_cvel_in_observation,
             include_qfrc_actuator_in_observation,

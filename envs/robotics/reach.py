@@ -87,6 +87,7 @@ class Reach(BatchVectorEnv):
         model = (ARM, FRAME_SKIP, CAMERA)
         super().__init__(num_envs, *model, max_episode_steps=max_episode_steps, **kwargs)
         self.trials = trials
+
         self.home = self.model.key("home").qpos.copy()
         self.start = hand_at(self.model, self.home)
 

@@ -61,7 +61,7 @@ class Swimmer(BatchVectorEnv):
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and velocities."""
-        return positions_and_velocities(self, rows, self.skip)
+        return positions_and_velocities(self, rows)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

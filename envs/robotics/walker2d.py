@@ -72,7 +72,7 @@ class Walker2d(BatchVectorEnv):
 
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and clipped velocities."""
-        return observe_walk(self, rows, self.skip)
+        return observe_walk(self, rows)
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: height and angle within their open ranges."""

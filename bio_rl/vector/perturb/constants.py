@@ -65,6 +65,7 @@ def attach(layer: Layer, constants: dict[str, float]) -> dict[str, Any]:
     arrays = {name: np.full(n, constants[name]) for name in layer.writes}
     nominal = {name: np.asarray(constants[name]) for name in arrays}
     layer.attach(arrays, nominal)
+
     return constants | arrays
 
 

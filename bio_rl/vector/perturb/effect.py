@@ -98,6 +98,7 @@ class Effect:
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from what `state` returned."""
         for name in self.state():
+            # Copies, so that the saved state can be loaded again.
             setattr(self, name, np.array(state[name]))
 
     # checks of what is wanted
@@ -113,6 +114,7 @@ class Effect:
         for x in (value.low, value.high, *value.among):
             if not self._accepts(x):
                 raise ValueError(f"the value is {x:g}, expected {self._expected()}")
+
         return value
 
     def _accepts(self, x: float) -> bool:
@@ -128,6 +130,7 @@ class Effect:
         if low == -math.inf:
             return kind if high == math.inf else f"{kind} up to {high:g}"
         least = f"{kind} from {low:g}"
+
         return least if high == math.inf else f"{least} to {high:g}"
 
     def _check_schedule(self, schedule: Schedule) -> None:

@@ -86,6 +86,7 @@ class Layer:
         n = len(actions)
         rows = np.arange(n) if begun is None else np.flatnonzero(~begun)
         self._strike(rows)
+        # Steps count from 0, and elapsed counts the present one already.
         now = self.world.elapsed[rows] - 1
         self._update(self._timed, rows, now, np.zeros(n, np.bool_))
         self.lived[rows] += 1
@@ -104,10 +105,12 @@ class Layer:
         fresh = self.world.elapsed[numbers] == 0
         for e in self.effects:
             obs = e.observe(obs, numbers, fresh)
+
         return obs
 
     def info(self, rows: slice | np.ndarray) -> dict[str, np.ndarray]:
         """perturbed, bool [n]: whether any perturbation acts in the row."""
+        # [effects, n]
         acting = [e.amount[rows] != e.neutral for e in self.effects]
         return {"perturbed": np.any(acting, axis=0)}
 

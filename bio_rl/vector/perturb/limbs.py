@@ -65,8 +65,10 @@ class Limbs:
         for name in INPUTS:
             new = getattr(other, name)
             old = getattr(self.model, name)
-            index = np.nonzero(np.abs(new - old) > ROUNDING * (1.0 + np.abs(old)))
+            tolerance = ROUNDING * (1.0 + np.abs(old))
+            index = np.nonzero(np.abs(new - old) > tolerance)
             elements[name] = (index, new[index].copy())
+
         return elements
 
     def _stretch(self, spec: mujoco.MjSpec, body: int, factor: float) -> None:

@@ -21,6 +21,7 @@ def names(model: mujoco.MjModel, kind: str) -> dict[str, int]:
         name = getattr(model, kind)(i).name or _name_of_a_part(model, kind, i)
         if name:
             ids[name] = i
+
     return ids
 
 
@@ -55,6 +56,7 @@ def touching(model: mujoco.MjModel, ids: np.ndarray) -> list[tuple[int, int]]:
     pairs = []
     for a in ids.tolist():
         for b in range(model.ngeom):
+            # Geoms of one body never touch, and a contact of one dimension has no friction.
             apart = model.geom_bodyid[a] != model.geom_bodyid[b]
             slides = max(model.geom_condim[a], model.geom_condim[b]) > 1
             if apart and slides and _meet(model, a, b):

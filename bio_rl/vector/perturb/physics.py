@@ -117,8 +117,12 @@ class Friction(Scale):
         """Whether any contact has another friction under one of the values."""
         nominal = model.geom_friction[:, 0].copy()
         changed = nominal.copy()
-        changed[self.ids] *= self.range.low if self.range.low != 1 else self.range.high
-        return any(max(nominal[a], nominal[b]) != max(changed[a], changed[b]) for a, b in partners)
+        factor = self.range.low if self.range.low != 1 else self.range.high
+        changed[self.ids] *= factor
+        first, second = np.array(partners).T
+        before = np.maximum(nominal[first], nominal[second])
+        after = np.maximum(changed[first], changed[second])
+        return bool((before != after).any())
 
 
 class Gear(Scale):
@@ -150,7 +154,8 @@ class GearDrift(Scale):
 
     def changed(self, rows: np.ndarray, before: np.ndarray) -> None:
         """Return to the model's own gear where the drift is over."""
-        self.factor[rows[self.amount[rows] == 0.0]] = 1.0
+        ended = self.amount[rows] == 0.0
+        self.factor[rows[ended]] = 1.0
 
     def move(self, rows: np.ndarray) -> np.ndarray | None:
         """Let the gear drift by a step; it has to be written anew in every row that drifts."""
@@ -162,7 +167,7 @@ class GearDrift(Scale):
 
     def write(self, fields: Fields, rows: np.ndarray) -> None:
         """Scale the gear by what has come together."""
-        gear = fields["actuator_gear"]
+        gear = fields["actuator_gear"]  # [N, actuators, 6]
         gear[columns(rows, self.ids)] *= self.factor[rows, None, None]
 
     def state(self) -> dict[str, np.ndarray]:
@@ -232,7 +237,8 @@ class Lock(Effect):
 
     def changed(self, rows: np.ndarray, before: np.ndarray) -> None:
         """Note the angles at which new locks hold."""
-        new = rows[self.amount[rows] == 1.0]
+        begins = self.amount[rows] == 1.0
+        new = rows[begins]
         self.held[new] = self.qpos[columns(new, self.addresses)]
 
     def write(self, fields: Fields, rows: np.ndarray) -> None:
@@ -275,8 +281,10 @@ class Length(Effect):
 
     def write(self, fields: Fields, rows: np.ndarray) -> None:
         """Put in the values of the longer or shorter limbs."""
-        for i in rows[self.amount[rows] != 1.0].tolist():
-            scaled = self.limbs.scaled(self.bodies, float(self.amount[i]))
+        changed = rows[self.amount[rows] != 1.0]
+        for i in changed.tolist():
+            amount = float(self.amount[i])
+            scaled = self.limbs.scaled(self.bodies, amount)
             for name, (index, values) in scaled.items():
                 fields[name][i][index] = values
 
@@ -315,6 +323,7 @@ def attach(layer: Layer, batch: Batch) -> None:
     model = batch.model
     fields = {name: batch.expand(name) for name in layer.writes}
     nominal = {name: np.array(_nominal(model, name), x.dtype) for name, x in fields.items()}
+
     # From the gear set_const would only compute actuator_acc0, which the dynamics of a motor does
     # not read.
     inputs = set(mujoco.MjModel._setconst_inputs) - {"actuator_gear"}

@@ -43,7 +43,8 @@ class Noise(_Sensor):
         """Add noise to the channels, row by row, since each draws from its own generator."""
         for k, i in enumerate(rows.tolist()):
             if self.amount[i]:
-                normal = self.world.rngs[i].standard_normal(len(self.channels))
+                rng = self.world.rngs[i]
+                normal = rng.standard_normal(len(self.channels))
                 noisy = obs[k, self.channels] + self.amount[i] * normal
                 obs[k, self.channels] = np.clip(noisy, self.low, self.high)
         return obs
@@ -61,8 +62,8 @@ class Dropout(_Sensor):
         """Set the channels that chance has chosen to 0."""
         for k, i in enumerate(rows.tolist()):
             if self.amount[i]:
-                luck = self.world.rngs[i].random(len(self.channels))
-                lost = luck < self.amount[i]
+                rng = self.world.rngs[i]
+                lost = rng.random(len(self.channels)) < self.amount[i]
                 obs[k, self.channels[lost]] = 0.0
         return obs
 
@@ -84,6 +85,7 @@ class _Delay(Effect):
         return np.zeros((self.world.num_envs, longest + 1, *shape), dtype)
 
     def _remember(self, now: np.ndarray, rows: np.ndarray) -> None:
+        # The right side is a copy, since rows is an index array: nothing is overwritten too soon.
         self.past[rows, 1:] = self.past[rows, :-1]
         self.past[rows, 0] = now
 
@@ -123,6 +125,7 @@ class ActionDelay(_Delay):
         self.no_target()
         space = world.single_action_space
         self.choice = isinstance(space, gym.spaces.Discrete)
+
         # float64 holds any float32 action exactly.
         kind = np.dtype(np.int64) if self.choice else np.dtype(np.float64)
         self.past = self._buffer(space.shape or (), kind)
@@ -134,11 +137,13 @@ class ActionDelay(_Delay):
     def act(self, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The actions of `amount` steps ago."""
         if self.choice:
+            # No choice does nothing: the first one stands for those before it.
             first = rows[self.world.elapsed[rows] == 1]
             self.past[first] = actions[first, None]
         self._remember(actions[rows], rows)
         everyone = np.arange(len(actions))
         late = self.past[everyone, self.amount.astype(np.int64)]
+
         return late.astype(actions.dtype)
 
 
@@ -180,7 +185,7 @@ class ObsPermutation(_Permutation, _Sensor):
 
     def observe(self, obs: np.ndarray, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         """The observations with their channels in another order."""
-        on = np.flatnonzero(self.amount[rows])
+        on = np.flatnonzero(self.amount[rows])  # places in rows
         if len(on):
             # sources [n, k]: the channel that each of the k channels shows, row by row.
             sources = self.channels[self.index[rows[on]]]
@@ -214,7 +219,9 @@ class ActionPermutation(_Permutation):
         if self.choice:
             actions[on] = self.index[on, actions[on]]
         else:
+            # Row by row: channel j goes to index[j].
             actions[on[:, None], self.index[on]] = actions[on]
+
         return actions
 
 

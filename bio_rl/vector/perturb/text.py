@@ -136,6 +136,7 @@ class Perturbation:
         if self.value is None:
             return f"{self.name}{target}{self.schedule}"
         value = self.value if isinstance(self.value, Value) else f"{self.value:g}"
+
         return f"{self.name}{target}={value}{self.schedule}"
 
 
@@ -150,6 +151,7 @@ def parse(text: str | Perturbation) -> Perturbation:
     name, colon, target = part.partition(":")
     name = name.strip()
     target = target.strip()
+
     # A sign without what should follow it is a slip, not a default.
     loose = (colon and not target, equals and not amount.strip(), at and not when.strip())
     if not name or any(loose):
@@ -171,6 +173,7 @@ def parse_value(text: str) -> Value:
     high = _number(last) if dots else low
     if low > high:
         raise ValueError(f"value {text.strip()}: the lower bound comes first")
+
     return Value(low, high)
 
 
