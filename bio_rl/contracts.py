@@ -364,6 +364,13 @@ class Agent(Protocol):
         """
         return ""
 
+    @classmethod
+    def batches(cls, spec: Any) -> bool:
+        """Whether several seeds of an agent made from `spec` (`rl.base.Spec`) can learn as one
+        batched program; else they learn one by one.
+        """
+        return False
+
     def member(self, i: int) -> Agent:
         """The agent of the i-th of several seeds as it is now, which shares nothing with this one.
 

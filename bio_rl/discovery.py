@@ -26,7 +26,7 @@ PARTS = {
 }
 """The attribute under which a file of each package holds what it adds."""
 METHODS = {
-    "Agent": ("act", "update"),
+    "Agent": ("act", "update", "initial_state", "trained_tensors", "check_memory", "member"),
     "Network": ("initial_state", "unroll"),
     "NEURON": ("init", "step"),
     "RULE": ("init", "trace", "delta"),
@@ -111,7 +111,8 @@ def _thing(module: ModuleType, attribute: str, part: str, kind: str) -> type:
     near = suggestion(attribute, known)
     if isinstance(thing, type):
         raise ValueError(
-            f"{module.__name__}:{attribute} is no {kind}: it has no {_lacks(thing, part)}; {near}"
+            f"{module.__name__}:{attribute} is no {kind}: it has no method "
+            f"{_lacks(thing, part)}; {near}"
         )
     raise ValueError(f"{module.__name__} has no {kind} called {attribute!r}; {near}")
 

@@ -1,4 +1,4 @@
-"""Files of a user's own, as text: each adds one part in one file, and `write` puts them somewhere."""
+"""Files of a user's own, as text: each adds one part in one file; `write` puts them somewhere."""
 
 from __future__ import annotations
 

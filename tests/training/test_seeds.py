@@ -19,7 +19,7 @@ from bio_rl.vector import SideBySide, make
 
 TOY = "tests.training.toy_agent:Agent"
 SMALL = {"num_envs": 2, "eval_episodes": 0, "checkpoints": 4}
-DQN = {"start": 20, "batch": 8, "replay": 500, "every": 4}
+DQN = {"start": 20, "batch": 8, "replay": 500}
 
 
 @pytest.fixture(autouse=True)

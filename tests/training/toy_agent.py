@@ -47,6 +47,10 @@ class Agent(contracts.Agent):
         self.weight = torch.zeros(len(self.seeds))
         self.updates = torch.zeros((), dtype=torch.int64)
 
+    @classmethod
+    def batches(cls, spec: Any) -> bool:
+        return True
+
     def initial_state(self, batch: int) -> tuple[()]:
         return ()
 
