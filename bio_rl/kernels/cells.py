@@ -38,6 +38,7 @@ def respond(
     not run on.
     """
     chosen = pick("cells", features, backend)
+    # The fused pass has no way back; triton fuses the time loop, which the reference calls.
     wants_grad = features.requires_grad and torch.is_grad_enabled()
     if chosen != "numba" or wants_grad:
         return reference(code, neuron, features, gain, ticks, backend)
@@ -46,15 +47,13 @@ def respond(
         return form("cells", chosen).run(code, core, features, gain, ticks)
     if backend is None:
         return reference(code, neuron, features, gain, ticks, None)
-    raise ValueError(
-        f"{type(neuron).__name__} is more than a membrane, "
-        "which is all that backend 'numba' runs here"
-    )
+    kind = type(neuron).__name__
+    raise ValueError(f"{kind} is more than a membrane, which is all that backend 'numba' runs here")
 
 
 def _membrane(neuron: Any) -> Core | None:
-    """What a loop runs of a neuron that is nothing but a leaky membrane with constants that are
-    numbers; None for others.
+    """The core of a neuron that is nothing but a leaky membrane with constants that are numbers;
+    None for others.
     """
     if not is_fusable(type(neuron)):
         return None
@@ -83,20 +82,13 @@ def reference(
     drive = drive.reshape(1, shape[:-1].numel(), shape[-1])
     rest = neuron.init(*drive.shape[1:], device=drive.device)
     starts = drive.new_ones(drive.shape[:2], dtype=torch.bool)
-    rates, _ = unroll(
-        neuron,
-        rest,
-        drive,
-        starts,
-        ticks=ticks,
-        hold=ticks,
-        readout=1.0,
-        backend=backend,
-    )
+    times: dict[str, Any] = {"ticks": ticks, "hold": ticks, "readout": 1.0}
+    rates, _ = unroll(neuron, rest, drive, starts, **times, backend=backend)
     rates = rates.view(shape)
     return rates, power(rates)
 
 
 def power(rates: Tensor) -> Tensor:
     """Σ_k r_k² [..., 1] of rates [..., N]."""
-    return rates.square().sum(-1, keepdim=True)
+    squares = rates.square()
+    return squares.sum(-1, keepdim=True)

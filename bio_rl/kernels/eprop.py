@@ -46,6 +46,15 @@ class Coefficients(NamedTuple):
     """[B] γ^K: the part of f that is left."""
 
 
+class Sizes(NamedTuple):
+    """The sizes of a call."""
+
+    ticks: int
+    batch: int
+    post: int
+    pre: int
+
+
 class Gates(NamedTuple):
     """The factors of the traces in the gradient."""
 
@@ -83,9 +92,15 @@ def eprop_decision(
     what a backend does not run.
     """
     gates = Gates(before, after, pull)
-    tensors = _check(p, s, pre, psi, signal, keep, gates, grad, out)
+    n = _check_ticks(pre, psi)
+    tensors = [pre, *_check(p, n, psi, signal, keep, gates, grad)]
+    for name, state in (("state", s), ("out", out)):
+        if state is not None:
+            tensors += _check_state(p, n, name, state)
     chosen = _chosen(tensors, signal, backend)
-    eps_v, eps = _low_passed(decay(p.tau_mem, dt), keep.unsqueeze(-1) * s.eps_v, pre)
+    # ε belongs to the presynaptic neurons alone, and takes no part in the pass over synapses.
+    left = keep.unsqueeze(-1) * s.eps_v
+    eps_v, eps = _low_passed(decay(p.tau_mem, dt), left, pre)
     coefficients = _coefficients(p, psi, keep, dt)
     new = _memory(s) if out is None else out
     run = reference if chosen == "torch" else form("eprop", chosen).run
@@ -107,44 +122,66 @@ def reference(
 
     eps [B, K, pre]: ε of every tick.
     """
-    torch.mul(s.e_bar, c.keep_e.view(-1, 1, 1), out=new.e_bar)
+    # Numbers of rows [B] and of neurons [B, post] are spread over synapses [B, post, pre].
+    torch.mul(s.e_bar, _over_synapses(c.keep_e), out=new.e_bar)
     if isinstance(s.eps_a, Tensor) and isinstance(new.eps_a, Tensor) and p.adapts:
         new.e_bar.addcmul_(c.cross.unsqueeze(-1), s.eps_a)
         torch.mul(s.eps_a, c.keep_a.unsqueeze(-1), out=new.eps_a)
         # [K, B, post] as [B, post, K], times [B, K, pre]: the sum over the ticks
         new.eps_a.baddbmm_(c.of_a.permute(1, 2, 0), eps)
     new.e_bar.baddbmm_(c.of_e.permute(1, 2, 0), eps)
-    torch.mul(s.f, c.keep_f.view(-1, 1, 1), out=new.f)
+    torch.mul(s.f, _over_synapses(c.keep_f), out=new.f)
     new.f.addcmul_(signal.unsqueeze(-1), new.e_bar)
-    by_was = torch.einsum("b,bji->ji", gates.before, s.f)
-    by_is = torch.einsum("b,bji->ji", gates.after, new.f)
-    grad += by_was + by_is
+    _add_gradient(s.f, new, gates, grad)
+
+
+def _over_synapses(x: Tensor) -> Tensor:
+    """x [B] as [B, 1, 1]."""
+    return x.view(-1, 1, 1)
+
+
+def _add_gradient(f_before: Tensor, new: EPropState, gates: Gates, grad: Tensor) -> None:
+    """Add the gated traces, summed over the rows, to grad [post, pre]."""
+    # The sum of the first two comes first, as in one operation on both.
+    of_before = torch.einsum("b,bji->ji", gates.before, f_before)
+    of_after = torch.einsum("b,bji->ji", gates.after, new.f)
+    grad += of_before + of_after
     grad += torch.einsum("bj,bji->ji", gates.pull, new.e_bar)
 
 
 def _chosen(tensors: list[Tensor], signal: Tensor, backend: str | None) -> str:
     """The backend that runs. Raises ValueError for one that is asked for and does not run this."""
+    # The choice looks at one tensor, but a loop reads them all.
     alike = all([x.dtype is torch.float32 and x.is_cpu for x in tensors])
     if backend is None and not alike:
         return "torch"
     chosen = pick("eprop", signal, backend)
     if chosen == "numba" and not alike:
         kinds = sorted({f"{x.dtype} on {x.device}" for x in tensors})
+        found = ", ".join(kinds)
         known = "torch.float32 on cpu"
-        raise ValueError(f"backend 'numba' got traces of {', '.join(kinds)}; known: {known}")
+        raise ValueError(f"backend 'numba' got traces of {found}; known: {known}")
     return chosen
 
 
 def _memory(s: EPropState) -> EPropState:
     """A state for the traces to be written into."""
-    eps_a = torch.zeros_like(s.eps_a) if isinstance(s.eps_a, Tensor) else ()
-    return EPropState(s.eps_v, torch.empty_like(s.e_bar), torch.empty_like(s.f), eps_a)
+    # Rows of neurons that do not adapt are not written, and stay zero.
+    eps_a = ()
+    if isinstance(s.eps_a, Tensor):
+        eps_a = torch.zeros_like(s.eps_a)
+    return EPropState(
+        eps_v=s.eps_v,
+        e_bar=torch.empty_like(s.e_bar),
+        f=torch.empty_like(s.f),
+        eps_a=eps_a,
+    )
 
 
 def _low_passed(alpha: float, eps_v: Tensor, pre: Tensor) -> tuple[Tensor, Tensor]:
     """(ε after the last tick [B, pre], ε of every tick [B, K, pre])."""
     eps = []
-    for x in (1.0 - alpha) * pre:
+    for x in (1.0 - alpha) * pre:  # one tick [B, pre] after the other
         eps_v = torch.add(x, eps_v, alpha=alpha)
         eps.append(eps_v)
     return eps_v, torch.stack(eps, 1)
@@ -155,16 +192,16 @@ def _coefficients(p: EProp, psi: Tensor, keep: Tensor, dt: float) -> Coefficient
     ticks = len(psi)
     kappa = decay(p.tau_out, dt)
     gamma = decay(p.tau_gamma, dt)
-    last_to_first = torch.arange(ticks - 1, -1, -1, device=psi.device, dtype=psi.dtype)
+    following = torch.arange(ticks - 1, -1, -1, device=psi.device, dtype=psi.dtype)
     # (1 - κ) κ^{K-k} of each tick, [K, 1, 1]
-    weight = ((1.0 - kappa) * kappa**last_to_first).view(-1, 1, 1)
-    c = torch.ones_like(psi[0])
-    u = torch.zeros_like(psi[0])
+    weight = _over_synapses((1.0 - kappa) * kappa**following)
     if p.adapts:
-        cs, us, c, u = _backwards(p, psi, weight, c, u, dt)
+        cs, us, c, u = _backwards(p, psi, weight, dt)
         of_a = cs * psi
         of_e = (us + weight) * psi
     else:
+        c = torch.ones_like(psi[0])
+        u = torch.zeros_like(psi[0])
         of_a = torch.zeros_like(psi)
         of_e = weight * psi
     left = keep.unsqueeze(-1)
@@ -179,12 +216,15 @@ def _coefficients(p: EProp, psi: Tensor, keep: Tensor, dt: float) -> Coefficient
 
 
 def _backwards(
-    p: EProp, psi: Tensor, weight: Tensor, c: Tensor, u: Tensor, dt: float
+    p: EProp, psi: Tensor, weight: Tensor, dt: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(c_k and u_k of every tick [K, B, post], c_0 and u_0 [B, post]) from those of the last."""
+    """(c_k and u_k of every tick [K, B, post], c_0 and u_0 [B, post])."""
     faded = p.beta * psi
     q = decay(p.tau_adapt, dt) - faded
     drop = weight * faded
+    c = torch.ones_like(psi[0])
+    u = torch.zeros_like(psi[0])
+    # from the last tick, whose coefficients are one and zero, to the first
     cs = []
     us = []
     for k in range(len(psi) - 1, -1, -1):
@@ -192,67 +232,70 @@ def _backwards(
         us.append(u)
         c = q[k] * c
         u = torch.addcmul(-drop[k], q[k], u)
-    return torch.stack(cs[::-1]), torch.stack(us[::-1]), c, u
+    cs.reverse()
+    us.reverse()
+    return torch.stack(cs), torch.stack(us), c, u
 
 
 # ---------------------------------- checks
 
 
+def _check_ticks(pre: Tensor, psi: Tensor) -> Sizes:
+    """The sizes of a call. Raises ValueError for inputs that are not those of ticks."""
+    if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
+        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
+        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
+    ticks, batch, n_pre = pre.shape
+    return Sizes(ticks, batch, psi.shape[2], n_pre)
+
+
 def _check(
     p: EProp,
-    s: EPropState,
-    pre: Tensor,
+    n: Sizes,
     psi: Tensor,
     signal: Tensor,
     keep: Tensor,
     gates: Gates,
     grad: Tensor,
-    out: EPropState | None,
 ) -> list[Tensor]:
-    """All tensors of a call. Raises ValueError for shapes that do not fit."""
-    if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
-        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
-        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
-    ticks, batch, n_pre = pre.shape
-    n_post = psi.shape[2]
+    """The tensors of a call beside its states. Raises ValueError for shapes that do not fit."""
+    neurons = (n.batch, n.post)
     expected = [
-        ("psi", psi, (ticks, batch, n_post)),
-        ("signal", signal, (batch, n_post)),
-        ("pull", gates.pull, (batch, n_post)),
-        ("keep", keep, (batch,)),
-        ("before", gates.before, (batch,)),
-        ("after", gates.after, (batch,)),
-        ("grad", grad, (n_post, n_pre)),
+        ("psi", psi, (n.ticks, *neurons)),
+        ("signal", signal, neurons),
+        ("pull", gates.pull, neurons),
+        ("keep", keep, (n.batch,)),
+        ("before", gates.before, (n.batch,)),
+        ("after", gates.after, (n.batch,)),
+        ("grad", grad, (n.post, n.pre)),
     ]
     if isinstance(p.beta, Tensor):
-        expected.append(("beta", p.beta, (n_post,) if p.beta.dim() else ()))
-    synapses = (batch, n_post, n_pre)
-    expected += _expected("state", s, synapses, p.adapts)
-    if out is not None:
-        expected += _expected("out", out, synapses, p.adapts)
-    for name, tensor, shape in expected:
-        if tensor.shape != shape:
-            raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}, expected {shape}: "
-                f"pre is {(ticks, batch, n_pre)}"
-            )
-    return [pre, *(tensor for _, tensor, _ in expected)]
+        expected.append(("beta", p.beta, (n.post,) if p.beta.dim() else ()))
+    return _checked(n, expected)
 
 
-def _expected(
-    name: str, state: EPropState, synapses: tuple[int, int, int], adapts: bool
-) -> list[tuple[str, Tensor, tuple[int, ...]]]:
-    """(name, tensor, the shape it has to have) of a state's. Raises ValueError where neurons adapt
-    and the state has no trace of that.
+def _check_state(p: EProp, n: Sizes, name: str, state: EPropState) -> list[Tensor]:
+    """The tensors of a state. Raises ValueError for shapes that do not fit, and where neurons adapt
+    and it has no trace of that.
     """
-    batch, _, n_pre = synapses
+    synapses = (n.batch, n.post, n.pre)
     expected = [
-        (f"{name}.eps_v", state.eps_v, (batch, n_pre)),
+        (f"{name}.eps_v", state.eps_v, (n.batch, n.pre)),
         (f"{name}.e_bar", state.e_bar, synapses),
         (f"{name}.f", state.f, synapses),
     ]
     if isinstance(state.eps_a, Tensor):
         expected.append((f"{name}.eps_a", state.eps_a, synapses))
-    elif adapts:
+    elif p.adapts:
         raise ValueError(f"{name} has no eps_a, but the neurons adapt; begin with p.init")
-    return expected
+    return _checked(n, expected)
+
+
+def _checked(n: Sizes, expected: list[tuple[str, Tensor, tuple[int, ...]]]) -> list[Tensor]:
+    """The tensors of (name, tensor, shape). Raises ValueError for one of another shape."""
+    for name, tensor, shape in expected:
+        if tensor.shape != shape:
+            found = tuple(tensor.shape)
+            pre = (n.ticks, n.batch, n.pre)
+            raise ValueError(f"{name} has shape {found}, expected {shape}: pre is {pre}")
+    return [tensor for _, tensor, _ in expected]

@@ -34,6 +34,28 @@ class Ticks(NamedTuple):
     """[K, B, N] after each tick."""
 
 
+class Decision(NamedTuple):
+    """All that the course of a decision depends on."""
+
+    p: ALIF
+    s: ALIFState
+    z: Tensor
+    """[B, N] spikes of the tick before."""
+    x: Tensor
+    """[B, N] their leaky count."""
+    current: Tensor
+    """[B, N]"""
+    inside: Tensor | None
+    """[post, pre] W; None where neurons do not meet."""
+    jump: float
+    keep: float
+    """κ."""
+    ticks: int
+    """K."""
+    dt: float
+    """ms of a tick."""
+
+
 def decision(
     p: ALIF,
     s: ALIFState,
@@ -48,18 +70,16 @@ def decision(
     dt: float,
     backend: str | None = None,
 ) -> Ticks:
-    """The course of one decision. z [B, N], spikes of the tick before; x [B, N]; current [B, N];
-    inside [post, pre], None where neurons do not meet.
+    """The course of one decision; see `Decision` for the arguments.
 
     The torch reference runs where gradients are wanted, where Numba does not run
     (`backends.pick`), and for neurons that are not the network's own; backend: to insist. Raises
     ValueError for shapes that do not fit, and for what a backend does not run.
     """
-    tensors = _check(p, s, z, x, current, inside, ticks)
-    chosen = _chosen(p, tensors, current, backend)
-    if chosen == "torch":
-        return reference(p, s, z, x, current, inside, jump, keep, ticks, dt)
-    return form("lsnn", chosen).run(p, s, z, x, current, inside, jump, keep, ticks, dt)
+    d = Decision(p, s, z, x, current, inside, jump, keep, ticks, dt)
+    chosen = _chosen(p, _check(d), current, backend)
+    run = reference if chosen == "torch" else form("lsnn", chosen).run
+    return run(d)
 
 
 def _chosen(p: ALIF, tensors: list[Tensor], current: Tensor, backend: str | None) -> str:
@@ -76,27 +96,22 @@ def _chosen(p: ALIF, tensors: list[Tensor], current: Tensor, backend: str | None
     return backend
 
 
-def reference(
-    p: ALIF,
-    s: ALIFState,
-    z: Tensor,
-    x: Tensor,
-    current: Tensor,
-    inside: Tensor | None,
-    jump: float,
-    keep: float,
-    ticks: int,
-    dt: float,
-) -> Ticks:
-    """The equations, an operation at a time; arguments as `decision` takes them."""
+def reference(d: Decision) -> Ticks:
+    """The equations, an operation at a time."""
+    s = d.s
+    z = d.z
+    x = d.x
     spikes = []
     over = []
     membranes = []
-    columns = None if inside is None else jump * inside.T
-    for _ in range(ticks):
-        drive = current if columns is None else torch.addmm(current, z, columns)
-        z, s, distance = p.observed(s, drive, dt)
-        x = keep * x + z
+    columns = None if d.inside is None else d.jump * d.inside.T
+    for _ in range(d.ticks):
+        drive = d.current
+        if columns is not None:
+            # the spikes of the tick before, through the weights [pre, post]
+            drive = torch.addmm(d.current, z, columns)
+        z, s, distance = d.p.observed(s, drive, d.dt)
+        x = d.keep * x + z
         spikes.append(z)
         over.append(distance)
         membranes.append(s.v)
@@ -107,6 +122,7 @@ def obstacle(p: ALIF, tensors: list[Tensor]) -> str:
     """Why the compiled loop does not run these neurons and tensors, nothing where it does."""
     if transformed():
         return "a function transform, torch.func, is active"
+    # The loop's membranes go on while they cannot spike, and its reset is soft.
     if isinstance(p.tau_refractory, Tensor) or not p.tau_refractory > 0 or p.v_reset is not None:
         return "it is for neurons with a refractory period whose reset subtracts the threshold"
     for name, constant in zip(p._fields, p, strict=True):
@@ -118,31 +134,24 @@ def obstacle(p: ALIF, tensors: list[Tensor]) -> str:
     return ""
 
 
-def _check(
-    p: ALIF,
-    s: ALIFState,
-    z: Tensor,
-    x: Tensor,
-    current: Tensor,
-    inside: Tensor | None,
-    ticks: int,
-) -> list[Tensor]:
+def _check(d: Decision) -> list[Tensor]:
     """All tensors of a call. Raises ValueError for shapes that do not fit."""
-    shape = current.shape
-    if ticks < 1 or len(shape) != 2:
-        raise ValueError(
-            f"current has shape {tuple(shape)} for {ticks} ticks, expected [B, N] and at least 1"
-        )
-    tensors = [current, z, x, s.v, s.a, *_refractory(p, s)]
+    shape = d.current.shape
+    if d.ticks < 1 or len(shape) != 2:
+        found = f"current has shape {tuple(shape)} for {d.ticks} ticks"
+        raise ValueError(f"{found}, expected [B, N] and at least 1")
+    tensors = [d.current, d.z, d.x, d.s.v, d.s.a, *_refractory(d.p, d.s)]
+    # Most calls fit, and are not slowed down by names.
     if any([t.shape != shape for t in tensors]):
         names = ("current", "z", "x", "v", "a", "refractory")
         _refuse(zip(names, tensors, strict=False), shape)
-    if inside is not None:
-        tensors.append(inside)
-        _refuse([("inside", inside)], shape[1:] * 2)
-    if isinstance(p.beta, Tensor):
-        tensors.append(p.beta)
-        _refuse([("beta", p.beta)], shape[1:] if p.beta.dim() else ())
+    if d.inside is not None:
+        tensors.append(d.inside)
+        _refuse([("inside", d.inside)], shape[1:] * 2)
+    beta = d.p.beta
+    if isinstance(beta, Tensor):
+        tensors.append(beta)
+        _refuse([("beta", beta)], shape[1:] if beta.dim() else ())
     return tensors
 
 

@@ -58,27 +58,23 @@ def td_error(
     numbers = (reward, value, next_value)
     flags = (terminated, cut, reset, valid)
     _check(numbers, flags)
+    # The choice looks at one tensor; torch runs where another is of another dtype.
     if backend is None and not value.dtype == next_value.dtype == reward.dtype:
         backend = "torch"
     backend = pick("td", reward, backend)
-    if backend == "torch":
-        return reference(*numbers, *flags, gamma, lam)
-    return form("td", backend).run(numbers, flags, gamma, lam)
+    run = reference if backend == "torch" else form("td", backend).run
+    return run(numbers, flags, gamma, lam)
 
 
 @torch.no_grad()
 def reference(
-    reward: Tensor,
-    value: Tensor,
-    next_value: Tensor,
-    terminated: Tensor,
-    cut: Tensor,
-    reset: Tensor,
-    valid: Tensor,
-    gamma: float,
-    lam: float,
+    numbers: tuple[Tensor, ...], flags: tuple[Tensor, ...], gamma: float, lam: float
 ) -> TDError:
-    """The equations, an operation at a time; arguments as `td_error` takes them."""
+    """The equations, an operation at a time; numbers are (reward, value, next_value), flags
+    (terminated, cut, reset, valid).
+    """
+    reward, value, next_value = numbers
+    terminated, cut, reset, valid = flags
     rpe = dopamine_rpe(reward, value, next_value, terminated, gamma) * valid
     decay = gamma * lam * ~reset
     # All numbers are read at once: on a GPU each reading waits for the device.
@@ -97,10 +93,13 @@ def reference(
 
 def _check(numbers: tuple[Tensor, ...], flags: tuple[Tensor, ...]) -> None:
     """Raise ValueError for shapes other than [B], and for flags that are not bool."""
+    tensors = (*numbers, *flags)
     shape = numbers[0].shape
-    if len(shape) != 1 or any([x.shape != shape for x in (*numbers, *flags)]):
-        shapes = [tuple(x.shape) for x in (*numbers, *flags)]
+    if len(shape) != 1 or any([x.shape != shape for x in tensors]):
+        shapes = [tuple(x.shape) for x in tensors]
         raise ValueError(f"td_error: all arguments are [B], got {shapes}")
-    for name, flag in zip(("terminated", "cut", "reset", "valid"), flags, strict=True):
+    # An integer flag would be read as several bools by a loop, and inverted bit by bit by torch.
+    names = ("terminated", "cut", "reset", "valid")
+    for name, flag in zip(names, flags, strict=True):
         if flag.dtype is not torch.bool:
             raise ValueError(f"td_error: {name} is of {flag.dtype}, expected torch.bool")

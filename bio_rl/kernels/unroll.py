@@ -70,12 +70,17 @@ def unroll(
     _check(state, drive, reset, ticks, hold)
     backend, core = _fused(p, state, drive, dt, backend)
     if core is None:
-        spikes, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
-        return (spikes if readout is None else leaky_average(spikes, ticks, readout)), state
+        out, _, state = trace(p, state, drive, reset, ticks=ticks, hold=hold, dt=dt)
+        if readout is not None:
+            out = leaky_average(out, ticks, readout)
+        return out, state
     span = 1 if readout is None else ticks
     schedule = _schedule(ticks, hold, span, readout or 0.0, dt)
     out, state = form("unroll", backend).run(core, state, drive, reset, schedule)
-    return (out if readout is None else out * (1.0 / _weight(ticks, readout))), state
+    if readout is not None:
+        # The loops leave the weighted sum as it is.
+        out = out * (1.0 / _weight(ticks, readout))
+    return out, state
 
 
 _schedule = functools.lru_cache(maxsize=64)(Schedule)
@@ -136,9 +141,11 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
 def obstacle(core: Core, state: State, drive: Tensor) -> str:
     """Why the fused loops do not run constants of which some are tensors, nothing where they do."""
     learned = [name for name, x in zip(core._fields, core, strict=True) if isinstance(x, Tensor)]
+    # The backward loops have the gradient of a decay, and of no other constant.
     if learned != ["decay"]:
         return f"{', '.join(learned)} differ between neurons or learn"
     tensors = [x for x in state if isinstance(x, Tensor)]
+    # With a synaptic current or an adaptation the gradient would be another one.
     if len(tensors) > 1:
         return f"a decay is learned of a membrane alone, not beside other state {state._fields}"
     decay: Any = core.decay
@@ -169,6 +176,7 @@ def trace(
     spikes = []
     membranes = []
     for s in range(drive.shape[0] * hold):
+        # An episode begins before the first tick of a decision.
         if s % ticks == 0:
             state = reset_rows(p, reset[s // ticks], state)
         z, state = p.step(state, drive[s // hold], dt)
@@ -194,7 +202,9 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
 
 def _weight(ticks: int, keep: float) -> float:
     """The largest value that a leaky integral of so many ticks has."""
-    return sum(keep**k for k in range(ticks))
+    # a spike at every tick, of which the last counts one
+    powers = [keep**k for k in range(ticks)]
+    return sum(powers)
 
 
 def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int) -> None:
@@ -217,6 +227,7 @@ def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int) ->
             f"expected [T·K / hold, B, N] with T={decisions}, K={ticks}, B={batch}"
         )
     row = shape[1:]
+    # Most states fit, and are not slowed down by names.
     if any([x.shape != row for x in state if isinstance(x, Tensor)]):
         _check_fields(state, row)
     if state.v.device != drive.device:
@@ -226,6 +237,10 @@ def _check(state: State, drive: Tensor, reset: Tensor, ticks: int, hold: int) ->
 def _check_fields(state: State, row: torch.Size) -> None:
     """Raise ValueError for the first field of PER_NEURON that is not [B, N]."""
     for name, x in state._asdict().items():
-        if name in PER_NEURON and isinstance(x, Tensor) and x.shape != row:
-            expected = f"[B, N] = {tuple(row)}"
-            raise ValueError(f"state.{name} has shape {tuple(x.shape)}, expected {expected}")
+        # Others are a neuron's own, such as the key of its noise.
+        if name not in PER_NEURON or not isinstance(x, Tensor):
+            continue
+        if x.shape != row:
+            found = tuple(x.shape)
+            expected = tuple(row)
+            raise ValueError(f"state.{name} has shape {found}, expected [B, N] = {expected}")

@@ -25,6 +25,8 @@ from bio_rl.neurons import Core
 
 _MEMBRANE = (True, False, False, False)
 """The fields of `unroll.PER_NEURON` that the neurons have."""
+_NO_STATE = (0, None, None, None)
+"""The address of no membrane: neurons are at rest."""
 _NOWHERE = np.empty((0, 0), np.int64)
 """The corner of a code whose parts are its activities."""
 
@@ -45,41 +47,30 @@ def run(
     _check(parts, lead)
     m = parts.shape[-1]
     n = corner.shape[1] or m
+    # Each decision is one row of the drive, and one of the output: the number of its spikes.
     planned = plan(core, _MEMBRANE, Schedule(ticks, ticks, ticks, 1.0, 1.0))
     rates = torch.empty(*lead, n)
     powers = torch.empty(*lead, 1)
-    arguments = (
-        m,
-        n,
-        planned.times,
-        planned.numbers,
-        parts.data_ptr(),
-        corner,
-        float(gain),
-        rates.data_ptr(),
-        powers.data_ptr(),
-    )
-    threads.run(_respond, arguments, lead.numel(), ticks * n)
+    given = (m, n, planned.times, planned.numbers, parts.data_ptr(), corner, float(gain))
+    written = (rates.data_ptr(), powers.data_ptr())
+    threads.run(_respond, given + written, lead.numel(), ticks * n)
     return rates, powers
 
 
 def _check(parts: Tensor, lead: torch.Size) -> None:
     """Raise ValueError for activities that are not of these rows, or that loops cannot read."""
     if parts.shape[:-1] != lead or parts.dtype is not torch.float32 or not parts.is_cpu:
-        raise ValueError(
-            f"the code gave activities {tuple(parts.shape)} of {parts.dtype} on {parts.device}, "
-            f"expected {(*lead, 'N')} of torch.float32 on cpu"
-        )
+        found = f"{tuple(parts.shape)} of {parts.dtype} on {parts.device}"
+        expected = f"{(*lead, 'N')} of torch.float32 on cpu"
+        raise ValueError(f"the code gave activities {found}, expected {expected}")
 
 
 def _fields(grid: Grid, features: Tensor, lead: torch.Size) -> tuple[Tensor, np.ndarray]:
     """([..., F · most] fields along each dimension, [F, N] those that each cell multiplies)."""
     grid.check(features)
     if grid.reach.dtype is not torch.float32 or not grid.reach.is_cpu:
-        raise ValueError(
-            f"the grid is of {grid.reach.dtype} on {grid.reach.device}, "
-            "the features of torch.float32 on cpu"
-        )
+        kind = f"{grid.reach.dtype} on {grid.reach.device}"
+        raise ValueError(f"the grid is of {kind}, the features of torch.float32 on cpu")
     *constants, corner = _constants(grid)
     features = features.contiguous()
     fields = torch.empty(*lead, constants[1].size)
@@ -131,6 +122,7 @@ def _drive(parts, corner, gain, drive):
     """
     for k in range(len(drive)):
         drive[k] = parts[corner[0, k]] if len(corner) else parts[k]
+    # A dimension at a time, in the order of `Grid`, so that products round as there.
     for d in range(1, len(corner)):
         for k in range(len(drive)):
             drive[k] *= parts[corner[d, k]]
@@ -163,20 +155,13 @@ def _respond(lo, hi, m, n, times, numbers, parts, corner, gain, rates, powers):
         for b in range(count):
             row = part(parts, (top + b) * m, m)
             _drive(row, corner, gain, drive[b * n : (b + 1) * n])
-        # One decision from rest: `ticks` of one row of the drive, whose spikes are summed.
-        forward(
-            0,
-            count,
-            (ticks, count, n),
-            times,
-            numbers,
-            None,
-            (0, None, None, None),
-            (v.ctypes.data, None, None, None),
-            drive.ctypes.data,
-            starts.ctypes.data,
-            rates + 4 * top * n,
-            0,
-        )
+        # One decision from rest: `ticks` of one row of the drive, whose spikes are summed into the
+        # block's rates, four bytes each.
+        shape = (ticks, count, n)
+        out = rates + 4 * top * n
+        currents = drive.ctypes.data
+        rest = starts.ctypes.data
+        after = (v.ctypes.data, None, None, None)
+        forward(0, count, shape, times, numbers, None, _NO_STATE, after, currents, rest, out, 0)
         for b in range(top, top + count):
             part(powers, b, 1)[0] = _rates(part(rates, b * n, n), scale)

@@ -35,13 +35,19 @@ def run(
 
 def _arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """The same memory for the loops, where it is contiguous."""
-    return tuple([t.contiguous().numpy() for t in tensors])
+    # A loop is compiled for one layout: a strided input would compile another one.
+    contiguous = [t.contiguous() for t in tensors]
+    return tuple([t.numpy() for t in contiguous])
 
 
 def _traces_of(state: EPropState) -> tuple[np.ndarray, ...]:
     """(ε^a, ē, f); where no neuron adapts ē stands for ε^a, which nobody reads then."""
-    eps_a = state.e_bar if isinstance(state.eps_a, tuple) else state.eps_a
-    return (eps_a.numpy(), state.e_bar.numpy(), state.f.numpy())
+    eps_a = state.e_bar
+    if isinstance(state.eps_a, Tensor):
+        eps_a = state.eps_a
+    traces = (eps_a, state.e_bar, state.f)
+    # not copied where they are strided: those of the new state are written
+    return tuple([x.numpy() for x in traces])
 
 
 @fast_loop
@@ -77,6 +83,7 @@ def _traces(
         adapts = beta[j] != zero
         row = grad[j]
         for b in range(batch):
+            # Row b's synapses onto neuron j lie side by side, [pre].
             e_old = e0[b, j]
             e = e1[b, j]
             fade = keep_e[b]
@@ -94,6 +101,7 @@ def _traces(
                     ca = of_a[k, b, j]
                     ce = of_e[k, b, j]
                     source = eps[b, k]
+                    # The pseudo-derivative is zero at most ticks of most neurons.
                     if ca != zero or ce != zero:
                         for i in range(pre):
                             a[i] += ca * source[i]

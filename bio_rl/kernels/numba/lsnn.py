@@ -12,48 +12,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bio_rl.kernels.lsnn import Ticks
+from bio_rl.kernels.lsnn import Decision, Ticks
 from bio_rl.kernels.numba.compile import fast_loop
 from bio_rl.kernels.numba.tick import adapted, charged, waited
-from bio_rl.neurons.alif import ALIF, ALIFState
+from bio_rl.neurons.alif import ALIFState
 
 
-def run(
-    p: ALIF,
-    s: ALIFState,
-    z: Tensor,
-    x: Tensor,
-    current: Tensor,
-    inside: Tensor | None,
-    jump: float,
-    keep: float,
-    ticks: int,
-    dt: float,
-) -> Ticks:
+def run(d: Decision) -> Ticks:
     """See `kernels.lsnn.decision`."""
-    batch, n = current.shape
-    v, a, r, z, x = _copies(*s, z, x)
-    spikes, over, membranes = torch.empty(3, ticks, batch, n).unbind()
-    beta = torch.as_tensor(p.beta, dtype=torch.float32).expand(n)
+    batch, n = d.current.shape
+    v, a, r, z, x = _copies(*d.s, d.z, d.x)
+    spikes, over, membranes = torch.empty(3, d.ticks, batch, n).unbind()
+    beta = torch.as_tensor(d.p.beta, dtype=torch.float32).expand(n)
     # [pre, post], so that the weights of a neuron that spiked lie side by side
-    weights = torch.empty(0, n) if inside is None else inside.detach().T
+    weights = torch.empty(0, n) if d.inside is None else d.inside.detach().T
+    arrays = (d.current, weights, v, a, r, z, x, beta, spikes, over, membranes)
+    _ticks(*_arrays(*arrays), _numbers(d))
+    return Ticks(ALIFState(v, a, r), x, spikes, over, membranes)
+
+
+def _numbers(d: Decision) -> tuple[np.float32, ...]:
+    """The constants of the ticks in the order in which the loop unpacks them."""
+    p = d.p
     numbers = (
-        math.exp(-dt / p.tau_mem),
-        math.exp(-dt / p.tau_adapt),
-        keep,
-        jump,
+        math.exp(-d.dt / p.tau_mem),
+        math.exp(-d.dt / p.tau_adapt),
+        d.keep,
+        d.jump,
         p.v_threshold,
         p.v_leak,
         p.tau_refractory,
-        dt,
+        d.dt,
     )
-    arrays = (current, weights, v, a, r, z, x, beta, spikes, over, membranes)
-    _ticks(*_arrays(*arrays), tuple(map(np.float32, numbers)))
-    return Ticks(ALIFState(v, a, r), x, spikes, over, membranes)
+    return tuple(map(np.float32, numbers))
 
 
 def _copies(*tensors: Any) -> list[Tensor]:
     """Copies that go on in place of a state's tensors."""
+    # The state that came in stays as it was: its caller may go back to it.
     return [t.detach().clone() for t in tensors]
 
 

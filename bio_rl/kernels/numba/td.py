@@ -53,17 +53,24 @@ def _errors(n, numbers, flags, gamma, fade, rpe, decay):
     gamma = np.float32(gamma)
     fade = np.float32(fade)
     zero = np.float32(0.0)
-    counted = 0
-    ended = 0
-    # in double precision, as the sums of many rows
-    total = 0.0
-    total_abs = 0.0
-    total_value = 0.0
     for b in range(n):
         after = zero if terminated[b] else next_value[b]
         delta = reward[b] + gamma * after - value[b]
         error[b] = delta * np.float32(valid[b])
         left[b] = zero if reset[b] else fade
+    return _summary(n, error, value, cut, valid)
+
+
+@loop
+def _summary(n, error, value, cut, valid):
+    """(valid, ended, mean, mean_abs, mean_value) of a `TDError`, all arrays [n]."""
+    counted = 0
+    ended = 0
+    # 0.0 is a double: the sums of many rows lose nothing
+    total = 0.0
+    total_abs = 0.0
+    total_value = 0.0
+    for b in range(n):
         counted += valid[b]
         ended += cut[b] & valid[b]
         total += error[b]
