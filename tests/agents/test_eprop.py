@@ -84,8 +84,8 @@ def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.
     """-Σ_t δ_t Σ_{t'≤t} (γλ)^(t-t') (log π(a_t') + c_V V_t'), the mean over lives, δ fixed;
     recurrent spikes are detached.
 
-    Where it learns values, the action's Q stands for both. With the dopamine `outcome` only the
-    last δ is there.
+    Where it learns values, the action's Q stands for both. With the error `outcome` only the last
+    δ is there.
     """
     net, c, p = agent.network, agent.config, agent.network.neuron
     s, z, x, made, values = p.init(B, net.n), torch.zeros(B, net.n), torch.zeros(B, net.n), [], []
@@ -106,7 +106,7 @@ def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.
     for t, step in enumerate(steps):
         last = t == len(steps) - 1
         rpe = step.reward + (0.0 if last else c.gamma * values[t + 1]) - values[t]
-        if c.dopamine == "outcome":
+        if c.error == "outcome":
             rpe = (sum(s.reward for s in steps) - values[t]) * last
         total = (
             total
@@ -119,20 +119,20 @@ def loss(agent: eprop.Agent, weight, readout, steps: list[Transition]) -> torch.
 @pytest.mark.parametrize("trace", [1.0, 0.6])
 @pytest.mark.parametrize("learns", eprop.LEARNS)
 @pytest.mark.parametrize("error", eprop.ERRORS)
-def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace, learns, dopamine):
+def test_the_whole_change_is_the_gradient_of_the_actor_critic(recurrent, trace, learns, error):
     agent = make(
         {"recurrent": recurrent},
         feedback="symmetric",
         gamma=0.9,
         trace=trace,
         learns=learns,
-        dopamine=dopamine,
+        error=error,
     )
     weight = agent.network.weight.detach().double().requires_grad_()
     out = agent.network.readout
     readout = torch.cat((out.weight, out.bias.unsqueeze(1)), 1).detach().double().requires_grad_()
     steps, states = live(agent)
-    assert 0.02 < agent.rate.mean() * 0.005 < 0.4 and all(
+    assert 0.02 < agent.hidden.rate.mean() * 0.005 < 0.4 and all(
         s.network.x.count_nonzero() > 0 for s in states
     )
     loss(agent, weight, readout, steps).backward()
