@@ -96,7 +96,7 @@ def train(settings: Settings, seed: int) -> Trained:
     preset = config.experiment(settings.env, settings.agent)
     num_envs = n * preset.run.num_envs
     steps = n * (settings.steps or preset.run.steps)
-    whole = config.experiment(
+    experiment = config.experiment(
         settings.env,
         settings.agent,
         agent_settings={BRAINS: n},
@@ -106,8 +106,8 @@ def train(settings: Settings, seed: int) -> Trained:
         seed=seed,
     )
     counts = np.zeros(n, int)
-    with closing(api.make_env(whole.run, num_envs)) as env:
-        runner = Runner(api.make_agent(whole, env), env)
+    with closing(api.make_env(experiment.run, num_envs)) as env:
+        runner = Runner(api.make_agent(experiment, env), env)
         runner.start(seed)
         # as many steps as there are brains, since all are counted together
         while runner.seen < steps:
@@ -115,7 +115,7 @@ def train(settings: Settings, seed: int) -> Trained:
             for end in runner.episodes:
                 # row b is a life of brain b mod n
                 counts[end.row % n] += 1
-    with closing(api.make_env(whole.run, n * settings.episodes)) as env:
+    with closing(api.make_env(experiment.run, n * settings.episodes)) as env:
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
     # row b of the evaluation is of brain b mod n too
     by_brain = returns.reshape(settings.episodes, n).mean(0)

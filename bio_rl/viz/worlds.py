@@ -26,7 +26,7 @@ class World(NamedTuple):
     family: str
     """Its folder under envs/."""
     id: str
-    """With its namespace."""
+    """The id with its namespace."""
     line: str = ""
     """First sentence of its class's docstring."""
     observation: str = ""
