@@ -88,33 +88,33 @@ class Edit:
     def _configure(self, where: str, run: str, change: Callable[[Any, str], None]) -> None:
         """Change one entry of the run's config.json."""
         path = self.folder / "runs" / run / "config.json"
-        # The whole stands under an empty key, so that it can be replaced as any other entry.
-        whole = {"": json.loads(path.read_text())}
+        # The tree stands under an empty key, so that it can be replaced as any other entry.
+        tree = {"": json.loads(path.read_text())}
         keys = ["", *where.split(".")] if where else [""]
-        change(*_find(whole, keys))
-        path.write_text(json.dumps(whole[""]))
+        change(*_find(tree, keys))
+        path.write_text(json.dumps(tree[""]))
 
     def tree(self, where: str, value: Any, run: str = "ppo") -> None:
         """Set `agent/net.0.weight`, say, in every checkpoint of the run; "DELETE" deletes it."""
         keys = ["", *where.split("/")] if where else [""]
         for path in (self.folder / "runs" / run / "checkpoints").glob("*.pt"):
-            whole = {"": checkpoint.load(path)}
-            container, key = _find(whole, keys)
+            tree = {"": checkpoint.load(path)}
+            container, key = _find(tree, keys)
             if isinstance(value, str) and value == "DELETE":
                 del container[key]
             else:
                 container[key] = value
             # as checkpoint.save writes it, which would refuse most of these values
             head = {"format": checkpoint.FORMAT, "version": checkpoint.VERSION}
-            torch.save({**head, "tree": whole[""]}, path)
+            torch.save({**head, "tree": tree[""]}, path)
 
     def plain(self, path: str, value: Any) -> None:
         """Write `value` with torch.save, and nothing of ours around it."""
         torch.save(value, self.folder / path)
 
 
-def _find(whole: Any, keys: Sequence[str]) -> tuple[Any, Any]:
+def _find(tree: Any, keys: Sequence[str]) -> tuple[Any, Any]:
     """The container and the key of the entry that `keys` lead to; lists are indexed by numbers."""
     for key in keys[:-1]:
-        whole = whole[int(key)] if isinstance(whole, list | tuple) else whole[key]
-    return whole, keys[-1]
+        tree = tree[int(key)] if isinstance(tree, list | tuple) else tree[key]
+    return tree, keys[-1]

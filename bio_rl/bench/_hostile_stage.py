@@ -1,4 +1,4 @@
-"""Where a hostile line is played: a folder of its own with trained runs, in this process or not."""
+"""The stage of a hostile line: a folder with trained runs, and this process or one of its own."""
 
 from __future__ import annotations
 

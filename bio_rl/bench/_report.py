@@ -186,11 +186,11 @@ def cores() -> int:
 
 def peer_versions() -> dict[str, str]:
     """Versions of the installed peers."""
-    found = {}
+    installed = {}
     for package in PEERS:
         with suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def note_load() -> None:

@@ -134,8 +134,8 @@ def train(network: str, updates: int, device: str = "cuda") -> dict[str, Any]:
     )
     steps = updates * experiment.agent.rollout * experiment.run.num_envs
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        whole = config.replace_run(experiment, steps=steps, run_dir=Path(folder))
-        trained = api.run_experiment(whole)
+        experiment = config.replace_run(experiment, steps=steps, run_dir=Path(folder))
+        trained = api.run_experiment(experiment)
     figures = {
         "steps_per_s": rounded(trained.steps / trained.seconds),
         "seconds": rounded(trained.seconds),

@@ -80,7 +80,7 @@ class Line:
     run: str
     """The command's arguments, a line of shell (`bio` is the command), or an expression."""
     typed: str
-    """The same with the short words of the data, for the report."""
+    """The line with the short words of the data, for the report."""
     exit: tuple[int, ...] = (2,)
     """The statuses that are right."""
     raises: tuple[str, ...] = ()

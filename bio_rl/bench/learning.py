@@ -128,7 +128,7 @@ def trainings(settings: Settings) -> list[Training]:
 
 
 def side_by_side(todo: Iterable[Training]) -> list[Training]:
-    """The same trainings, with consecutive seeds of a case as one where the learner can do that."""
+    """The trainings, with consecutive seeds of a case as one where the learner can do that."""
     groups: list[Training] = []
     for training in sorted(todo, key=lambda t: t.seed):
         at = _group_before(groups, training) if trains_side_by_side(training.agent) else None
@@ -252,7 +252,7 @@ class Ratio(NamedTuple):
 
     value: float
     draws: np.ndarray
-    """The same of each bootstrap sample."""
+    """The ratio in each bootstrap sample."""
 
     def figures(self) -> dict[str, Any]:
         """The ratio with its bootstrap interval."""

@@ -40,8 +40,8 @@ def no_autograd() -> Iterator[None]:
 def check_local(
     make: Callable[[], Agent],
     env: Vector,
-    own: Entries,
-    told: Entries,
+    synapse: Entries,
+    signals: Entries,
     *,
     updates: int = 30,
     seed: int = 0,
@@ -54,8 +54,9 @@ def check_local(
     must be the same in both.
 
     make: the agent, each time with the same settings. env: the `vector.Vector` in which it lives.
-    own: what is the synapse's: its weight, the first one, its traces, the activity of its two
-    neurons. told: the signal of its neuron and the modulators, with whatever they are made of.
+    synapse: the entries that are the synapse's: its weight, the first one, its traces, the activity
+    of its two neurons. signals: the entries that it is told: the signal of its neuron and the
+    modulators, with whatever they are made of.
     Names are those of `agent.state_dict()`, of the state and of `ActOut.extras`, with dots:
     `agent.modules.network.weight`, `state.hidden.e_bar`, `extras.psi`. What comes from the world
     reaches every synapse.
@@ -63,7 +64,7 @@ def check_local(
     generator = torch.Generator().manual_seed(seed)
     runner = Runner(make(), env)
     runner.start(seed)
-    weight, entries = next(iter(own.items()))
+    weight, entries = next(iter(synapse.items()))
     learned = 0
     felt = 0
     for update in range(updates):
@@ -75,11 +76,11 @@ def check_local(
         }
         # An optimiser has no tensors before its first update, so that names are checked after it.
         if update:
-            _check_names(before, {**own, **told})
-        altered = _altered(before, (own, told), generator)
+            _check_names(before, {**synapse, **signals})
+        altered = _altered(before, (synapse, signals), generator)
         after = _after_update(make(), rollout, before)
         after_altered = _after_update(make(), rollout, altered)
-        _check_own(after, after_altered, own, update)
+        _check_own(after, after_altered, synapse, update)
         old = dict(_named(before))[weight]
         learned += not torch.equal(old[entries], after[weight][entries])
         felt += not torch.equal(after[weight], after_altered[weight])
@@ -117,10 +118,10 @@ def _after_update(learner: Agent, rollout: Rollout, before: Any) -> dict[str, Te
 
 
 def _check_own(
-    after: dict[str, Tensor], after_altered: dict[str, Tensor], own: Entries, update: int
+    after: dict[str, Tensor], after_altered: dict[str, Tensor], synapse: Entries, update: int
 ) -> None:
     """Assert that what is the synapse's is the same after both updates."""
-    for name, entries in own.items():
+    for name, entries in synapse.items():
         if name not in after:  # the activity of a decision is in neither
             continue
         one = after[name][entries]

@@ -162,8 +162,9 @@ def frame(env_id: str) -> np.ndarray:
             _, _, terminated, truncated, _ = env.step(env.action_space.sample())
             if terminated or truncated:
                 env.reset()
-        drawn: Any = env.render()
-        return np.asarray(drawn)
+        # Any: render() of a world with another mode returns other things
+        picture: Any = env.render()
+        return np.asarray(picture)
     finally:
         env.close()
 

@@ -26,7 +26,7 @@ class World(NamedTuple):
     family: str
     """Its folder under envs/."""
     id: str
-    """With its namespace."""
+    """The id with its namespace."""
     line: str = ""
     """First sentence of the docstring of the class, or the function, that makes it."""
     observation: str = ""
