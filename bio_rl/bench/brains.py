@@ -92,13 +92,8 @@ def train(settings: Settings, seed: int) -> Trained:
     n = settings.brains
     preset = config.experiment(settings.env, settings.agent)
     num_envs = n * preset.run.num_envs
-<<<<<<< HEAD
     steps = settings.steps or preset.run.steps
     whole = config.experiment(
-=======
-    steps = n * (settings.steps or preset.run.steps)
-    experiment = config.experiment(
->>>>>>> 5e8e07d
         settings.env,
         settings.agent,
         seeds=n,
@@ -107,22 +102,16 @@ def train(settings: Settings, seed: int) -> Trained:
         seed=seed,
     )
     counts = np.zeros(n, int)
-    with closing(api.make_env(experiment.run, num_envs)) as env:
-        runner = Runner(api.make_agent(experiment, env), env)
+    with closing(api.make_env(whole.run, num_envs)) as env:
+        runner = Runner(api.make_agent(whole, env), env)
         runner.start(seed)
         # the runner counts the steps of all brains together
         while runner.seen < n * steps:
             runner.step()
             for end in runner.episodes:
-<<<<<<< HEAD
                 # rows are a block for each brain
                 counts[end.row // preset.run.num_envs] += 1
     with closing(api.make_env(whole.run, n * settings.episodes)) as env:
-=======
-                # row b is a life of brain b mod n
-                counts[end.row % n] += 1
-    with closing(api.make_env(experiment.run, n * settings.episodes)) as env:
->>>>>>> 5e8e07d
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
     by_brain = returns.reshape(n, settings.episodes).mean(1)
     return Trained(by_brain.tolist(), int(counts.max()), runner.collect_s + runner.learn_s)
