@@ -56,7 +56,6 @@ class Config(OffPolicy):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("lr", "target_every", "max_grad_norm", "n_step"),
@@ -64,6 +63,7 @@ class Config(OffPolicy):
         )
         if len(self.explore) != 2:
             raise ValueError(f"dqn.explore is {self.explore}, expected two fractions")
+        super().__post_init__()
 
 
 class Agent(Learner):

@@ -109,7 +109,6 @@ class Config(LearningRateSchedule):
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("update_every", "rate", "temperature"),
@@ -132,6 +131,7 @@ class Config(LearningRateSchedule):
             if getattr(self, name) not in known:
                 value = getattr(self, name)
                 raise ValueError(f"eprop.{name} is {value!r}; {suggestion(value, known)}")
+        super().__post_init__()
 
 
 class EPropAgentState(NamedTuple):

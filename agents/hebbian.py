@@ -95,7 +95,6 @@ class Config(LearningRateSchedule):
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("noise", "tau_mean"),  # without noise nothing is tried
@@ -104,6 +103,7 @@ class Config(LearningRateSchedule):
         )
         if self.rule not in RULES:
             raise ValueError(f"hebbian.rule is {self.rule!r}; {suggestion(self.rule, RULES)}")
+        super().__post_init__()
 
 
 class HebbianState(NamedTuple):

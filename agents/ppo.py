@@ -72,7 +72,6 @@ class Config(LearningRateSchedule):
     """Initial log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=(
@@ -87,6 +86,7 @@ class Config(LearningRateSchedule):
             non_negative=("clip_value", "entropy", "value_weight", "target_kl"),
             unit=("gamma", "gae_lambda"),
         )
+        super().__post_init__()
 
 
 class PPOState(NamedTuple):

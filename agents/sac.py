@@ -50,7 +50,6 @@ class Config(OffPolicy):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("lr", "critic_lr", "critic_hidden", "tau"),
@@ -58,6 +57,7 @@ class Config(OffPolicy):
             unit=("target_entropy_share",),
         )
         check("sac", "tau", self.tau, "unit")
+        super().__post_init__()
 
 
 class Agent(Learner):

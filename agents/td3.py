@@ -45,13 +45,13 @@ class Config(OffPolicy):
     """Bound c of the noise that smooths the target policy."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("lr", "critic_lr", "critic_hidden", "tau", "delay"),
             non_negative=("noise", "target_noise", "target_noise_clip"),
         )
         check("td3", "tau", self.tau, "unit")
+        super().__post_init__()
 
 
 class Agent(Learner):

@@ -115,7 +115,6 @@ class Config(LearningRateSchedule):
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             non_negative=("actor_lr", "critic_lr", "hidden_lr", "cells_lr", "bound"),
@@ -125,6 +124,7 @@ class Config(LearningRateSchedule):
             raise ValueError(
                 f"three_factor.exploration_time is {self.exploration_time}, expected 1 or more decisions"
             )
+        super().__post_init__()
 
 
 class ThreeFactorState(NamedTuple):

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from bio_rl import vector
 from bio_rl.bench._report import BenchError, Shared, rounded
+from bio_rl.envs.robotics.damage import ANT_LEGS, CHEETAH_LEGS
 from bio_rl.training import api, sweep
 from bio_rl.training.evaluation import evaluate
 from bio_rl.training.sweep import Training
@@ -21,12 +22,11 @@ INTACT = "intact"
 """The name of the robot without damage."""
 
 
-@runtime_checkable
-class Legged(Protocol):
-    """A world whose robots have legs that can be damaged."""
-
-    legs: Mapping[str, Any]
-    """The legs by their names."""
+LEGS: dict[str, Mapping[str, Any]] = {
+    "AntDamage-v0": ANT_LEGS,
+    "HalfCheetahDamage-v0": CHEETAH_LEGS,
+}
+"""The legs that can be damaged, by the world."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,15 +114,12 @@ def conditions(settings: Settings) -> dict[str, dict[str, Any]]:
 
     Raises ValueError for a world whose robots have no legs to damage.
     """
-    with closing(vector.make(settings.world, 1)) as env:
-        world = env.env.unwrapped
-    if not isinstance(world, Legged):
+    if settings.world not in LEGS:
         raise ValueError(
-            f"--world {settings.world} has no legs to damage; "
-            "AntDamage-v0 and HalfCheetahDamage-v0 have"
+            f"--world {settings.world} has no legs to damage; {' and '.join(LEGS)} have"
         )
     arguments: dict[str, dict[str, Any]] = {INTACT: {"damage": "none"}}
-    for leg in world.legs:
+    for leg in LEGS[settings.world]:
         for kind in settings.kinds:
             arguments[f"{leg} {kind}"] = {"damage": leg, "kind": kind}
     return arguments

@@ -131,10 +131,9 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
         return None, ""
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
-    if backend == "numba":
-        if any([isinstance(x, Tensor) and x.dtype is not torch.float32 for x in state]):
-            dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
-            return core, f"the state is of {dtypes}, not all torch.float32"
+    dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
+    if backend == "numba" and any([dtype is not torch.float32 for dtype in dtypes]):
+        return core, f"the state is of {dtypes}, not all torch.float32"
     return core, ""
 
 

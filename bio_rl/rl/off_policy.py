@@ -55,13 +55,13 @@ class OffPolicy(LearningRateSchedule):
     """Scale Box observations by their running mean and deviation."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_settings(
             self,
             positive=("replay", "batch", "ratio", "update_every", "sequence"),
             non_negative=("start",),
             unit=("gamma",),
         )
+        super().__post_init__()
 
 
 class OffPolicyState(NamedTuple):

@@ -235,7 +235,7 @@ def test_the_operations_of_an_encoder_are_counted():
 def test_actor_and_critic_have_encoders_of_their_own():
     made = runner("all")
     agent, (rollout, _) = made.agent, collect(made.agent, made.env, made.life)
-    agent.critic.unroll(agent._see(rollout.steps.percept), ())[0].sum().backward()
+    agent.critic.unroll(agent.see(rollout.steps.percept, 1), ())[0].sum().backward()
     assert all(p.grad.abs().sum() == 0 for p in agent.actor.parameters())
     assert all(p.grad.abs().sum() > 0 for p in agent.critic.encoder.parameters())
 

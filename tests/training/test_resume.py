@@ -146,7 +146,7 @@ def test_seeds_side_by_side_give_runs_that_resume_as_if_each_had_been_trained_al
     assert a.keys() == b.keys()
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-4)
-    assert torch.equal(one["agent"]["generator"], other["agent"]["generator"])
+    assert torch.equal(one["agent"]["generators"], other["agent"]["generators"])
     done = run("resume", str(folders[1]), "--steps", str(2 * steps))
     assert done.returncode == 0 and last_tree(folders[1])["runner"]["seen"] == 2 * steps, (
         done.stderr

@@ -568,7 +568,7 @@ def test_a_wrapped_world_is_not_called_exact(wrapper):
 
 
 AGENTS = [*DRAWN, ("ppo", "spiking"), ("ppo", "lstm"), ("three_factor", "cells")]
-SMALL = {"ppo": {"rollout": 16, "minibatch": 16, "epochs": 1}, "dqn": {"start": 4, "batch": 8}}
+SMALL = {"ppo": {"update_every": 16, "minibatch": 16, "epochs": 1}, "dqn": {"start": 4, "batch": 8}}
 
 
 def pickled(agent):

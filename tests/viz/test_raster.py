@@ -44,12 +44,12 @@ def life(run) -> tuple[Recording, list[dict[str, float]], list[torch.Tensor], li
     reported, eligibility = [], []
     with closing(vector.make("CartPole-v1", 1)) as env:
         agent = bio_rl.load(run).learner(env, 40)
-        update, weights = agent.update, [agent.weight.clone()]
+        update, weights = agent.update, [agent.readout.weight.clone()]
 
         def spied(rollout, state):
             state, metrics = update(rollout, state)
             reported.append(to_floats(metrics))
-            weights.append(agent.weight.clone())
+            weights.append(agent.readout.weight.clone())
             eligibility.append(state.e.clone())
             return state, metrics
 
@@ -151,7 +151,7 @@ def test_a_frozen_brain_shows_what_its_critic_expects_and_learns_nothing(run):
         seen = record(trained.agent, env, 3, 6)
     assert list(seen.reported) == ["dopamine/value"] and len(dopamine.panels(seen)) == 1
     x = torch.from_numpy(seen.train("spikes/1").reshape(6, 4, -1).mean(1))
-    by_hand = (x / x.norm(dim=-1, keepdim=True)) @ trained.agent.weight[0, -1]
+    by_hand = (x / x.norm(dim=-1, keepdim=True)) @ trained.agent.readout.weight[0, -1]
     np.testing.assert_allclose(seen.reported["dopamine/value"], by_hand, rtol=1e-4)
     assert all(
         torch.equal(a, b)
@@ -183,9 +183,9 @@ def test_play_learns_in_a_copy_and_draws_it(run, tmp_path, monkeypatch, capsys):
     after = trained.agent.state_dict()
     assert all(torch.equal(after["modules"][name], x) for name, x in before.items())
     assert torch.equal(
-        after["generator"], bio_rl.load(run, run_dir=run.parent).agent.state_dict()["generator"]
+        after["generators"], bio_rl.load(run, run_dir=run.parent).agent.state_dict()["generators"]
     )
-    assert not torch.equal(made[0].weight, before["weight"])
+    assert not torch.equal(made[0].readout.weight, before["readout.weight"])
 
 
 def test_learning_is_refused_clearly_where_there_is_none_to_see(capsys, run, tmp_path):
@@ -228,15 +228,15 @@ def test_a_logged_row_is_the_mean_over_the_updates_since_the_last_and_lazy_value
 ):
     module = config.agents_module("three_factor")
     rpe, asked = [], []
-    update, change = module.Agent.update, module.Agent._asked
+    update = module.Agent.update
 
     def spied(self, rollout, state):
         state, metrics = update(self, rollout, state)
         rpe.append(float(metrics["dopamine/rpe"]))
-        return state, metrics
+        change, when = metrics["plasticity/change"], len(rpe)
+        return state, {**metrics, "plasticity/change": lambda: asked.append(when) or change()}
 
     monkeypatch.setattr(module.Agent, "update", spied)
-    monkeypatch.setattr(module.Agent, "_asked", lambda *a: asked.append(len(rpe)) or change(*a))
     settings = {**SMALL, "steps": 4000, "episodes": 15, "checkpoints": 1}
     rows = read_rows(
         bio_rl.train("CartPole-v1", run_dir=tmp_path, **settings).folder / "metrics.jsonl"
