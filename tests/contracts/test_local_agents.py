@@ -16,9 +16,7 @@ from bio_rl.testing import check_local, no_autograd
 from bio_rl.training import config
 from bio_rl.training.runner import Runner
 
-LOCAL = [
-    name for name in discovery.names(agents) if hasattr(config.agents_module(name), "NETWORKS")
-]
+LOCAL = [name for name in discovery.names(agents) if config.agents_module(name).Agent.teaches]
 """Those that can teach some networks only: the rules of these networks' synapses."""
 
 
@@ -43,12 +41,16 @@ OF_POST, OF_PRE, SYNAPSE = (..., POST), (..., PRE), (..., POST, PRE)
 # critic stays at zero
 HEBBIAN = {"trace": 0.9, "critic_lr": 0.0, "normalise_obs": False}
 OF_HEBBIAN = {
-    "agent.modules.weights.0": SYNAPSE,
-    "state.e.0": SYNAPSE,
+    "agent.modules.network.layers.0.weight": SYNAPSE,
+    "state.synapses.0.traces.e": SYNAPSE,
     "extras.x0": OF_PRE,
     "extras.signal0": OF_POST,
 }
-TOLD_HEBBIAN = {"extras.value": ..., "agent.modules.weights.2": ...}
+TOLD_HEBBIAN = {
+    "extras.value": ...,
+    "agent.modules.critic.weight": ...,
+    "agent.modules.critic.bias": ...,
+}
 
 LSNN = {
     "lif": 5,
@@ -68,26 +70,26 @@ def of_eprop(i: int, pre: int = N_IN + N) -> dict[str, Any]:
     return {
         "agent.modules.network.weight": at,
         "agent.modules.asked": (POST * pre + i,),
-        "agent.modules.rate": (POST,),
-        "agent.optimiser.state.0.exp_avg": at,
-        "agent.optimiser.state.0.exp_avg_sq": at,
-        "state.hidden.eps_v": (..., i),
-        "state.hidden.eps_a": at,
-        "state.hidden.e_bar": at,
-        "state.hidden.f": at,
-        "extras.pre": (..., i),
+        "agent.modules.hidden.rate": (POST,),
+        "agent.optimisers.synapses.state.0.exp_avg": at,
+        "agent.optimisers.synapses.state.0.exp_avg_sq": at,
+        "state.hidden.0.eps_v": (..., i),
+        "state.hidden.0.eps_a": at,
+        "state.hidden.0.e_bar": at,
+        "state.hidden.0.f": at,
+        "extras.pre0": (..., i),
         "extras.psi": OF_POST,
         "extras.spikes": OF_POST,
     }
 
 
 ERRORS = {"extras.score": ..., "extras.drift": ..., "extras.value": ..., "state.owed": ...}
-TOLD_EPROP = {**ERRORS, "agent.modules.b": (POST,), "agent.optimiser.state.0.step": ...}
+TOLD_EPROP = {**ERRORS, "agent.modules.b": (POST,), "agent.optimisers.synapses.state.0.step": ...}
 OF_READOUT = {
     "agent.modules.network.readout.weight": (1, PRE),
     "agent.modules.asked": (N * (N_IN + N) + N + PRE,),
-    "agent.optimiser.state.1.exp_avg": (1, PRE),
-    "agent.optimiser.state.1.exp_avg_sq": (1, PRE),
+    "agent.optimisers.synapses.state.1.exp_avg": (1, PRE),
+    "agent.optimisers.synapses.state.1.exp_avg_sq": (1, PRE),
     "state.readout": (..., 1, PRE),
     "extras.x": OF_PRE,
 }
@@ -95,9 +97,9 @@ TOLD_READOUT = {
     **ERRORS,
     "extras.score": (..., 1),
     "extras.drift": (..., 1),
-    "agent.optimiser.state.1.step": ...,
+    "agent.optimisers.synapses.state.1.step": ...,
 }
-OUTCOME = {"learns": "values", "dopamine": "outcome", "trace": 0.5}
+OUTCOME = {"learns": "values", "error": "outcome", "trace": 0.5}
 
 CASES = {
     "three_factor": Case(
@@ -105,26 +107,34 @@ CASES = {
         {"normalise_obs": False},
         {"cells": (40,)},
         {
-            "agent.modules.weight": (..., 1, PRE),
-            "state.e": (..., 1, PRE),
+            "agent.modules.readout.weight": (..., 1, PRE),
+            "state.readout.traces.e": (..., 1, PRE),
             "extras.x": OF_PRE,
             "extras.signal": (..., 1),
         },
         {
-            "agent.modules.weight": (..., -1, slice(None)),
+            "agent.modules.readout.weight": (..., -1, slice(None)),
             "extras.value": ...,
-            "agent.modules.cells.code.centres": ...,
+            "agent.modules.network.code.centres": ...,
         },
     ),
     "hebbian node": Case("hebbian", HEBBIAN, {"hidden": (6,)}, OF_HEBBIAN, TOLD_HEBBIAN),
     "hebbian hebb": Case(
-        "hebbian", {**HEBBIAN, "rule": "hebb"}, {"hidden": (6,)}, OF_HEBBIAN, TOLD_HEBBIAN
+        "hebbian",
+        {**HEBBIAN, "rule": "exploratory_hebb"},
+        {"hidden": (6,)},
+        OF_HEBBIAN,
+        TOLD_HEBBIAN,
     ),
     "eprop, input": Case("eprop", {}, LSNN, of_eprop(PRE), TOLD_EPROP),
     "eprop, recurrent": Case("eprop", {}, LSNN, of_eprop(N_IN + 7), TOLD_EPROP),
     "eprop, values": Case("eprop", OUTCOME, LSNN, of_eprop(PRE), TOLD_EPROP),
     "eprop, shuffled": Case(
-        "eprop", {"shuffled": True}, LSNN, of_eprop(PRE), {**TOLD_EPROP, "agent.modules.past": ...}
+        "eprop",
+        {"dopamine": "shuffled"},
+        LSNN,
+        of_eprop(PRE),
+        {**TOLD_EPROP, "agent.modules.dopamine.past": ...},
     ),
     "eprop, readout": Case("eprop", {}, LSNN, OF_READOUT, TOLD_READOUT),
 }
@@ -183,12 +193,14 @@ def test_the_check_fails_where_a_state_keeps_the_history_of_a_trace():
 
         def leaky(rollout: Any, state: Any) -> Any:
             after, metrics = update(rollout, state)
-            return after._replace(e=after.e.requires_grad_()), metrics
+            traces = after.readout.traces
+            traces = traces._replace(e=traces.e.requires_grad_())
+            return after._replace(readout=after.readout._replace(traces=traces)), metrics
 
         agent.update = leaky
         return agent
 
-    with pytest.raises(AssertionError, match=r"history of state\.e;"):
+    with pytest.raises(AssertionError, match=r"history of state\.readout\.traces\.e;"):
         check_local(with_history, env, case.own, case.told)
 
 

@@ -50,7 +50,7 @@ def life(run) -> tuple[Recording, list[dict[str, float]], list[torch.Tensor], li
             state, metrics = update(rollout, state)
             reported.append(to_floats(metrics))
             weights.append(agent.readout.weight.clone())
-            eligibility.append(state.e.clone())
+            eligibility.append(state.readout.traces.e.clone())
             return state, metrics
 
         agent.update = spied
