@@ -21,9 +21,9 @@ ends; a time limit bootstraps from the final observation.
 
 With `learns` values the outputs are the actions' values instead, s_k = 1[k = a], V = Q_a, and a ~
 softmax(Q / T): Sarsa. A confident mistake then teaches most, while a policy that is sure of a
-mistake hardly tries what would correct it. With `error` outcome dopamine comes once, at an episode's
-end, and compares the sum of its rewards with what the last decision had expected (the trial-wise
-error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
+mistake hardly tries what would correct it. With `error` outcome dopamine comes once, at an
+episode's end, and compares the sum of its rewards with what the last decision had expected (the
+trial-wise error of Rescorla & Wagner 1972): for trials whose last decision alone counts.
 """
 
 from __future__ import annotations

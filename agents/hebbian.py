@@ -65,7 +65,9 @@ class Config(LearningRateSchedule):
     noise: float = 0.3
     """σ, of the noise in the potential of hidden neurons."""
     tau_mean: float = 4.5
-    """Decisions over which exploratory_hebb takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ + 0.2 y."""
+    """Decisions over which exploratory_hebb takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ +
+    0.2 y.
+    """
     hidden_lr: float = 0.001
     """Of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as they were drawn."""
     actor_lr: float = 0.01

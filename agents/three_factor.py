@@ -122,7 +122,8 @@ class Config(LearningRateSchedule):
         )
         if self.exploration_time < 1:
             raise ValueError(
-                f"three_factor.exploration_time is {self.exploration_time}, expected 1 or more decisions"
+                f"three_factor.exploration_time is {self.exploration_time}, expected 1 or more "
+                "decisions"
             )
         super().__post_init__()
 

@@ -150,7 +150,10 @@ def devices() -> list[Finding]:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         return [cpu, Finding("cuda", OK, names)]
-    why = f"torch {torch.__version__} {'sees no device' if torch.version.cuda else 'is built without CUDA'}"
+    why = (
+        f"torch {torch.__version__} "
+        f"{'sees no device' if torch.version.cuda else 'is built without CUDA'}"
+    )
     return [
         cpu,
         Finding("cuda", MISSING, why, "optional: an NVIDIA GPU, its driver, a CUDA build of torch"),

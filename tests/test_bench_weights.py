@@ -1,4 +1,6 @@
-"""The guard of a refactoring: it sees one changed bit, finds what was renamed, and reads what a run has trained."""
+"""The guard of a refactoring: it sees one changed bit, finds what was renamed, and reads what a run
+has trained.
+"""
 
 import math
 

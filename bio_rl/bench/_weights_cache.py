@@ -32,7 +32,9 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """The weights that a commit has trained, a file per case; other flags, packages or machines make other files."""
+    """The weights that a commit has trained, a file per case; other flags, packages or machines
+    make other files.
+    """
 
     def __init__(self, parent: Path, commit: str) -> None:
         self.folder = parent.expanduser() / commit
@@ -59,7 +61,9 @@ class Cache:
         return found
 
     def write(self, case: Case, trained: Trained) -> None:
-        """Keep what the commit has trained, or that it refused. Raises BenchError where the folder cannot be written."""
+        """Keep what the commit has trained, or that it refused. Raises BenchError where the folder
+        cannot be written.
+        """
         if trained.status not in (0, REFUSED):
             return
         path = self.path(case)
@@ -78,10 +82,11 @@ class Cache:
 
 
 def kernels_folder(parent: Path, tree: Path) -> Path:
-    """Where Numba keeps the kernels of a tree: another folder after any change of a file that speaks of Numba.
+    """Where Numba keeps the kernels of a tree: another folder after any change of a file that
+    speaks of Numba.
 
-    Numba itself looks at the file of a loop alone, and goes on with the old code of what that loop calls in other
-    files. What an older state of the tree has left there is deleted.
+    Numba itself looks at the file of a loop alone, and goes on with the old code of what that loop
+    calls in other files. What an older state of the tree has left there is deleted.
     """
     sources = (path.read_text(encoding="utf-8") for path in sorted((tree / "bio_rl").rglob("*.py")))
     place = parent.expanduser() / "kernels" / digest([str(tree)])

@@ -1,4 +1,6 @@
-"""The tensors that runs have trained, read in a way that depends on little of how a checkpoint is made."""
+"""The tensors that runs have trained, read in a way that depends on little of how a checkpoint is
+made.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ class Trained(NamedTuple):
 
 
 def read_runs(parent: Path) -> Trained:
-    """What the runs below `parent` have trained; where there are several, a name begins with the number of its run.
+    """What the runs below `parent` have trained; where there are several, a name begins with the
+    number of its run.
 
     Raises BenchError where there is no checkpoint.
     """
@@ -54,7 +57,9 @@ def read_runs(parent: Path) -> Trained:
 
 
 def checkpoints(folder: Path) -> dict[int, list[Path]]:
-    """The files of each checkpoint below a run folder by its step: those whose only number is at the end of the name."""
+    """The files of each checkpoint below a run folder by its step: those whose only number is at
+    the end of the name.
+    """
     steps: dict[int, list[Path]] = {}
     for path in sorted(folder.rglob("*.pt")):
         if match := re.fullmatch(r"\D*(\d+)", path.stem):
@@ -71,7 +76,9 @@ def trained_tensors(paths: Sequence[Path]) -> Iterator[tuple[str, Tensor]]:
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of all tensors in nested dicts, lists and tuples; a name is the keys joined by dots."""
+    """(name, tensor) of all tensors in nested dicts, lists and tuples; a name is the keys joined by
+    dots.
+    """
     if isinstance(value, Tensor):
         yield name, value
     elif isinstance(value, Mapping):

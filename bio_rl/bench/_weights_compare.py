@@ -31,7 +31,8 @@ class Comparison(NamedTuple):
 def compare(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> Comparison:
     """How two sets of tensors differ: by name first, and what is left by its bits.
 
-    Each tensor has one partner at most. A tensor that only `now` has is added, which is no difference.
+    Each tensor has one partner at most. A tensor that only `now` has is added, which is no
+    difference.
     """
     same = [name for name in before if name in now and bits(before[name]) == bits(now[name])]
     renamed = [
@@ -70,7 +71,9 @@ def reshaped(name: str, before: Tensor, now: Tensor) -> str:
 
 
 def difference(name: str, x: Tensor, others: Mapping[str, Tensor]) -> str:
-    """A sentence on a tensor without an equal partner: how far the one of its name, or the nearest, is from it."""
+    """A sentence on a tensor without an equal partner: how far the one of its name, or the nearest,
+    is from it.
+    """
     if name in others and others[name].shape == x.shape:
         return f"{name} {shape(x)} differs by at most {distance(x, others[name]):.3g}"
     if name in others:
@@ -79,7 +82,10 @@ def difference(name: str, x: Tensor, others: Mapping[str, Tensor]) -> str:
     if not alike:
         return f"{name} {shape(x)} is gone"
     nearest = min(alike, key=lambda other: alike[other])
-    return f"{name} {shape(x)} is gone; the nearest of its shape, {nearest}, differs by at most {alike[nearest]:.3g}"
+    return (
+        f"{name} {shape(x)} is gone; the nearest of its shape, {nearest}, differs by at most "
+        f"{alike[nearest]:.3g}"
+    )
 
 
 def distance(x: Tensor, y: Tensor) -> float:

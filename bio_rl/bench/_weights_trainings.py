@@ -1,8 +1,10 @@
-"""Trains cases with the code of one checkout, each in a forked process: the script of `bench weights`, run once per tree.
+"""Trains cases with the code of one checkout, each in a forked process: the script of `bench
+weights`, run once per tree.
 
-It reads {"cases": [{"name", "arguments", "folder"}], "seconds"} from standard input, and writes a line to standard
-output for each case: {"name", "folder", "status", "seconds", "said"}. It imports nothing of this bio_rl: each tree has
-a bio_rl of its own, which is used in one way only, as `python -m bio_rl` does.
+It reads {"cases": [{"name", "arguments", "folder"}], "seconds"} from standard input, and writes a
+line to standard output for each case: {"name", "folder", "status", "seconds", "said"}. It imports
+nothing of this bio_rl: each tree has a bio_rl of its own, which is used in one way only, as `python
+-m bio_rl` does.
 """
 
 import contextlib
@@ -42,7 +44,9 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Import what every training imports. Exits where bio_rl is not the one of the tree in which this runs."""
+    """Import what every training imports. Exits where bio_rl is not the one of the tree in which
+    this runs.
+    """
     sys.modules["matplotlib"] = None  # type: ignore[assignment]  # a learning curve takes longer than a case
     for module in SLOW_TO_IMPORT:
         with contextlib.suppress(ImportError):

@@ -1,4 +1,6 @@
-"""Two trees of this project, this checkout and a commit, and the processes in which each of them trains its cases."""
+"""Two trees of this project, this checkout and a commit, and the processes in which each of them
+trains its cases.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,8 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
 
 
 def train_all(trees: Sequence[Tree], place: Path, jobs: int, seconds: float) -> Iterator[Finished]:
-    """Every case of every tree as it finishes, `jobs` at a time. Raises BenchError where a process failed.
+    """Every case of every tree as it finishes, `jobs` at a time. Raises BenchError where a process
+    failed.
 
     The run folders lie below `place`. Left early, all trainings are stopped.
     """
@@ -112,7 +115,9 @@ def train_all(trees: Sequence[Tree], place: Path, jobs: int, seconds: float) -> 
 
 
 def start(tree: Tree, cases: Sequence[Case], place: Path, seconds: float) -> subprocess.Popen[str]:
-    """A process that trains cases with the code of a tree, in a group of its own with all that it starts."""
+    """A process that trains cases with the code of a tree, in a group of its own with all that it
+    starts.
+    """
     orders = [
         {
             "name": case.name,
@@ -178,7 +183,9 @@ def outcome(line: Mapping[str, Any]) -> Trained:
 
 
 def reason(said: str) -> str:
-    """The line of a failed training's output that says why: the last one that speaks of an error, or the last one."""
+    """The line of a failed training's output that says why: the last one that speaks of an error,
+    or the last one.
+    """
     lines = [line for line in (text.strip(FRAME) for text in said.splitlines()) if line]
     telling = [line for line in lines if any(word in line for word in TELLING)]
     return (telling or lines or ["it said nothing"])[-1]

@@ -1,11 +1,13 @@
-"""Whether this checkout trains the very weights that another commit trains, bit by bit: the guard of a refactoring.
+"""Whether this checkout trains the very weights that another commit trains, bit by bit: the guard
+of a refactoring.
 
-The cases are data, `weights.toml` beside this file: a name and the flags of a short training. The command
-lines of this checkout and of the commit train each of them, in processes of their own. What is compared are
-the floating-point tensors of the last checkpoint: weights, targets, what synapses keep, normalisers. Integers
-are not compared, nor what `NOT_TRAINED` names: optimisers with their moments, generators, the runner with its
-environments, statistics, the replay. Tensors with the same name are compared first; one that was renamed or
-reshaped is found by its bits. What a commit has trained is kept, and is not trained again.
+The cases are data, `weights.toml` beside this file: a name and the flags of a short training. The
+command lines of this checkout and of the commit train each of them, in processes of their own. What
+is compared are the floating-point tensors of the last checkpoint: weights, targets, what synapses
+keep, normalisers. Integers are not compared, nor what `NOT_TRAINED` names: optimisers with their
+moments, generators, the runner with its environments, statistics, the replay. Tensors with the same
+name are compared first; one that was renamed or reshaped is found by its bits. What a commit has
+trained is kept, and is not trained again.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class Settings(Shared):
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """{case: its verdict, and how many tensors were compared, moved in training, were renamed, were added}."""
+    """{case: its verdict, and how many tensors were compared, moved in training, were renamed, were
+    added}.
+    """
     if not hasattr(os, "fork"):
         raise ValueError(
             "bench weights forks its trainings, which this system cannot do; use Linux or macOS"
@@ -117,8 +121,8 @@ def trainings(
 def judged(before: Trained, now: Trained, ignore: tuple[str, ...] = ()) -> dict[str, Any]:
     """The figures of a case: its verdict, and `failed`, 1 for all but `equal` and `new`.
 
-    new: the commit refuses its flags. broken: one of the trainings failed. untrained: no tensor is other than at the
-    start, so that the case says nothing.
+    new: the commit refuses its flags. broken: one of the trainings failed. untrained: no tensor is
+    other than at the start, so that the case says nothing.
     """
     if before.status == REFUSED and now.status == 0:
         return {

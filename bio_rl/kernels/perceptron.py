@@ -86,7 +86,8 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "perceptron keeps no graph of its gradients: take those of gradients from torch.nn.Sequential"
+                "perceptron keeps no graph of its gradients: take those of gradients from "
+                "torch.nn.Sequential"
             )
         n = len(ctx.saved_tensors) // 2
         inputs, weights = ctx.saved_tensors[:n], ctx.saved_tensors[n:]

@@ -98,8 +98,10 @@ def refuse_links_out(folder: Path) -> None:
                 target = Path(entry.path).resolve()
                 if not target.is_relative_to(home):
                     raise ValueError(
-                        f"{printable(entry.path)} is a symlink to {printable(target)}, out of the run folder; nothing is "
-                        "written or deleted through it: put the real file or folder there, or remove the link"
+                        f"{printable(entry.path)} is a symlink to {printable(target)}, out of the "
+                        "run folder; nothing is "
+                        "written or deleted through it: put the real file or folder there, or "
+                        "remove the link"
                     )
             elif entry.is_dir():
                 pending.append(Path(entry.path))
@@ -109,7 +111,8 @@ def refuse_link(path: Path) -> None:
     """Raise ValueError where `path` itself is a symlink: it would be written or deleted elsewhere."""
     if path.is_symlink():
         raise ValueError(
-            f"{printable(path)} is a symlink; nothing is written or deleted through it: put the real file or folder there"
+            f"{printable(path)} is a symlink; nothing is written or deleted through it: put the "
+            "real file or folder there"
         )
 
 

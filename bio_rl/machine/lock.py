@@ -59,12 +59,14 @@ def _take(handle: int, folder: Path) -> None:
         _lock_file(handle)
     except (BlockingIOError, PermissionError) as error:
         raise ValueError(
-            f"{printable(folder)} is being written by {_holder(handle)}; wait for that process or stop it, or "
+            f"{printable(folder)} is being written by {_holder(handle)}; wait for that process or "
+            "stop it, or "
             "copy the folder and resume the copy"
         ) from error
     except OSError as error:
         warnings.warn(
-            f"{printable(folder)} cannot be locked ({error.strerror}): do not run two processes on it",
+            f"{printable(folder)} cannot be locked ({error.strerror}): do not run two processes "
+            "on it",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -73,5 +73,6 @@ def check_finite(total: float, agent: str, settings: Sequence[str]) -> None:
         return
     names = " or ".join(f"{agent}.{name}" for name in settings)
     raise DivergedError(
-        f"dopamine is NaN or infinite: the critic diverged; a lower {names} or fewer environments help"
+        f"dopamine is NaN or infinite: the critic diverged; a lower {names} or fewer environments "
+        "help"
     )

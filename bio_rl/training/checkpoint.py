@@ -61,7 +61,8 @@ def save(path: Path, tree: dict[str, Any]) -> None:
         RuntimeError,
     ) as cause:  # torch's zip writer turns an OSError into a RuntimeError
         raise CheckpointError(
-            f"could not write the checkpoint {printable(path)}: {_reason(cause)}. What was saved before is untouched; "
+            f"could not write the checkpoint {printable(path)}: {_reason(cause)}. What was saved "
+            "before is untouched; "
             "free some space or choose another folder, then resume from the last checkpoint"
         ) from cause
 
@@ -102,7 +103,8 @@ def _encode(value: Any, at: str) -> Any:
         except (TypeError, ValueError) as cause:
             raise TypeError(f"cannot save {at}: {cause}") from cause
     raise TypeError(
-        f"cannot save {at}: a {type(value).__qualname__}; a checkpoint holds dicts, lists and tuples of tensors, numpy "
+        f"cannot save {at}: a {type(value).__qualname__}; a checkpoint holds dicts, lists and "
+        "tuples of tensors, numpy "
         "arrays, int, float, bool, str and None"
     )
 
@@ -127,7 +129,8 @@ def _encode_tensor(value: Tensor, at: str) -> Any:
         or value.is_quantized
     ):
         raise TypeError(
-            f"cannot save {at}: only plain dense tensors can be saved, got {type(value)}, {value.layout}"
+            f"cannot save {at}: only plain dense tensors can be saved, got {type(value)}, "
+            f"{value.layout}"
         )
     value = value.resolve_conj().resolve_neg()
     if value.untyped_storage().nbytes() != value.numel() * value.element_size():
@@ -202,7 +205,8 @@ def _read(path: Path, mmap: bool) -> Any:
         Exception
     ) as cause:  # zipfile, pickle and torch raise a dozen kinds over a damaged or hostile file
         raise CheckpointError(
-            f"{shown} is damaged or not a checkpoint of bio_rl ({_reason(cause)}); use an older one from "
+            f"{shown} is damaged or not a checkpoint of bio_rl ({_reason(cause)}); use an older "
+            "one from "
             f"{printable(path.parent)}"
         ) from cause
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
@@ -210,7 +214,8 @@ def _read(path: Path, mmap: bool) -> Any:
     version = whole.get("version")
     if type(version) is not int or version not in READS:
         raise CheckpointError(
-            f"{shown} has checkpoint version {printable(version)[:40]}, this bio_rl reads {' and '.join(map(str, READS))}"
+            f"{shown} has checkpoint version {printable(version)[:40]}, this bio_rl reads "
+            f"{' and '.join(map(str, READS))}"
         )
     return whole.get("tree")
 
@@ -325,7 +330,8 @@ def generator_state(generator: np.random.Generator) -> dict[str, Any]:
     state = generator.bit_generator.state
     if state["bit_generator"] not in _BIT_GENERATORS:
         raise ValueError(
-            f"cannot encode a {state['bit_generator']} generator; known: {', '.join(_BIT_GENERATORS)}"
+            f"cannot encode a {state['bit_generator']} generator; known: "
+            f"{', '.join(_BIT_GENERATORS)}"
         )
     words = np.array(
         [

@@ -260,7 +260,8 @@ def record_learning(agent: Agent, env: Vector, seed: int, decisions: int) -> Rec
     """
     if not (isinstance(agent.rollout, Steps) and agent.rollout.n == 1):
         raise ValueError(
-            f"an agent that learns once in {agent.rollout} has nothing to show at a decision; expected Steps(1)"
+            f"an agent that learns once in {agent.rollout} has nothing to show at a decision; "
+            "expected Steps(1)"
         )
     life, end = begin(agent, env, seed), None
     moments: deque[Moment] = deque(maxlen=decisions)

@@ -37,7 +37,8 @@ def to_floats(values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
     for name, value in tensors.items():
         if value.numel() != 1:
             raise ValueError(
-                f"metric {name!r} has shape {tuple(value.shape)}, expected a scalar; take its mean, say"
+                f"metric {name!r} has shape {tuple(value.shape)}, expected a scalar; take its "
+                "mean, say"
             )
     if not tensors:
         return {name: float(value) for name, value in values.items()}
@@ -142,7 +143,10 @@ class MetricsLog:
         except OSError as cause:
             if not self._warned:
                 where = self._path.parent if self._path else "nowhere"
-                text = f"metrics could not be written to {where} ({cause}); training goes on without them"
+                text = (
+                    f"metrics could not be written to {where} ({cause}); training goes on without "
+                    "them"
+                )
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
             self._warned = True
 

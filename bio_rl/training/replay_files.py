@@ -127,7 +127,8 @@ class ReplayFiles:
         found = self._read(step)
         if found["id"] != wanted:
             raise CheckpointError(
-                f"{printable(self._index(step))} belongs to another save than the checkpoint of step {step}"
+                f"{printable(self._index(step))} belongs to another save than the checkpoint of "
+                f"step {step}"
             )
         state = {name: found[name] for name in ("added", "highest", "priorities")}
         if not found["added"]:
@@ -174,7 +175,8 @@ class ReplayFiles:
         wrong = next((name for name, right in _FIELDS.items() if not right(found.get(name))), None)
         if wrong is not None:
             raise CheckpointError(
-                f"{printable(path)} has an unusable {wrong}: {printable(repr(found.get(wrong)))[:80]}"
+                f"{printable(path)} has an unusable {wrong}: "
+                f"{printable(repr(found.get(wrong)))[:80]}"
             )
         spans = [_span(name) for name in found["files"]]
         first = spans[0][0] if spans else 0
@@ -182,7 +184,8 @@ class ReplayFiles:
         gap = any(a[1] != b[0] for a, b in itertools.pairwise(spans))
         if gap or last != found["added"] or not first <= found["oldest"] <= last:
             raise CheckpointError(
-                f"{printable(path)} does not name all rows from {found['oldest']} to {found['added']}"
+                f"{printable(path)} does not name all rows from {found['oldest']} to "
+                f"{found['added']}"
             )
         return found
 
@@ -203,7 +206,8 @@ class ReplayFiles:
             ) from cause
         if lengths != {last - first} or skipped % stride:
             raise CheckpointError(
-                f"{printable(path)} holds {sorted(lengths)} rows, expected {last - first} of each kind"
+                f"{printable(path)} holds {sorted(lengths)} rows, expected {last - first} of each "
+                "kind"
             )
         return tuple(index(kept, slice(skipped, None))), index(
             states, slice(skipped // stride, None)

@@ -100,7 +100,8 @@ class Resilience:
             else []
         )
         return (
-            f"reward per step, {self.lives} lives of {self.steps:,} steps, {' '.join(self.perturb)} at step {self.at:,}, "
+            f"reward per step, {self.lives} lives of {self.steps:,} steps, "
+            f"{' '.join(self.perturb)} at step {self.at:,}, "
             f"{brains}:\n"
             f"  before    {self.before:.3f} ± {self.before_se:.3f}\n"
             f"  drop      {self.drop:.3f}{share}, to {self.lowest:.3f}\n"

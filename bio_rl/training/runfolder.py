@@ -196,7 +196,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{cause}; is {printable(folder)} a run folder?") from cause
     if not isinstance(config, dict):
         raise ValueError(
-            f"{printable(path)} holds a {type(config).__name__}, expected an object; is {printable(folder)} a run folder?"
+            f"{printable(path)} holds a {type(config).__name__}, expected an object; is "
+            f"{printable(folder)} a run folder?"
         )
     return config
 

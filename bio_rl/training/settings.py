@@ -102,7 +102,8 @@ def _json(value: Any, name: str) -> Any:
     if isinstance(value, list | tuple):
         return [_json(x, f"{name}[{i}]") for i, x in enumerate(value)]
     raise ValueError(
-        f"--env-arg {name} is a {type(value).__name__}, expected a number, a text, True, False, None, or lists and "
+        f"--env-arg {name} is a {type(value).__name__}, expected a number, a text, True, False, "
+        "None, or lists and "
         "dictionaries of them; register an id of your own for more"
     )
 

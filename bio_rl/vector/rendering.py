@@ -9,7 +9,8 @@ from functools import cache
 
 INSTALL_HINT = (
     "MuJoCo cannot render here. On Linux without a display it needs EGL: "
-    "`apt-get install libegl1 libgl1-mesa-dri` (software rendering; an NVIDIA driver brings its own EGL), "
+    "`apt-get install libegl1 libgl1-mesa-dri` (software rendering; an NVIDIA driver brings its "
+    "own EGL), "
     "or software rendering with `apt-get install libosmesa6` and MUJOCO_GL=osmesa."
 )
 

@@ -66,8 +66,10 @@ class GridView(gym.ObservationWrapper):
 MISSION = 48
 """Words that are read; the longest mission met has 37."""
 WORDS = (
-    "a after agent and at avoid ball behind blue box door empty end fetch find floor from front get go goal green grey "
-    "hallway in key lava left matching maze must near next object of on open opening pick purple put reach red right room "
+    "a after agent and at avoid ball behind blue box door empty end fetch find floor from front "
+    "get go goal green grey "
+    "hallway in key lava left matching maze must near next object of on open opening pick purple "
+    "put reach red right room "
     "rooms square the then to traverse unlock unseen up use wall yellow you your"
 )
 """Of 12 missions of each id of MiniGrid 3.2.0, BabyAI among them, and of its
