@@ -86,7 +86,9 @@ class Config(LearningRateSchedule):
     optimiser: str = "adam"
     """adam, whose mean and variance each synapse keeps of its own changes, as published; or sgd."""
     update_every: int = 1
-    """Decisions between two changes of the weights, which are the sum of what all of them ask for."""
+    """Decisions between two changes of the weights, which are the sum of what all of them
+    ask for.
+    """
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
     critic_weight: float = 0.5
@@ -96,7 +98,9 @@ class Config(LearningRateSchedule):
     feedback: str = "random"
     """How neurons hear of the outputs' errors: random, symmetric or adaptive weights."""
     feedback_decay: float = 0.0
-    """Adaptive: the part of the feedback's and the readout's weights that is lost at each change."""
+    """Adaptive: the part of the feedback's and the readout's weights that is lost at each
+    change.
+    """
     rate: float = 10.0
     """f*, Hz."""
     rate_weight: float = 0.1

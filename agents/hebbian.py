@@ -69,7 +69,9 @@ class Config(LearningRateSchedule):
     0.2 y.
     """
     hidden_lr: float = 0.001
-    """Of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as they were drawn."""
+    """Of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as they
+    were drawn.
+    """
     actor_lr: float = 0.01
     """Of the synapses onto the outputs, per unit of dopamine."""
     critic_lr: float = 0.1

@@ -39,7 +39,9 @@ class Config(LearningRateSchedule):
     epochs: int = 5
     """Passes over a rollout."""
     sequence: int = 16
-    """Steps per training sequence of a stateful network (truncated backpropagation through time)."""
+    """Steps per training sequence of a stateful network (truncated backpropagation
+    through time).
+    """
     lr: float = 8e-4
     """Learning rate of Adam."""
     lr_final: float = 0.0

@@ -178,7 +178,9 @@ class Agent(base.Agent):
         self.requires_grad_(False)
 
     def _network(self, network: Blueprint, n_out: int) -> Network:
-        """The network up to its last hidden layer. Raises ValueError for one that it cannot teach."""
+        """The network up to its last hidden layer. Raises ValueError for one that it
+        cannot teach.
+        """
         size, config = self.numbers(), self.config
         each = [seeded(seed, lambda: network.build(size, n_out)) for seed in self.seeds]
         made = each[0]

@@ -31,7 +31,8 @@ import os
 from bio_rl.vector.rendering import choose_gl
 choose_gl()
 import mujoco
-model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light pos='0 0 3'/><geom size='.5'/></worldbody></mujoco>")
+scene = "<mujoco><worldbody><light pos='0 0 3'/><geom size='.5'/></worldbody></mujoco>"
+model = mujoco.MjModel.from_xml_string(scene)
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
 with mujoco.Renderer(model, 64, 64) as renderer:

@@ -92,7 +92,9 @@ def advance(key: Tensor) -> Tensor:
 
 
 def fold(key: Tensor, n: int) -> Tensor:
-    """Keys [B] for the n-th of several uses of one key, independent of each other and of `advance`."""
+    """Keys [B] for the n-th of several uses of one key, independent of each other and of
+    `advance`.
+    """
     return _mix(key ^ ((n + 1) * _MIX_1 & 0x7FFFFFFFFFFFFFFF))
 
 

@@ -55,7 +55,9 @@ def filled(flags: str, words: Mapping[str, str]) -> str:
 
 
 def chosen(cases: Sequence[Case], only: Sequence[str]) -> list[Case]:
-    """The cases whose name contains one of the texts. Raises ValueError for a text that is in none."""
+    """The cases whose name contains one of the texts. Raises ValueError for a text that
+    is in none.
+    """
     for text in only:
         if not any(text in case.name for case in cases):
             known = "; ".join(case.name for case in cases)

@@ -60,7 +60,9 @@ def bits(x: Tensor) -> tuple[torch.dtype, bytes]:
 
 
 def twin(x: Tensor, others: Mapping[str, Tensor]) -> str | None:
-    """The name of a tensor with the bits of `x`, one of its shape before others; None without one."""
+    """The name of a tensor with the bits of `x`, one of its shape before others; None
+    without one.
+    """
     found = [name for name, y in others.items() if y.numel() == x.numel() and bits(y) == bits(x)]
     return min(found, key=lambda name: others[name].shape != x.shape, default=None)
 
@@ -89,7 +91,9 @@ def difference(name: str, x: Tensor, others: Mapping[str, Tensor]) -> str:
 
 
 def distance(x: Tensor, y: Tensor) -> float:
-    """The largest absolute difference of two tensors of one shape; NaN where one of them has NaN."""
+    """The largest absolute difference of two tensors of one shape; NaN where one of them
+    has NaN.
+    """
     return float((x.double() - y.double()).abs().max()) if x.numel() else 0.0
 
 

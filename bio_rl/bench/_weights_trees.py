@@ -156,7 +156,9 @@ def start(tree: Tree, cases: Sequence[Case], place: Path, seconds: float) -> sub
 def collect(
     process: subprocess.Popen[str], tree: Tree, ready: SimpleQueue[tuple[Tree, dict[str, Any]]]
 ) -> None:
-    """Put a line for every case that is trained, and one without a name where the process failed."""
+    """Put a line for every case that is trained, and one without a name where the process
+    failed.
+    """
     assert process.stdout is not None
     said = "it said nothing"
     for line in process.stdout:

@@ -1,1 +1,3 @@
-"""What a program needs of the machine below it: memory, files, locks, signals, packages, streams."""
+"""What a program needs of the machine below it: memory, files, locks, signals, packages,
+streams.
+"""

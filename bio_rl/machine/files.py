@@ -108,7 +108,9 @@ def refuse_links_out(folder: Path) -> None:
 
 
 def refuse_link(path: Path) -> None:
-    """Raise ValueError where `path` itself is a symlink: it would be written or deleted elsewhere."""
+    """Raise ValueError where `path` itself is a symlink: it would be written or deleted
+    elsewhere.
+    """
     if path.is_symlink():
         raise ValueError(
             f"{printable(path)} is a symlink; nothing is written or deleted through it: put the "

@@ -101,7 +101,9 @@ def _holder(handle: int) -> str:
 
 
 def _let_go() -> None:
-    """Close the files in a forked child: a worker that outlives its parent must not keep the lock."""
+    """Close the files in a forked child: a worker that outlives its parent must not keep
+    the lock.
+    """
     for handle in _held:
         with suppress(OSError):
             os.close(handle)

@@ -23,7 +23,9 @@ from bio_rl.contracts import Network
 from bio_rl.plasticity import Rule
 
 TICKWISE = {"spike", "psi", "p", "v"}
-"""Variables that make sense tick by tick; a rule that reads none of them sees a decision's means."""
+"""Variables that make sense tick by tick; a rule that reads none of them sees a
+decision's means.
+"""
 
 
 class HiddenSynapses(nn.Module):

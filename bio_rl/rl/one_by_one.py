@@ -84,7 +84,9 @@ class OneByOne:
             agent.load_state_dict(state[str(i)])
 
     def _each(self, run: Callable[..., Any], *trees: tuple[Any, int]) -> list[Any]:
-        """What `run` gives for each agent and its block of every tree, whose rows are at an axis."""
+        """What `run` gives for each agent and its block of every tree, whose rows are at
+        an axis.
+        """
         n = len(self.agents)
         blocks = [
             [tree_map(lambda x, i=i, axis=axis: x.tensor_split(n, axis)[i], tree) for i in range(n)]

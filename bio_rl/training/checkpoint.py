@@ -326,7 +326,9 @@ def _being_written(temporary: Path) -> bool:
 
 
 def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """The exact state of a PCG64 generator as int64 tensors (128-bit numbers: low word, high word)."""
+    """The exact state of a PCG64 generator as int64 tensors (128-bit numbers: low word,
+    high word).
+    """
     state = generator.bit_generator.state
     if state["bit_generator"] not in _BIT_GENERATORS:
         raise ValueError(

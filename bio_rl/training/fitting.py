@@ -28,7 +28,9 @@ MOMENTS = {"Adam": ("step", "exp_avg", "exp_avg_sq"), "AdamW": ("step", "exp_avg
 
 
 class MisfitError(ValueError):
-    """Something saved is not of the kind that is expected there; the message begins with its place."""
+    """Something saved is not of the kind that is expected there; the message begins with
+    its place.
+    """
 
 
 def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> None:
@@ -212,7 +214,9 @@ def optimisers(agent: Any) -> Iterator[tuple[str, Optimizer]]:
 
 
 def _check_moments(name: str, optimiser: Optimizer) -> None:
-    """Torch loads any state into an optimiser, and fails, or computes nonsense, at its first step."""
+    """Torch loads any state into an optimiser, and fails, or computes nonsense, at its
+    first step.
+    """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
     strangers = [key for key in optimiser.state if all(key is not w for w in weights)]
     _expect(

@@ -243,7 +243,9 @@ def _mean(x: list[Scalar]) -> Scalar:
 
 
 class EpisodeStats:
-    """Means over the last `window` finished episodes; NaN before the first one. Its state is exact."""
+    """Means over the last `window` finished episodes; NaN before the first one. Its state
+    is exact.
+    """
 
     def __init__(self, window: int = 100) -> None:
         self.count = 0  # episodes finished since the run began
@@ -251,7 +253,9 @@ class EpisodeStats:
         self._lengths: deque[int] = deque(maxlen=window)
 
     def add(self, returns: Iterable[float], lengths: Iterable[int]) -> None:
-        """Count finished episodes: their undiscounted returns and lengths in steps, oldest first."""
+        """Count finished episodes: their undiscounted returns and lengths in steps,
+        oldest first.
+        """
         for episode_return, length in zip(returns, lengths, strict=True):
             self._returns.append(float(episode_return))
             self._lengths.append(int(length))

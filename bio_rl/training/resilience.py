@@ -118,7 +118,10 @@ class Resilience:
             return f"90 % of the drop after {self.recovery:,} steps{lives}"
         never = f"90 % of the drop never, within {self.steps - self.at:,} steps{lives}"
         if self.one_fall:
-            never += "\n            (a life was one episode, and who falls earns nothing until its limit: --steps gives more)"
+            never += (
+                "\n            (a life was one episode, and who falls earns nothing until its limit: "
+                "--steps gives more)"
+            )
         return never
 
 

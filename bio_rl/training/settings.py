@@ -1,4 +1,6 @@
-"""Values that a user gives for settings, as plain Python values of the kind that the setting has."""
+"""Values that a user gives for settings, as plain Python values of the kind that the
+setting has.
+"""
 
 from __future__ import annotations
 

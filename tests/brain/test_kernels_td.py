@@ -18,9 +18,17 @@ def test_four_rows_by_hand(backend):
     # a row that goes on, one that terminated, one that a time limit cut at the first decision of
     # its episode, and a junk one
     found = td_error(
-        torch.tensor([1.0, 1.0, 2.0, 5.0]), torch.tensor([0.5, 0.5, 1.0, 0.0]), torch.tensor([2.0, 2.0, 4.0, 8.0]),
-        flags(0, 1, 0, 1), flags(0, 1, 1, 1), flags(0, 0, 1, 0), flags(1, 1, 1, 0), gamma=0.5, lam=0.8, backend=backend,
-    )  # fmt: skip
+        torch.tensor([1.0, 1.0, 2.0, 5.0]),
+        torch.tensor([0.5, 0.5, 1.0, 0.0]),
+        torch.tensor([2.0, 2.0, 4.0, 8.0]),
+        flags(0, 1, 0, 1),
+        flags(0, 1, 1, 1),
+        flags(0, 0, 1, 0),
+        flags(1, 1, 1, 0),
+        gamma=0.5,
+        lam=0.8,
+        backend=backend,
+    )
     # 1 + ½·2 - ½;  1 - ½;  2 + ½·4 - 1;  0
     assert found.rpe.tolist() == [1.5, 0.5, 3.0, 0.0]
     assert found.decay.tolist() == pytest.approx([0.4, 0.4, 0.0, 0.4])
