@@ -16,7 +16,7 @@ EXPECTED = {
     "unit": ("a number from 0 to 1", "numbers from 0 to 1"),
     "finite": ("a finite number", "finite numbers"),
 }
-"""What each range is called, of one number and of several. NaN and infinity are in none of them."""
+"""The words for each range, of one number and of several. NaN and infinity are in no range."""
 
 
 def check(owner: str, name: str, value: Any, kind: str) -> None:
@@ -24,17 +24,26 @@ def check(owner: str, name: str, value: Any, kind: str) -> None:
     `EXPECTED`.
     """
     several = isinstance(value, tuple | list)
-    if not all(within(x, kind) for x in (value if several else (value,))):
-        raise ValueError(f"{owner}.{name} is {_shown(value)}, expected {EXPECTED[kind][several]}")
+    values = value if several else (value,)
+    if not all(within(x, kind) for x in values):
+        # False and True count as 0 and 1: the words for one number, and for several.
+        expected = EXPECTED[kind][several]
+        raise ValueError(f"{owner}.{name} is {_shown(value)}, expected {expected}")
 
 
 def within(x: Any, kind: str) -> bool:
     """Whether x is a number of that range."""
-    if not isinstance(x, Real) or not -math.inf < x < math.inf:
+    if not isinstance(x, Real):
         return False
-    return kind == "finite" or (
-        x > 0 if kind == "positive" else 0 <= x <= (1 if kind == "unit" else x)
-    )
+    # Compared, not converted: a whole number may be too large for a float. NaN is in no interval.
+    number: Any = x
+    if not -math.inf < number < math.inf:
+        return False
+    if kind == "positive":
+        return number > 0
+    if kind == "non-negative":
+        return number >= 0
+    return kind == "finite" or 0 <= number <= 1
 
 
 def check_settings(

@@ -27,6 +27,7 @@ def printable(text: object, keep: str = " ") -> str:
     several lines.
     """
     shown = str(text)
+    # Most texts are, and this is asked for each line that is printed.
     if shown.isprintable():
         return shown
     return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in shown)
@@ -37,11 +38,11 @@ def _escaped(character: str) -> str:
 
 
 def one_line(error: BaseException, most: int = 400) -> str:
-    """What an error says, for the end of another message: its first line, printable and not
-    endless.
+    """An error in words for the end of another message: its first line, printable and not endless.
 
     The kind of the error is named where it is none that was raised on purpose.
     """
+    # The following lines are of libraries: hints for programmers, or a traceback.
     first = printable(str(error).partition("\n")[0])
     if not isinstance(error, ValueError):
         first = f"{type(error).__name__}: {first}"
@@ -59,7 +60,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:
-        with open(temporary, "xb") as file:  # "x": what somebody puts there meanwhile is not opened
+        # "x": a file that somebody puts there meanwhile is not opened.
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,8 +84,9 @@ def _sync_folder(folder: Path) -> None:
 
 def free_space(folder: Path) -> int:
     """Bytes that are free on the disk where `folder` is or will be made."""
-    there = next((p for p in (folder, *folder.absolute().parents) if p.is_dir()), Path.cwd())
-    return shutil.disk_usage(there).free
+    above = (folder, *folder.absolute().parents)
+    existing = next((path for path in above if path.is_dir()), Path.cwd())
+    return shutil.disk_usage(existing).free
 
 
 def refuse_links_out(folder: Path) -> None:
@@ -95,6 +98,7 @@ def refuse_links_out(folder: Path) -> None:
     while pending:
         for entry in os.scandir(pending.pop()):
             if entry.is_symlink():
+<<<<<<< HEAD
                 target = Path(entry.path).resolve()
                 if not target.is_relative_to(home):
                     raise ValueError(
@@ -103,11 +107,25 @@ def refuse_links_out(folder: Path) -> None:
                         "written or deleted through it: put the real file or folder there, or "
                         "remove the link"
                     )
+=======
+                _refuse_link_out(Path(entry.path), home)
+>>>>>>> h17-training
             elif entry.is_dir():
                 pending.append(Path(entry.path))
 
 
+def _refuse_link_out(link: Path, home: Path) -> None:
+    target = link.resolve()
+    if not target.is_relative_to(home):
+        raise ValueError(
+            f"{printable(link)} is a symlink to {printable(target)}, out of the run folder; "
+            "nothing is written or deleted through it: put the real file or folder there, or "
+            "remove the link"
+        )
+
+
 def refuse_link(path: Path) -> None:
+<<<<<<< HEAD
     """Raise ValueError where `path` itself is a symlink: it would be written or deleted
     elsewhere.
     """
@@ -115,18 +133,26 @@ def refuse_link(path: Path) -> None:
         raise ValueError(
             f"{printable(path)} is a symlink; nothing is written or deleted through it: put the "
             "real file or folder there"
+=======
+    """Raise ValueError where `path` itself is a symlink: writing would happen elsewhere."""
+    if path.is_symlink():
+        raise ValueError(
+            f"{printable(path)} is a symlink; nothing is written or deleted through it: "
+            "put the real file or folder there"
+>>>>>>> h17-training
         )
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises ValueError, one printable line, for all that strict JSON does
-    not allow.
+    """The value in a JSON file. Raises ValueError, one printable line, for all that strict JSON
+    does not allow.
 
     Names that come twice, NaN, infinities, numbers that nothing here can hold and very deep nesting
     are refused; so is a file that is none, or is huge.
     """
     try:
-        if not path.is_file():  # a pipe would be waited for
+        # A pipe would be waited for.
+        if not path.is_file():
             raise ValueError("there is no such file")
         if (size := path.stat().st_size) > LARGEST_JSON:
             raise ValueError(f"it has {size:,} bytes, expected at most {LARGEST_JSON:,}")
@@ -158,12 +184,12 @@ def _reason(cause: Exception) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice!r} comes twice in one object")
-    return found
+    return values
 
 
 def _no_constant(text: str) -> Any:
@@ -178,6 +204,7 @@ def _finite(text: str) -> float:
 
 
 def _small(text: str) -> int:
+    # The length first: Python takes a second over a number of a million digits.
     if len(text) > 20 or abs(int(text)) >= LARGEST_INT:
         raise ValueError(f"{text[:40]} is too large a whole number, expected less than 2**63")
     return int(text)

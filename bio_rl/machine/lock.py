@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,13 +41,16 @@ def lock(folder: Path) -> Iterator[None]:
     refuse_links_out(folder)
     path = folder / NAME
     refuse_link(path)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    # Windows opens no symlink that a user without rights could have made.
+    no_follow = 0 if sys.platform == "win32" else os.O_NOFOLLOW
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | no_follow, 0o644)
     _held.add(handle)
     try:
         _take(handle, folder)
         yield
     finally:
-        if handle in _held:  # not in a forked child, which has closed it already
+        # A forked child has closed it already.
+        if handle in _held:
             _held.discard(handle)
             os.close(handle)
 
@@ -59,6 +63,7 @@ def _take(handle: int, folder: Path) -> None:
         _lock_file(handle)
     except (BlockingIOError, PermissionError) as error:
         raise ValueError(
+<<<<<<< HEAD
             f"{printable(folder)} is being written by {_holder(handle)}; wait for that process or "
             "stop it, or "
             "copy the folder and resume the copy"
@@ -67,12 +72,23 @@ def _take(handle: int, folder: Path) -> None:
         warnings.warn(
             f"{printable(folder)} cannot be locked ({error.strerror}): do not run two processes "
             "on it",
+=======
+            f"{printable(folder)} is being written by {_holder(handle)}; "
+            "wait for that process or stop it, or copy the folder and resume the copy"
+        ) from error
+    except OSError as error:
+        warnings.warn(
+            f"{printable(folder)} cannot be locked ({error.strerror}): "
+            "do not run two processes on it",
+>>>>>>> h17-training
             RuntimeWarning,
             stacklevel=4,
         )
         return
-    with suppress(OSError):  # a full disk: the lock holds without a name
-        text = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+    holder = {"pid": os.getpid(), "host": socket.gethostname()}
+    text = json.dumps(holder).encode()
+    # On a full disk the lock holds without a name.
+    with suppress(OSError):
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, text)
@@ -94,21 +110,25 @@ def _holder(handle: int) -> str:
     """The process that holds the lock, as it wrote itself down."""
     try:
         os.lseek(handle, 0, os.SEEK_SET)
-        found = json.loads(os.read(handle, 4096))
-        return f"process {int(found['pid'])} on {printable(found['host'])}"
+        holder = json.loads(os.read(handle, 4096))
+        return f"process {int(holder['pid'])} on {printable(holder['host'])}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 
 def _let_go() -> None:
+<<<<<<< HEAD
     """Close the files in a forked child: a worker that outlives its parent must not keep
     the lock.
     """
+=======
+    """Close the files in a forked child: a worker may outlive its parent, but not keep its lock."""
+>>>>>>> h17-training
     for handle in _held:
         with suppress(OSError):
             os.close(handle)
     _held.clear()
 
 
-if hasattr(os, "register_at_fork"):
+if sys.platform != "win32":
     os.register_at_fork(after_in_child=_let_go)

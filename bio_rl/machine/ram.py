@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 
 CGROUP = Path("/sys/fs/cgroup")
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+UNKNOWN = 2**62
+"""Bytes of memory that are assumed where nobody can say."""
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
 LARGEST = 32 * 2**20
 """Bytes of an array that the C library still takes from the memory that it keeps (the most that it
 accepts).
@@ -26,33 +29,42 @@ def keep_freed() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return (
-        mallopt is not None
-        and bool(mallopt(M_MMAP_THRESHOLD, LARGEST))
-        and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
-    )
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        # The C library is another one, as on Alpine Linux.
+        return False
+    if not mallopt(M_MMAP_THRESHOLD, LARGEST):
+        return False
+    return bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def available(device: torch.device | str = "cpu") -> int:
+<<<<<<< HEAD
     """Bytes that can still be taken on `device`; on a system that does not say, all of
     its memory.
     """
+=======
+    """Bytes that can still be taken on `device`; all of them on a system that does not say."""
+>>>>>>> h17-training
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    found = [limit for limit in (_system(), _container()) if limit is not None]
-    return min(
-        found,
-        default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if hasattr(os, "sysconf")
-        else 2**62,
-    )
+    limits = [limit for limit in (_system(), _container()) if limit is not None]
+    return min(limits, default=_everything())
+
+
+def _everything() -> int:
+    """All bytes of the machine's memory; a number beyond any where the system does not say."""
+    if sys.platform == "win32":
+        return UNKNOWN
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def size_text(size: float) -> str:
     """`size` bytes as 172 MB or 1.7 GB."""
     for unit in ("B", "kB", "MB"):
+        # From 999.5 on three digits would read 1e+03.
         if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
@@ -60,23 +72,21 @@ def size_text(size: float) -> str:
 
 
 def _system() -> int | None:
-    """What Linux says is available."""
+    """Bytes that Linux says are available; None elsewhere."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    return next(
-        (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None
-    )
+    # MemAvailable:   16303452 kB
+    available = (line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    return next((int(number) * 1024 for number in available), None)
 
 
 def _container() -> int | None:
-    """What a container's limit leaves (control groups, version 2)."""
+    """Bytes that a container's limit leaves (control groups, version 2); None without a limit."""
     try:
-        limit, used = (
-            (CGROUP / name).read_text(encoding="ascii").strip()
-            for name in ("memory.max", "memory.current")
-        )
+        limit = (CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (CGROUP / "memory.current").read_text(encoding="ascii").strip()
     except OSError:
         return None
     return None if limit == "max" else max(0, int(limit) - int(used))

@@ -1,4 +1,4 @@
-"""What this package and its extras declare to need, and what of it is missing here."""
+"""Requirements that this package and its extras declare, and what of them is missing here."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ def declared() -> dict[str, list[Requirement]]:
 
 
 def parts(distribution: str, extra: str) -> list[Requirement]:
-    """What an installed distribution asks for in one of its extras, "" for what it asks for always,
-    on this platform.
+    """Requirements of an installed distribution in one of its extras, "" for those of every
+    install, on this platform.
     """
-    found = []
+    needed = []
     for text in importlib.metadata.requires(distribution) or []:
         requirement = Requirement(text)
-        marker = requirement.marker
-        always = marker is None or marker.evaluate({"extra": ""})
-        if (
-            always
-            if not extra
-            else not always and marker is not None and marker.evaluate({"extra": extra})
-        ):
-            requirement.marker = None  # evaluated just now
-            found.append(requirement)
-    return found
+        if _is_of(requirement, extra):
+            # It was evaluated just now.
+            requirement.marker = None
+            needed.append(requirement)
+    return needed
+
+
+def _is_of(requirement: Requirement, extra: str) -> bool:
+    """Whether a requirement is of this extra alone; "" for one of every install."""
+    marker = requirement.marker
+    always = marker is None or marker.evaluate({"extra": ""})
+    if not extra:
+        return always
+    return not always and marker is not None and marker.evaluate({"extra": extra})
 
 
 def faults(requirement: Requirement) -> list[str]:
-    """What is wanting of a requirement, its extras included, in words; [] where it is met or not
-    asked for on this platform.
+    """The words for what a requirement, its extras included, lacks; [] where it is met or is none
+    on this platform.
     """
     if requirement.marker is not None and not requirement.marker.evaluate():
         return []
-    if requirement.name == PROJECT:  # as in bio-rl[video,plots]
-        return [
-            fault
-            for extra in sorted(requirement.extras)
-            for part in declared()[extra]
-            for fault in faults(part)
-        ]
+    extras = sorted(requirement.extras)
+    # The extra dev asks for bio-rl[video,plots].
+    if requirement.name == PROJECT:
+        asked = declared()
+        return _faults_of([part for extra in extras for part in asked[extra]])
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
         return [f"{requirement.name} is not installed"]
     if not requirement.specifier.contains(version, prereleases=True):
         return [f"{requirement.name} is {version}, expected {requirement.specifier}"]
-    extras = sorted(requirement.extras)
-    return [
-        fault
-        for extra in extras
-        for part in parts(requirement.name, extra)
-        for fault in faults(part)
-    ]
+    return _faults_of([part for extra in extras for part in parts(requirement.name, extra)])
+
+
+def _faults_of(requirements: list[Requirement]) -> list[str]:
+    return [fault for requirement in requirements for fault in faults(requirement)]

@@ -51,10 +51,9 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in CAUGHT:
+                # nohup asks to live on when the terminal goes.
                 ignored = signal.getsignal(number) is signal.SIG_IGN
-                if not (
-                    ignored and number != signal.SIGINT
-                ):  # nohup asks to live on when the terminal goes
+                if not ignored or number == signal.SIGINT:
                     self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -63,7 +62,9 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.number = self.asked, self.number or number
+        again = self.asked
+        self.number = self.number or number
+        # A save is never cut: it remembers that more than a gentle stop was asked for.
         if self._held:
             self._again = self._again or again or not self._gentle
             _say(SAVING)
@@ -91,6 +92,7 @@ class StopRequest:
         """
         with self._as("_held", True):
             yield
+        # Saves may be nested: the outermost one answers.
         if self._again and not self._held:
             raise Interrupted(self.number or signal.SIGINT)
 
@@ -108,7 +110,8 @@ def _say(text: bytes) -> None:
     """Write to the terminal at once: a handler may run while Python prints, so it must not print
     itself.
     """
-    with suppress(OSError, ValueError, AttributeError):  # closed, or no real file
+    # Standard error may be closed, or no real file.
+    with suppress(OSError, ValueError, AttributeError):
         os.write(sys.__stderr__.fileno(), text)  # type: ignore[union-attr]
 
 

@@ -35,6 +35,7 @@ def import_named(module: str, run_folder: Path | None = None) -> None:
     too. Raises ValueError where the module cannot be found or imported, EnvironmentCrashedError
     where it raises an error of its own.
     """
+    # A module that is there already has run its code: no folder of a run could have brought it.
     if module not in sys.modules:
         _import(module, run_folder)
     discovery.allow(module)
@@ -83,6 +84,7 @@ def _working_folder_on_path() -> Iterator[None]:
     `python -m` do.
     """
     here = str(Path.cwd())
+    # An empty text on the path stands for the working folder.
     added = here not in sys.path and "" not in sys.path
     if added:
         sys.path.append(here)
@@ -94,4 +96,8 @@ def _working_folder_on_path() -> Iterator[None]:
 
 
 def _lies_in(origin: str | None, folder: Path) -> bool:
-    return origin is not None and Path(origin).resolve().is_relative_to(folder.resolve())
+    """Whether a module's file is below a folder. Built-in modules have no file."""
+    if origin is None:
+        return False
+    file = Path(origin).resolve()
+    return file.is_relative_to(folder.resolve())

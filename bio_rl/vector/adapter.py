@@ -29,7 +29,7 @@ RED = "\x1b[31mERROR: "
 PLAIN = "\x1b[0m"
 """How Gymnasium colours the traceback of a worker."""
 CAUSED = "\nThe above exception"
-"""What stands in a traceback before the errors that the first one caused."""
+"""Words of a traceback before the errors that the first one caused."""
 
 
 @runtime_checkable
@@ -96,7 +96,9 @@ class Vector(TensorVectorEnv):
         final = observed
         reset = done
         if self.mode is AutoresetMode.NEXT_STEP:
-            reset, self._done = self._done, done
+            # Those that ended one step ago have begun anew in this one.
+            reset = self._done
+            self._done = done
         elif ended and self.mode is AutoresetMode.SAME_STEP:
             final = self._observed(self._final(obs, info, done))
         elif ended:
@@ -115,7 +117,8 @@ class Vector(TensorVectorEnv):
         return Step(current, earned, term, trunc, last, start, valid)
 
     def take_episodes(self) -> list[Ended]:
-        finished, self._finished = self._finished, []
+        finished = self._finished
+        self._finished = []
         return finished
 
     @property

@@ -14,6 +14,8 @@ from bio_rl.faults import FaultyEnvironmentError
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 """Networks compute in float32: a larger number would be infinite there."""
 _SQUARE = FLOAT32_MAX**2
+ONE = np.float32(1.0)
+"""The bound of a half-range, in the learner's own precision: a Python float would widen it."""
 
 Encode = Callable[[Any], np.ndarray]
 Decode = Callable[[np.ndarray], np.ndarray]
@@ -58,7 +60,8 @@ def _choices(start: Any, n: Any) -> Encode:
     def encode(obs: Any) -> np.ndarray:
         counted = np.asarray(obs, np.int64) - start
         if counted.size and (counted.min() < 0 or (counted >= n).any()):
-            bad = counted[(counted < 0) | (counted >= n)] + start
+            outside = (counted < 0) | (counted >= n)
+            bad = counted[outside] + start
             raise FaultyEnvironmentError(
                 f"the observation is {bad.ravel()[0]}, outside its space of choices "
                 f"from {np.min(start)} to {np.max(start + n - 1)}"
@@ -75,14 +78,14 @@ def decoder(space: gym.Space) -> Decode:
     spans the bounds; of any other dimension they are taken as they are. All are clipped to the
     bounds.
     """
+    dtype = space.dtype
     if isinstance(space, spaces.Discrete):
-        start, dtype = int(space.start), space.dtype
+        start = int(space.start)
         return lambda action: (action + start).astype(dtype)
     if isinstance(space, spaces.MultiDiscrete):
-        return lambda action: (action + space.start).astype(space.dtype)
+        return lambda action: (action + space.start).astype(dtype)
     if isinstance(space, spaces.Box):
         return _plain_box_decoder(space) or _any_box_decoder(space)
-    dtype = space.dtype
     return lambda action: action.astype(dtype)
 
 
@@ -91,41 +94,49 @@ def _plain_box_decoder(space: spaces.Box) -> Decode | None:
     if not space.is_bounded() or space.dtype.kind != "f":
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        centre, half = (space.high + space.low) / 2, (space.high - space.low) / 2
-        top, bottom = centre + half, centre - half
-    inside = np.isfinite(half).all() and (top <= space.high).all() and (bottom >= space.low).all()
+        centre = (space.high + space.low) / 2
+        half = (space.high - space.low) / 2
+        stays_below = (centre + half <= space.high).all()
+        stays_above = (centre - half >= space.low).all()
+    inside = np.isfinite(half).all() and stays_below and stays_above
     if not inside or space.dtype != np.result_type(space.dtype, np.float32):
         return None
-    one = np.float32(1.0)
-    return lambda action: centre + half * np.minimum(np.maximum(action, -one), one)
+    return lambda action: centre + half * np.minimum(np.maximum(action, -ONE), ONE)
 
 
 def _any_box_decoder(space: spaces.Box) -> Decode:
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-    if space.dtype.kind == "f":  # where a bound is infinite, the largest finite number is one
-        top = float(np.finfo(space.dtype).max)
-        low, high = np.maximum(low, -top), np.minimum(high, top)
+    """In float64, for bounds that are infinite, huge or whole numbers."""
+    low, high = _finite_bounds(space)
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    # Halved before they are added: their sum may be infinite.
     centre = np.where(bounded, low / 2 + high / 2, 0.0)
     half = np.where(bounded, high / 2 - low / 2, 1.0)
+    is_float = space.dtype.kind == "f"
+    highest = high.astype(space.dtype) if is_float else space.high
+    lowest = low.astype(space.dtype) if is_float else space.low
 
     def decode(action: np.ndarray) -> np.ndarray:
         unit = np.where(bounded, np.clip(action, -1.0, 1.0), action)
         value = np.clip(centre + half * unit, low, high)
-        value = np.rint(value) if space.dtype.kind in "iu" else value
+        value = value if is_float else np.rint(value)
         with np.errstate(invalid="ignore", over="ignore"):
             exact = value.astype(space.dtype)
         # A bound itself may not survive the way through float64, the largest int64 for one.
-        exact = np.where(
-            value >= high,
-            high.astype(space.dtype) if space.dtype.kind == "f" else space.high,
-            exact,
-        )
-        return np.where(
-            value <= low, low.astype(space.dtype) if space.dtype.kind == "f" else space.low, exact
-        )
+        exact = np.where(value >= high, highest, exact)
+        return np.where(value <= low, lowest, exact)
 
     return decode
+
+
+def _finite_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds of a Box in float64; where one is infinite, the largest finite number is one."""
+    low = space.low.astype(np.float64)
+    high = space.high.astype(np.float64)
+    if space.dtype.kind == "f":
+        top = np.finfo(space.low.dtype).max.astype(np.float64)
+        low = np.maximum(low, -top)
+        high = np.minimum(high, top)
+    return low, high
 
 
 def all_finite(values: np.ndarray) -> bool:
@@ -140,8 +151,10 @@ def all_finite(values: np.ndarray) -> bool:
 
 def bad_rows(values: np.ndarray) -> np.ndarray:
     """bool [B]: rows of `values` [B, ...] with a number that is NaN, or infinite in float32."""
+    # NaN is not below anything, so it counts as bad.
     with np.errstate(invalid="ignore"):
-        return ~(np.abs(values) <= FLOAT32_MAX).reshape(len(values), -1).all(1)
+        fits = np.abs(values) <= FLOAT32_MAX
+    return ~np.all(fits.reshape(len(values), -1), axis=1)
 
 
 def keys_of(space: gym.Space) -> tuple[str, ...] | None:
@@ -154,32 +167,26 @@ def check_shapes(obs: Any, space: gym.Space, num_envs: int) -> None:
 
     Raises FaultyEnvironmentError that says which entry, what was expected and what came.
     """
-    if isinstance(space, spaces.Dict):
-        if not isinstance(obs, Mapping) or not space.spaces.keys() <= obs.keys():
-            got = sorted(obs) if isinstance(obs, Mapping) else f"a {type(obs).__name__}"
-            raise FaultyEnvironmentError(
-                f"the observation has {got}, expected the keys {sorted(space.spaces)}"
-            )
-        for key, part in space.spaces.items():
-            _check_array(obs[key], part, num_envs, f"observation {key!r}")
-    else:
+    if not isinstance(space, spaces.Dict):
         _check_array(obs, space, num_envs, "observation")
+        return
+    if not isinstance(obs, Mapping) or not space.spaces.keys() <= obs.keys():
+        got = sorted(obs) if isinstance(obs, Mapping) else f"a {type(obs).__name__}"
+        raise FaultyEnvironmentError(
+            f"the observation has {got}, expected the keys {sorted(space.spaces)}"
+        )
+    for key, part in space.spaces.items():
+        _check_array(obs[key], part, num_envs, f"observation {key!r}")
 
 
 def _check_array(values: Any, space: gym.Space, num_envs: int, name: str) -> None:
-    if space.shape is None:  # a Tuple, a Graph: no learner serves it, and says so itself
+    # A Tuple, a Graph: no learner serves it, and says so itself.
+    if space.shape is None:
         return
     expected = (num_envs, *space.shape)
-    if (
-        not isinstance(values, np.ndarray)
-        or values.shape != expected
-        or values.dtype.kind not in "fiub"
-    ):
-        got = (
-            f"{values.dtype} of shape {list(values.shape)}"
-            if isinstance(values, np.ndarray)
-            else f"a {type(values).__name__}"
-        )
-        raise FaultyEnvironmentError(
-            f"the {name} is {got}, expected numbers of shape {list(expected)}"
-        )
+    is_array = isinstance(values, np.ndarray)
+    if is_array and values.shape == expected and values.dtype.kind in "fiub":
+        return
+    form = f"{values.dtype} of shape {list(values.shape)}" if is_array else ""
+    got = form or f"a {type(values).__name__}"
+    raise FaultyEnvironmentError(f"the {name} is {got}, expected numbers of shape {list(expected)}")

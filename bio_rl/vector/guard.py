@@ -1,6 +1,4 @@
-"""A guard around each single environment: what it returns is checked and copied, what it raises is
-named.
-"""
+"""A guard around each single environment: its results are checked and copied, its errors named."""
 
 from __future__ import annotations
 
@@ -13,6 +11,9 @@ import numpy as np
 from gymnasium import spaces
 
 from bio_rl.faults import EnvironmentCrashedError, FaultyEnvironmentError
+
+Arrays = spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary
+"""Spaces whose elements are arrays of numbers."""
 
 
 class Guarded(gym.Wrapper):
@@ -48,8 +49,10 @@ class Guarded(gym.Wrapper):
                 "expected (observation, reward, terminated, truncated, info)"
             )
         obs, reward, terminated, truncated, info = returned
-        ended = self._truth(terminated, "terminated"), self._truth(truncated, "truncated")
-        return self._observation(obs), self._reward(reward), *ended, self._info(info)
+        is_over = self._truth(terminated, "terminated")
+        is_cut = self._truth(truncated, "truncated")
+        earned = self._reward(reward)
+        return self._observation(obs), earned, is_over, is_cut, self._info(info)
 
     def close(self) -> None:
         self._call("close", self.env.close)
@@ -81,9 +84,10 @@ class Guarded(gym.Wrapper):
         return float(value.reshape(()))
 
     def _truth(self, value: Any, name: str) -> bool:
-        if isinstance(value, bool | np.bool_) or (
-            isinstance(value, numbers.Integral) and value in (0, 1)
-        ):
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        # Many worlds count: 0 and 1 are meant as truth values.
+        if isinstance(value, numbers.Integral) and value in (0, 1):
             return bool(value)
         raise FaultyEnvironmentError(
             f"{self._name()}: {name} is {_form(value)}, expected True or False"
@@ -104,42 +108,53 @@ def owned(obs: Any, space: gym.Space, name: str) -> Any:
     number or its range, so that nothing is cut or wrapped around in silence.
     """
     if isinstance(space, spaces.Dict):
-        if not isinstance(obs, Mapping) or obs.keys() != space.spaces.keys():
-            got = (
-                f"has the keys {sorted(map(str, obs))}"
-                if isinstance(obs, Mapping)
-                else f"is {_form(obs)}"
-            )
-            raise FaultyEnvironmentError(f"{name} {got}, expected the keys {sorted(space.spaces)}")
+        _check_keys(obs, space, name)
         return {key: owned(obs[key], part, f"{name} {key!r}") for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+    if isinstance(space, Arrays):
         return _owned_array(obs, space, name)
     return obs
 
 
-def _owned_array(obs: Any, space: gym.Space, name: str) -> Any:
+def _check_keys(obs: Any, space: spaces.Dict, name: str) -> None:
+    keys = sorted(space.spaces)
+    if not isinstance(obs, Mapping):
+        raise FaultyEnvironmentError(f"{name} is {_form(obs)}, expected the keys {keys}")
+    if obs.keys() != space.spaces.keys():
+        got = sorted(map(str, obs))
+        raise FaultyEnvironmentError(f"{name} has the keys {got}, expected the keys {keys}")
+
+
+def _owned_array(obs: Any, space: Arrays, name: str) -> Any:
     expected = f"{space.dtype} of shape {list(space.shape)}"
     try:
         values = np.asarray(obs)
     except (TypeError, ValueError) as error:
         raise FaultyEnvironmentError(f"{name} is {_form(obs)}, expected {expected}") from error
+    # A whole number may stand for a float; a float may not be cut to a whole number.
     kinds = "fiub" if space.dtype.kind == "f" else "iub"
     if values.shape != space.shape or values.dtype.kind not in kinds:
         raise FaultyEnvironmentError(f"{name} is {_form(obs)}, expected {expected}")
-    if not isinstance(space, spaces.Box):
-        if not space.contains(values.astype(space.dtype) if values.dtype != space.dtype else obs):
-            raise FaultyEnvironmentError(f"{name} is {obs}, outside its space {space}")
-    elif space.dtype.kind in "iu" and values.dtype != space.dtype and values.size:
-        limits = np.iinfo(space.dtype)
-        if values.min() < limits.min or values.max() > limits.max:
-            raise FaultyEnvironmentError(
-                f"{name} has numbers beyond {space.dtype}, from {values.min()} to {values.max()}"
-            )
-    with np.errstate(
-        over="ignore"
-    ):  # too large for float32 becomes infinite, and is refused as that
+    is_box = isinstance(space, spaces.Box)
+    if is_box:
+        _check_range(values, space.dtype, name)
+    elif not space.contains(values.astype(space.dtype) if values.dtype != space.dtype else obs):
+        raise FaultyEnvironmentError(f"{name} is {obs}, outside its space {space}")
+    # A number too large for float32 becomes infinite, and is refused as that.
+    with np.errstate(over="ignore"):
         copied = np.array(values, space.dtype)
-    return copied[()] if not space.shape and not isinstance(space, spaces.Box) else copied
+    # A single choice is a number for Gymnasium, not an array of no axes.
+    return copied if space.shape or is_box else copied[()]
+
+
+def _check_range(values: np.ndarray, dtype: np.dtype, name: str) -> None:
+    """Refuse whole numbers that would wrap around in a narrower dtype."""
+    if dtype.kind not in "iu" or values.dtype == dtype or not values.size:
+        return
+    limits = np.iinfo(dtype)
+    if values.min() < limits.min or values.max() > limits.max:
+        raise FaultyEnvironmentError(
+            f"{name} has numbers beyond {dtype}, from {values.min()} to {values.max()}"
+        )
 
 
 def _form(value: Any) -> str:

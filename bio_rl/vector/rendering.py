@@ -10,8 +10,12 @@ from functools import cache
 INSTALL_HINT = (
     "MuJoCo cannot render here. On Linux without a display it needs EGL: "
     "`apt-get install libegl1 libgl1-mesa-dri` (software rendering; an NVIDIA driver brings its "
+<<<<<<< HEAD
     "own EGL), "
     "or software rendering with `apt-get install libosmesa6` and MUJOCO_GL=osmesa."
+=======
+    "own EGL), or software rendering with `apt-get install libosmesa6` and MUJOCO_GL=osmesa."
+>>>>>>> h17-training
 )
 
 
@@ -26,9 +30,8 @@ def choose_gl() -> None:
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not display:
         os.environ.setdefault("MUJOCO_GL", "egl")
-        os.environ.setdefault(
-            "SDL_VIDEODRIVER", "dummy"
-        )  # pygame's pictures need no window; without it SDL complains
+        # pygame's pictures need no window; without this SDL complains.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     if os.environ.get("MUJOCO_GL") == "egl":
         _load_triton()
         _check_egl()
@@ -49,7 +52,8 @@ def _load_triton() -> None:
     optimisers import) crashes the process when it comes second (triton 3.9, Mesa's llvmpipe).
     """
     if importlib.util.find_spec("triton"):
-        with suppress(ImportError):  # one that cannot be loaded at all does no harm
+        # A Triton that cannot be loaded at all does no harm.
+        with suppress(ImportError):
             importlib.import_module("triton")
 
 
@@ -60,7 +64,6 @@ def _check_egl() -> None:
     """
     try:
         import mujoco.egl  # noqa: F401  (the import itself opens the EGL device display)
-    except (
-        Exception
-    ) as error:  # ImportError, or AttributeError from PyOpenGL where libEGL is missing
+    # ImportError, or AttributeError from PyOpenGL where libEGL is missing
+    except Exception as error:
         raise RuntimeError(f"{INSTALL_HINT} ({type(error).__name__}: {error})") from error

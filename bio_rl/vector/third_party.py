@@ -1,5 +1,5 @@
-"""Worlds of other packages: which package brings an id, the extra that installs it, and what our
-networks need changed.
+"""Worlds of other packages: the package that brings an id, the extra that installs it, and the
+changes that our networks need.
 
 Importing this module imports none of them.
 """
@@ -45,19 +45,23 @@ class GridView(gym.ObservationWrapper):
         super().__init__(env)
         known = importlib.import_module("minigrid.core.constants")
         counts = [len(known.OBJECT_TO_IDX), len(known.COLOR_TO_IDX), len(known.STATE_TO_IDX)]
+        # Row i of each table is the one bit that stands for code i.
         self.codes = [np.eye(n, dtype=np.uint8) for n in counts]
         inside: Any = env.observation_space
+        height, width = inside["image"].shape[:2]
         self.observation_space = spaces.Dict(
-            image=spaces.Box(0, 1, (*inside["image"].shape[:2], sum(counts)), np.uint8),
+            image=spaces.Box(0, 1, (height, width, sum(counts)), np.uint8),
             direction=inside["direction"],
             mission=spaces.Box(0, len(_NUMBERS), (MISSION,), np.int64),
         )
 
     def observation(self, observation: Any) -> dict[str, Any]:
-        codes = np.minimum(observation["image"], [len(eye) - 1 for eye in self.codes])
-        planes = np.concatenate([eye[codes[..., i]] for i, eye in enumerate(self.codes)], -1)
+        last = [len(table) - 1 for table in self.codes]
+        # [H, W, 3]; a code that a newer MiniGrid has added counts as the last one.
+        codes = np.minimum(observation["image"], last)
+        planes = [table[codes[..., i]] for i, table in enumerate(self.codes)]
         return {
-            "image": planes,
+            "image": np.concatenate(planes, -1),
             "direction": observation["direction"],
             "mission": tokens(observation["mission"]),
         }
@@ -67,12 +71,18 @@ MISSION = 48
 """Words that are read; the longest mission met has 37."""
 WORDS = (
     "a after agent and at avoid ball behind blue box door empty end fetch find floor from front "
+<<<<<<< HEAD
     "get go goal green grey "
     "hallway in key lava left matching maze must near next object of on open opening pick purple "
     "put reach red right room "
     "rooms square the then to traverse unlock unseen up use wall yellow you your"
+=======
+    "get go goal green grey hallway in key lava left matching maze must near next object of on "
+    "open opening pick purple put reach red right room rooms square the then to traverse unlock "
+    "unseen up use wall yellow you your"
+>>>>>>> h17-training
 )
-"""Of 12 missions of each id of MiniGrid 3.2.0, BabyAI among them, and of its
+"""Words of 12 missions of each id of MiniGrid 3.2.0, BabyAI among them, and of its
 DictObservationSpaceWrapper.
 """
 _NUMBERS = {word: i for i, word in enumerate(WORDS.split(), 1)}
@@ -80,8 +90,10 @@ _NUMBERS = {word: i for i, word in enumerate(WORDS.split(), 1)}
 
 def tokens(mission: str) -> np.ndarray:
     """int64 [MISSION], the numbers of its words."""
-    numbers = [_NUMBERS.get(word, 0) for word in re.findall("[a-z]+", mission.lower())][:MISSION]
-    return np.array(numbers + [0] * (MISSION - len(numbers)), np.int64)
+    words = re.findall("[a-z]+", mission.lower())[:MISSION]
+    numbers = [_NUMBERS.get(word, 0) for word in words]
+    padding = [0] * (MISSION - len(numbers))
+    return np.array(numbers + padding, np.int64)
 
 
 FAMILIES = (
@@ -107,8 +119,8 @@ FAMILIES = (
 
 
 def family(env_id: str) -> Family | None:
-    """The package that brings an id."""
-    return next((f for f in FAMILIES if re.match(f.ids, env_id)), None)
+    """The package that brings an id; None for an id of none of them."""
+    return next((package for package in FAMILIES if re.match(package.ids, env_id)), None)
 
 
 def register(env_id: str, module: str = "") -> None:
