@@ -98,18 +98,7 @@ def refuse_links_out(folder: Path) -> None:
     while pending:
         for entry in os.scandir(pending.pop()):
             if entry.is_symlink():
-<<<<<<< HEAD
-                target = Path(entry.path).resolve()
-                if not target.is_relative_to(home):
-                    raise ValueError(
-                        f"{printable(entry.path)} is a symlink to {printable(target)}, out of the "
-                        "run folder; nothing is "
-                        "written or deleted through it: put the real file or folder there, or "
-                        "remove the link"
-                    )
-=======
                 _refuse_link_out(Path(entry.path), home)
->>>>>>> h17-training
             elif entry.is_dir():
                 pending.append(Path(entry.path))
 
@@ -125,21 +114,11 @@ def _refuse_link_out(link: Path, home: Path) -> None:
 
 
 def refuse_link(path: Path) -> None:
-<<<<<<< HEAD
-    """Raise ValueError where `path` itself is a symlink: it would be written or deleted
-    elsewhere.
-    """
-    if path.is_symlink():
-        raise ValueError(
-            f"{printable(path)} is a symlink; nothing is written or deleted through it: put the "
-            "real file or folder there"
-=======
     """Raise ValueError where `path` itself is a symlink: writing would happen elsewhere."""
     if path.is_symlink():
         raise ValueError(
             f"{printable(path)} is a symlink; nothing is written or deleted through it: "
             "put the real file or folder there"
->>>>>>> h17-training
         )
 
 

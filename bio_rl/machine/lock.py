@@ -63,16 +63,6 @@ def _take(handle: int, folder: Path) -> None:
         _lock_file(handle)
     except (BlockingIOError, PermissionError) as error:
         raise ValueError(
-<<<<<<< HEAD
-            f"{printable(folder)} is being written by {_holder(handle)}; wait for that process or "
-            "stop it, or "
-            "copy the folder and resume the copy"
-        ) from error
-    except OSError as error:
-        warnings.warn(
-            f"{printable(folder)} cannot be locked ({error.strerror}): do not run two processes "
-            "on it",
-=======
             f"{printable(folder)} is being written by {_holder(handle)}; "
             "wait for that process or stop it, or copy the folder and resume the copy"
         ) from error
@@ -80,7 +70,6 @@ def _take(handle: int, folder: Path) -> None:
         warnings.warn(
             f"{printable(folder)} cannot be locked ({error.strerror}): "
             "do not run two processes on it",
->>>>>>> h17-training
             RuntimeWarning,
             stacklevel=4,
         )
@@ -117,13 +106,7 @@ def _holder(handle: int) -> str:
 
 
 def _let_go() -> None:
-<<<<<<< HEAD
-    """Close the files in a forked child: a worker that outlives its parent must not keep
-    the lock.
-    """
-=======
     """Close the files in a forked child: a worker may outlive its parent, but not keep its lock."""
->>>>>>> h17-training
     for handle in _held:
         with suppress(OSError):
             os.close(handle)

@@ -40,13 +40,7 @@ def keep_freed() -> bool:
 
 
 def available(device: torch.device | str = "cpu") -> int:
-<<<<<<< HEAD
-    """Bytes that can still be taken on `device`; on a system that does not say, all of
-    its memory.
-    """
-=======
     """Bytes that can still be taken on `device`; all of them on a system that does not say."""
->>>>>>> h17-training
     device = torch.device(device)
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]

@@ -39,14 +39,8 @@ class Tolerant(io.TextIOBase):
             self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
-<<<<<<< HEAD
-        """Let the file be nothing from now on, so that what is left in buffers can be
-        written too.
-        """
-=======
         """Let the file be nothing from now on, so that what is in buffers can be written too."""
         # A reader that has gone, or a terminal that was closed, is nobody's fault.
->>>>>>> h17-training
         if error.errno not in (errno.EPIPE, errno.EIO):
             self.fault = error
         with suppress(OSError, ValueError, AttributeError):

@@ -10,12 +10,7 @@ from functools import cache
 INSTALL_HINT = (
     "MuJoCo cannot render here. On Linux without a display it needs EGL: "
     "`apt-get install libegl1 libgl1-mesa-dri` (software rendering; an NVIDIA driver brings its "
-<<<<<<< HEAD
-    "own EGL), "
-    "or software rendering with `apt-get install libosmesa6` and MUJOCO_GL=osmesa."
-=======
     "own EGL), or software rendering with `apt-get install libosmesa6` and MUJOCO_GL=osmesa."
->>>>>>> h17-training
 )
 
 

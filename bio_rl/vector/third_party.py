@@ -71,16 +71,9 @@ MISSION = 48
 """Words that are read; the longest mission met has 37."""
 WORDS = (
     "a after agent and at avoid ball behind blue box door empty end fetch find floor from front "
-<<<<<<< HEAD
-    "get go goal green grey "
-    "hallway in key lava left matching maze must near next object of on open opening pick purple "
-    "put reach red right room "
-    "rooms square the then to traverse unlock unseen up use wall yellow you your"
-=======
     "get go goal green grey hallway in key lava left matching maze must near next object of on "
     "open opening pick purple put reach red right room rooms square the then to traverse unlock "
     "unseen up use wall yellow you your"
->>>>>>> h17-training
 )
 """Words of 12 missions of each id of MiniGrid 3.2.0, BabyAI among them, and of its
 DictObservationSpaceWrapper.
