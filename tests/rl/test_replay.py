@@ -155,9 +155,8 @@ def test_the_largest_priority_of_a_group_is_its_own():
     )
     one = Replay(10, alpha=0.5)
     one.load_state_dict(memory.member(1))
-    assert one.priorities.highest.tolist() == [1.0] and memory.member(0)[
-        "highest"
-    ].item() == pytest.approx(10.0, rel=1e-4)
+    assert one.priorities.highest.tolist() == [1.0]
+    assert memory.member(0)["highest"].item() == pytest.approx(10.0, rel=1e-4)
 
 
 def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
