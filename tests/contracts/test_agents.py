@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
@@ -32,9 +30,9 @@ SMALL_NETWORKS = {
     "recurrent_spiking": {"hidden": (20,)},
     "spiking_conv": {"channels": (3,), "kernel": (3,), "stride": (3,), "hidden": (16,)},
 }
-OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "every": 4}
+OFF_POLICY = {"replay": 300, "start": 6, "batch": 8, "sequence": 4, "update_every": 4}
 SMALL = {
-    "ppo": {"rollout": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
+    "ppo": {"update_every": 8, "minibatch": 16, "epochs": 2, "sequence": 4},
     "dqn": {**OFF_POLICY, "target_every": 2},
     "sac": {**OFF_POLICY, "critic_hidden": (16,)},
     "td3": {**OFF_POLICY, "critic_hidden": (16,)},
@@ -195,8 +193,7 @@ def test_a_space_that_it_cannot_serve_is_refused_at_construction(agent):
 
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_every_preset_fits_every_network_that_the_agent_serves(agent, network):
-    path = Path(config.agents_module(agent).__file__).with_suffix(".toml")
-    for name in tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
+    for name in config.preset_table(config.agents_module(agent)):
         task, _, only = name.partition("/")
         if task != "*" and only in ("", network):
             config.experiment(task, agent, network)
