@@ -34,7 +34,13 @@ N_IN, B, T = 3, 4, 5
 
 def make(network: dict | None = None, **settings) -> eprop.Agent:
     config = eprop.Config(
-        **{"optimiser": "sgd", "interval": 100, "rate_weight": 0.0, "readout_gain": 1.0, **settings}
+        **{
+            "optimiser": "sgd",
+            "update_every": 100,
+            "rate_weight": 0.0,
+            "readout_gain": 1.0,
+            **settings,
+        }
     )
     blueprint = Blueprint("lsnn", lsnn.Config(**{**SMALL, **(network or {})}))
     spaces = gym.spaces.Box(-1.0, 1.0, (N_IN,), np.float32), gym.spaces.Discrete(2)

@@ -25,7 +25,7 @@ def make(
     hidden=(3,), inputs: int = N_IN, action: gym.Space | None = None, **settings
 ) -> hebbian.Agent:
     config = hebbian.Config(
-        **{"normalise_obs": False, "anneal": 1.0, "readout_gain": 1.0, **settings}
+        **{"normalise_obs": False, "lr_final": 1.0, "readout_gain": 1.0, **settings}
     )
     spaces = (
         gym.spaces.Box(-1.0, 1.0, (inputs,), np.float32),

@@ -101,7 +101,7 @@ def test_junk_rows_do_not_count():
         {"clip_value": 1e-4},
         {"target_kl": 1e-9},
         {"normalise_advantage": False},
-        {"anneal": False},
+        {"lr_final": 1.0},
     ],
 )
 def test_options_change_the_update(settings):

@@ -34,7 +34,7 @@ def make(
     """A runner; without normalisation, schedules or noise that lasts unless asked for."""
     worlds = vector.make(env, num_envs, **(world or {}))
     learner = three_factor.Agent(
-        three_factor.Config(**{"anneal": 1.0, "normalise_obs": False, **settings}),
+        three_factor.Config(**{"lr_final": 1.0, "normalise_obs": False, **settings}),
         network,
         worlds.observation_space,
         worlds.action_space,
@@ -42,13 +42,13 @@ def make(
         seed=seed,
     )
     runner = Runner(learner, worlds)
-    runner.start(seed)
+    runner.start(learner.seeds[0])
     return runner
 
 
 def test_one_decision_by_hand():
     # one life of the identity task: two cells, one of them active (x_i = 1), all weights 0, V_0 = ½
-    runner = make(num_envs=1, gamma=0.9, trace=0.5, actor_lr=0.1, critic_lr=0.2, value=0.5)
+    runner = make(num_envs=1, gamma=0.9, trace=0.5, actor_lr=0.1, critic_lr=0.2, initial_value=0.5)
     rollout, life = collect(runner.agent, runner.env, runner.life)
     seen, action, reward = (
         int(rollout.steps.percept.obs),
@@ -63,7 +63,7 @@ def test_one_decision_by_hand():
     expected = torch.zeros(3, 2)
     expected[:, seen] = torch.tensor([-0.05 * rpe, -0.05 * rpe, 0.2 * rpe])
     expected[action, seen] = 0.05 * rpe
-    torch.testing.assert_close(runner.agent.weight[0], expected)
+    torch.testing.assert_close(runner.agent.readout.weight[0], expected)
 
 
 @pytest.mark.parametrize("ends", ["terminated", "truncated"])
@@ -73,7 +73,7 @@ def test_dopamine_at_the_end_of_an_episode_bootstraps_only_where_a_time_limit_cu
         1,
         world={"length": 1, "ends": ends},
         gamma=0.9,
-        value=10.0,
+        initial_value=10.0,
         critic_lr=0.0,
     )
     rollout, life = collect(runner.agent, runner.env, runner.life)
@@ -83,25 +83,28 @@ def test_dopamine_at_the_end_of_an_episode_bootstraps_only_where_a_time_limit_cu
     )
 
 
-@pytest.mark.parametrize("brains", [1, 2, 4])
-def test_every_weight_changes_as_the_rule_says_for_its_own_synapse_through_a_whole_training(brains):
-    runner = make(num_envs=4, brains=brains, gamma=0.9, trace=0.8, actor_lr=0.05, critic_lr=0.1)
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_every_weight_changes_as_the_rule_says_for_its_own_synapse_through_a_whole_training(seeds):
+    seed = range(seeds)
+    runner = make(num_envs=4, seed=seed, gamma=0.9, trace=0.8, actor_lr=0.05, critic_lr=0.1)
     agent, rates = runner.agent, [0.05, 0.05, 0.1]
     rule = load("three_factor")
     one = torch.zeros(1, 1)
     states = {(b, j, i): rule().init(1, 1) for b in range(4) for j in range(3) for i in range(2)}
-    expected = torch.zeros_like(agent.weight)
+    expected = torch.zeros_like(agent.readout.weight)
     for _ in range(50):
         rollout, life = collect(agent, runner.env, runner.life)
-        steps, was = rollout.steps, agent.weight.clone()
+        steps, was = rollout.steps, agent.readout.weight.clone()
         x, signal, value, reset = (
             *(steps.extras[k][0] for k in ("x", "signal", "value")),
             steps.percept.reset[0],
         )
         state, _ = agent.update(rollout, life.state)
-        ahead = torch.stack([was[b * brains // 4, -1] @ state.x[b] for b in range(4)])
-        final = agent.cells.active(agent._see(rollout.next._replace(obs=steps.final_obs[0])), ())[0]
-        last = torch.stack([was[b * brains // 4, -1] @ final[b] for b in range(4)])
+        x_next = state.lived.activity
+        ahead = torch.stack([was[b * seeds // 4, -1] @ x_next[b] for b in range(4)])
+        final_percept = agent.see(rollout.next._replace(obs=steps.final_obs[0]))
+        final = agent.network.active(final_percept, ())[0]
+        last = torch.stack([was[b * seeds // 4, -1] @ final[b] for b in range(4)])
         rpe = steps.reward[0] + 0.9 * torch.where(steps.truncated[0], last, ahead) - value
         for (b, j, i), before in states.items():
             p = rule(tau_e=-1.0 / math.log(0.9 * 0.8), lr=rates[j])
@@ -109,9 +112,9 @@ def test_every_weight_changes_as_the_rule_says_for_its_own_synapse_through_a_who
             state_1 = p.trace(
                 before, one, Pre(x[b, i].view(1)), Post(one[0]), signal[b, j].view(1), dt=1.0
             )
-            expected[b * brains // 4, j, i] += p.delta(state_1, one, rpe[b]).item()
+            expected[b * seeds // 4, j, i] += p.delta(state_1, one, rpe[b]).item()
             states[b, j, i] = state_1
-        torch.testing.assert_close(agent.weight, expected, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(agent.readout.weight, expected, atol=1e-6, rtol=1e-4)
         runner.life = life._replace(state=state)
 
 
@@ -130,20 +133,26 @@ def test_the_check_for_gradients_can_fail():
         torch.ones(2, requires_grad=True).square().sum()
 
 
-def test_brains_side_by_side_are_the_brains_alone():
+def test_seeds_side_by_side_are_the_seeds_alone():
     # without noise of their own: greedy lives of a world without chance, which differ in what they
     # have learned so far
     together = make(
-        "tests.worlds:Clock-v0", 2, brains=2, world={"length": 3}, critic_lr=0.1, actor_lr=0.0
+        "tests.worlds:Clock-v0",
+        2,
+        seed=range(2),
+        world={"length": 3},
+        critic_lr=0.1,
+        actor_lr=0.0,
     )
-    together.agent.weight[1] = 0.3
+    together.agent.readout.weight[1] = 0.3
     alone = make("tests.worlds:Clock-v0", 1, world={"length": 3}, critic_lr=0.1, actor_lr=0.0)
-    alone.agent.weight[:] = 0.3
+    alone.agent.readout.weight[:] = 0.3
     for _ in range(12):
         together.step()
         alone.step()
-    torch.testing.assert_close(together.agent.weight[1, -1], alone.agent.weight[0, -1])
-    assert not torch.equal(together.agent.weight[0, -1], alone.agent.weight[0, -1])
+    side, one = together.agent.readout.weight, alone.agent.readout.weight
+    torch.testing.assert_close(side[1, -1], one[0, -1])
+    assert not torch.equal(side[0, -1], one[0, -1])
 
 
 def test_cells_that_learn_move_to_where_the_observations_are():
@@ -153,7 +162,7 @@ def test_cells_that_learn_move_to_where_the_observations_are():
         network=Blueprint("cells", cells.Config(cells=(30,), reach=(5.0,))),
         cells_lr=0.3,
     )
-    code = runner.agent.cells.code
+    code = runner.agent.network.code
     seen = runner.life.percept.obs
 
     def nearest() -> float:
@@ -166,21 +175,26 @@ def test_cells_that_learn_move_to_where_the_observations_are():
 
 def test_a_brain_lets_go_of_its_weights_when_errors_are_suddenly_larger():
     runner = make(
-        "tests.worlds:Clock-v0", 1, world={"length": 2}, critic_lr=0.0, actor_lr=0.0, let_go=1.0
+        "tests.worlds:Clock-v0",
+        1,
+        world={"length": 2},
+        critic_lr=0.0,
+        actor_lr=0.0,
+        reset_on_surprise=1.0,
     )
-    runner.agent.weight[:] = 0.01
+    runner.agent.readout.weight[:] = 0.01
     state = runner.life.state
     quiet, loud = torch.tensor([0.01]), torch.tensor([500.0])
     surprise = state.surprise
     for _ in range(10_000):
-        surprise = runner.agent._surprised(quiet, surprise)
-    assert runner.agent.weight.abs().min() > 0
-    runner.agent._surprised(loud, surprise)
-    assert runner.agent.weight.abs().max() == 0
+        surprise = runner.agent._let_go(quiet, surprise)
+    assert runner.agent.readout.weight.abs().min() > 0
+    runner.agent._let_go(loud, surprise)
+    assert runner.agent.readout.weight.abs().max() == 0
 
 
 def test_lasting_exploration_repeats_itself():
-    steady = make(num_envs=1, persist=1e9, actor_lr=0.0)
+    steady = make(num_envs=1, exploration_time=1e9, actor_lr=0.0)
     actions = []
     for _ in range(15):
         rollout, life = collect(steady.agent, steady.env, steady.life)
@@ -218,8 +232,9 @@ def test_a_critic_that_diverges_is_said():
         ({"dopamine": "rpes"}, "did you mean"),
         ({"gamma": 1.5}, "from 0 to 1"),
         ({"actor_lr": -1.0}, "0 or more"),
-        ({"brains": 0}, "at least 1"),
-        ({"cells_lr": 0.1}, "grid"),
+        ({"exploration_time": 0.5}, "1 or more decisions"),
+        ({"cells_lr": 0.1}, "scattered cells"),
+        ({"rule": "oja"}, "cells has no hidden synapses"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
