@@ -11,16 +11,12 @@ from tests.measures import MEASURES, Measure, Source
 # The figures that are not met yet, as they stood when the limits were set. A limit that is met
 # makes its test fail until its line here is taken out, and from then on it is kept.
 NOT_YET = {
-    "hooks": "68 calls, 6 accepted",
-    "circles": "1 circle (networks._layers and networks._spikes), 0 accepted",
-    "learners": "3 levels (recurrent_spiking), 2 accepted",
-    "worlds": "5 levels (t_maze, catch, cheetah_tasks), 3 accepted",
-    "long": "6 files, 0 accepted",
-    "shared": "8 pairs, 0 accepted",
-    "nodes": "15.7 nodes a line, 11 accepted",
-    "comments": "0.36 per cent, 3 asked for",
-    "parallel": "22.5 in 1,000 lines, 5 accepted",
-    "fragments": "202 docstrings, 0 accepted",
+    "learners": "3 levels (dqn, sac and td3 extend Learner, which extends the base), 2 accepted",
+    "long": "agents/three_factor.py, 0 accepted",
+    "shared": "5 pairs, four of them in kernels, 0 accepted",
+    "nodes": "11.1 nodes a line, 11 accepted",
+    "comments": "2.4 per cent, 3 asked for",
+    "fragments": "87 docstrings, 0 accepted",
 }
 
 
