@@ -8,7 +8,6 @@ after Engstrom et al. 2020 and Huang et al. 2022.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,17 +16,17 @@ import torch
 from torch import Tensor
 
 from bio_rl.checks import check_settings
-from bio_rl.codes.homeostat import activity
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
-from bio_rl.energy import operations
 from bio_rl.networks import Blueprint
 from bio_rl.rl import base, distributions, encoders
+from bio_rl.rl.activity import activity_report
 from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.rl.normalize import RunningNorm
 from bio_rl.rl.optim import clip_, flatten
 from bio_rl.rl.returns import discounted_sum, gae
 from bio_rl.rl.schedule import LearningRateSchedule
-from bio_rl.state import detach, index, stack, tree_map
+from bio_rl.rl.targets import following_percepts, unroll_with_next
+from bio_rl.state import detach, index, tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,30 +225,14 @@ class Agent(base.Agent):
     ) -> tuple[tuple[Tensor, Tensor], State, State]:
         """(V(s_t), V(s'_t)) [T, B], the critic's states at the chunk starts, and its state after
         the rollout.
-
-        The rollout is unrolled in segments that end where a time limit cut an episode or a chunk
-        begins: there the value of the true final observation is read with the state of that moment,
-        which it leaves untouched.
         """
-        length = len(steps.reward)
-        cuts = {t + 1 for t in steps.truncated.any(1).nonzero().flatten().tolist()} | {0, length}
-        keep = set(range(0, length, self.chunk)) if self.stateful else set()
-        edges, starts, values = sorted(cuts | keep), [], []
-        beyond: dict[int, Tensor] = {}
-        for a, b in itertools.pairwise(edges):
-            if a in keep:
-                starts.append(state)
-            out, state = self.critic.unroll(index(seen, slice(a, b)), state)
-            values.append(out.squeeze(-1))
-            if steps.truncated[b - 1].any():
-                last = index((final, steps.action, steps.reward), b - 1)
-                never = torch.zeros_like(steps.terminated[0])
-                beyond[b - 1] = self.critic(Percept(*last, never, never), state)[0].squeeze(-1)
-        v = torch.cat(values)
-        v_next = torch.cat([v[1:], self.critic(ahead, state)[0].view(1, -1)])
-        for t, value in beyond.items():
-            v_next[t] = torch.where(steps.truncated[t], value, v_next[t])
-        return (v, v_next), stack(starts) if starts else (), state
+        following = following_percepts(steps._replace(final_obs=final))
+        chunk = self.chunk if self.stateful else 0
+        unrolled = unroll_with_next(
+            self.critic, seen, following, steps.truncated, state, chunk=chunk, after=ahead
+        )
+        values = (unrolled.now.squeeze(-1), unrolled.next.squeeze(-1))
+        return values, unrolled.starts, unrolled.state
 
     def _batch(
         self, steps: Transition, seen: Percept, reward: Tensor, v: Tensor, v_next: Tensor
@@ -352,12 +335,6 @@ class Agent(base.Agent):
             report["train/std"] = self.policy.log_std.exp().mean()
         probe = Probe()
         self.actor(self.see(ahead), detach(state), probe)
-        for name, records in probe.records.items():
-            if name.startswith("spikes/"):
-                report |= {
-                    f"{name}_{figure}": x for figure, x in activity(records[-1])._asdict().items()
-                }
-        counts = operations(probe, len(ahead.reset))
-        report |= {f"energy/{name}": count for name, count in counts._asdict().items()}
+        report |= activity_report(probe, len(ahead.reset))
         self.actor.regulate(probe)
         return report

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from bio_rl.codes import population
 from bio_rl.connections import dense
 from bio_rl.contracts import Lived, Network, Percept, Probe, State
 from bio_rl.state import tree_map
+
+Made = TypeVar("Made")
 
 
 def side_by_side(networks: Sequence[Network]) -> Network:
@@ -207,7 +209,7 @@ def members(
     ]
 
 
-def seeded(seed: int, make: Callable[[], nn.Module]) -> nn.Module:
+def seeded(seed: int, make: Callable[[], Made]) -> Made:
     """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
     with seeding.drawing_from(seed):
         return make()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import gymnasium as gym
 import torch
@@ -218,13 +218,13 @@ class Agent(nn.Module, ABC):
         named = {"horizon": self.clock.horizon, "seed": seed, "device": self.device}
         return _rebuilt, (type(self), self.spec, named, self.state_dict())
 
-    def alone(self, i: int) -> Agent:
+    def alone(self, i: int) -> Self:
         """A fresh agent of the i-th seed alone."""
         return type(self)(
             *self.spec, horizon=self.clock.horizon, seed=self.seeds[i], device=self.device
         )
 
-    def member(self, i: int) -> Agent:
+    def member(self, i: int) -> Self:
         """The agent of the i-th of several seeds, as it is now, with nothing shared."""
         one = self.alone(i)
         one.load_state_dict(self.member_state(one, i))

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from bio_rl import seeding
 from bio_rl.contracts import Network, Percept, Probe, State, Transition
-from bio_rl.groups import side_by_side
+from bio_rl.groups import Group, Stacked, side_by_side, stacked
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.rl import encoders
 from bio_rl.rl.encoders import Encoder
 from bio_rl.rl.observations import Mixed
 from bio_rl.rl.targets import next_outputs
-from bio_rl.state import index, leaves, stack
+from bio_rl.state import index, stack
 
 CRITIC_SEED = 1_000_003
 """Added to the seed that the actor is drawn with."""
@@ -33,7 +33,7 @@ class TwinCritic(nn.Module):
     remembered.
     """
 
-    def __init__(self, trunk: Network | None, heads: Network, groups: int) -> None:
+    def __init__(self, trunk: Network | None, heads: Group | Stacked, groups: int) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = heads
@@ -47,9 +47,9 @@ class TwinCritic(nn.Module):
 
     def anneal(self, progress: float) -> None:
         """Set what follows a schedule in its networks, `progress` from 0 to 1 of the run."""
-        for network in (self.trunk, self.heads):
-            if hasattr(network, "anneal"):
-                network.anneal(progress)
+        self.heads.anneal(progress)
+        if self.trunk is not None:
+            self.trunk.anneal(progress)
 
     def advance(self, percepts: Percept, state: State) -> State:
         """The memory after T percepts [T, B, ...]."""
@@ -143,8 +143,8 @@ def twin_critic(
     head.
     """
     kinds = _kinds(network, hidden, size)
-    trunks: list[nn.Module] = []
-    heads: list[nn.Module] = []
+    trunks: list[Network] = []
+    heads: list[Network] = []
     for seed in seeds:
         with seeding.drawing_from(CRITIC_SEED + seed):
             if kinds.trunk is not None:
@@ -158,7 +158,8 @@ def twin_critic(
                 width = encoder.size
             heads += [kinds.head.build(width + n_action, n_out) for _ in range(2)]
     trunk = side_by_side(trunks) if trunks else None
-    return TwinCritic(trunk, side_by_side(heads), len(seeds))
+    twins = stacked(heads) or Group(heads)
+    return TwinCritic(trunk, twins, len(seeds))
 
 
 def _kinds(network: Blueprint, hidden: tuple[int, ...], size: int | Mixed) -> _Kinds:
@@ -167,13 +168,12 @@ def _kinds(network: Blueprint, hidden: tuple[int, ...], size: int | Mixed) -> _K
     asked = network.critic()
     with seeding.drawing_from(CRITIC_SEED):
         actor = encoders.build(network, size, 1)
-    remembers = bool(list(leaves(actor.initial_state(1))))
-    if remembers or asked.image:
+    if actor.stateful or asked.image:
         return _Kinds(plain, network)
     return _Kinds(plain if asked.name == "mlp" else asked, None)
 
 
-class Encoding(nn.Module):
+class Encoding(Network):
     """A learned encoder alone, as a network without memory."""
 
     def __init__(self, encoder: nn.Module) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import torch
@@ -78,6 +78,7 @@ class Learner(Agent):
     """
 
     config: OffPolicy
+    replay: Replay
     actor: Network
     """The network that decides."""
     learned: dict[str, Learned]
@@ -119,6 +120,7 @@ class Learner(Agent):
             groups=self.groups,
             alpha=self.alpha,
         )
+        # As many whole windows as the steps between two updates begin.
         windows = -(-self.config.update_every // self.window)
         self.rollout = Steps(windows * self.window, self.window)
         self.report_names: tuple[str, ...] = ()
@@ -166,8 +168,10 @@ class Learner(Agent):
 
     def initial_state(self, batch: int) -> OffPolicyState:
         """The state of `batch` fresh lives."""
-        critic = () if self.critic is None else self.critic.initial_state(batch)
-        return OffPolicyState(self.actor.initial_state(batch), critic)
+        actor = self.actor.initial_state(batch)
+        if self.critic is None:
+            return OffPolicyState(actor, ())
+        return OffPolicyState(actor, self.critic.initial_state(batch))
 
     @torch.no_grad()
     def act(
@@ -181,9 +185,12 @@ class Learner(Agent):
         out, actor = self.actor(self.see(percept), state.actor, probe)
         state = state._replace(actor=actor)
         if not explore:
-            return ActOut(self.greedy(out), {}, state)
-        begun = int(self.clock.steps) >= self.config.start
-        return ActOut(self.explore(out) if begun else self.random(out), {}, state)
+            action = self.greedy(out)
+        elif int(self.clock.steps) < self.config.start:
+            action = self.random(out)
+        else:
+            action = self.explore(out)
+        return ActOut(action, {}, state)
 
     # ---------------------------------- learning
 
@@ -201,10 +208,12 @@ class Learner(Agent):
             self.anneal()
             for _ in range(int(self.steps_due)):
                 metrics = self.learn(self.sample())
+            # A part of a step stays due for the next update.
             self.steps_due -= int(self.steps_due)
         if self.groups > 1:
             return state, metrics
-        return state, metrics_of_one(metrics) | self._report(rollout.next, state)
+        report = self._report(rollout.next, state)
+        return state, metrics_of_one(metrics) | report
 
     def _store(self, rollout: Rollout, state: OffPolicyState) -> OffPolicyState:
         """Put the rollout into the replay; returns the state with the critics' memory after it."""
@@ -217,6 +226,7 @@ class Learner(Agent):
             state = state._replace(critic=after)
         percept = steps.percept._replace(obs=self.compact(steps.percept.obs))
         steps = steps._replace(percept=percept, final_obs=self.compact(steps.final_obs))
+        # A learner without memory has states too, but nothing in them.
         self.replay.add(steps, states if self.stateful else ())
         return state
 
@@ -240,7 +250,8 @@ class Learner(Agent):
 
     def loss_weights(self, sample: Sample) -> Tensor:
         """[window, G·N] what each step counts in the mean loss of its seed."""
-        return self.seed_axis.mean_weights(sample.steps.valid[: self.window], sample.weight)
+        valid = sample.steps.valid[: self.window]
+        return self.seed_axis.mean_weights(valid, sample.weight)
 
     def anneal(self) -> None:
         """Set what follows a schedule: learning rates, and the slope of spikes."""
@@ -253,7 +264,8 @@ class Learner(Agent):
         """Figures of the actor's decision for this percept, worked out when they are read."""
 
         def decide(probe: Probe) -> object:
-            return self.actor(self.see(percept), state.actor, probe)
+            features = self.see(percept)
+            return self.actor(features, state.actor, probe)
 
         report = ActivityReport(decide, len(percept.reset))
         self.report_names = self.report_names or tuple(report.all())
@@ -272,10 +284,11 @@ class Learner(Agent):
 
     def step_bytes(self) -> int:
         """Bytes that a step takes in the replay, in memory and on disk."""
-        observation_space, action_space = self.spec.observation_space, self.spec.action_space
+        spec = self.spec
+        step = replay_size.step_bytes(spec.observation_space, spec.action_space)
         state = leaves(tuple(self.initial_state(1)))
         state_bytes = sum(x.numel() * x.element_size() for x in state)
-        step = replay_size.step_bytes(observation_space, action_space)
+        # A state is stored with every stride-th step alone.
         return step + state_bytes // self.replay.stride
 
     @property
@@ -304,7 +317,7 @@ class Learner(Agent):
         self.replay.load_state_dict(saved)
 
     @torch.no_grad()
-    def member(self, i: int) -> Learner:
+    def member(self, i: int) -> Self:
         """The i-th seed's learner alone, as it is now."""
         one = self.alone(i)
         self.weights.copy_member(one.weights, i)
@@ -313,7 +326,8 @@ class Learner(Agent):
         one.episodes.copy_(self.episodes[i])
         one.gradient_steps.copy_(self.gradient_steps)
         one.steps_due.copy_(self.steps_due)
-        one.generators[0].set_state(self.generators[i].get_state())
+        drawn_so_far = self.generators[i].get_state()
+        one.generators[0].set_state(drawn_so_far)
         one.replay.load_state_dict(self.replay.member(i))
         return one
 
@@ -329,4 +343,8 @@ def _refuse_regulation(network: Blueprint) -> None:
 
 def metrics_of_one(metrics: Metrics) -> Metrics:
     """Metrics [1] of a single seed as scalars."""
-    return {name: x.squeeze() for name, x in metrics.items() if isinstance(x, Tensor)}
+    scalars: Metrics = {}
+    for name, x in metrics.items():
+        assert isinstance(x, Tensor)
+        scalars[name] = x.squeeze()
+    return scalars

@@ -30,7 +30,7 @@ def actors(
 ) -> Network:
     """A network from features of `size` to [B, n_out] for each seed, side by side."""
 
-    def build() -> Any:
+    def build() -> Network:
         return encoders.build(
             network,
             size,

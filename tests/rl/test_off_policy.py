@@ -315,3 +315,28 @@ def test_a_copy_of_seeds_side_by_side_goes_on_as_they_do():
         assert torch.equal(a, b) and a.data_ptr() != b.data_ptr()
     for a, b in zip(together.generators, other.generators, strict=True):
         assert torch.equal(a.get_state(), b.get_state())
+
+
+def test_seeds_side_by_side_see_through_encoders_of_their_own():
+    module = discovery.load(every_agent, "sac")
+    config = module.Config(batch=8, replay=200, critic_hidden=(8,), start=4)
+    env = vector.make("tests.worlds:RiddleVector-v0", 2, sense="all")
+    learner = module.Agent(
+        config,
+        Blueprint("mlp", mlp.Config(hidden=(8,))),
+        env.observation_space,
+        env.action_space,
+        horizon=Horizon(100),
+        seed=(0, 1),
+    )
+    runner = Runner(learner, env)
+    runner.start(0)
+    encoder = learner.member(0).critic.trunk.encoder
+    first = [w.detach().clone() for w in encoder.parameters()]
+    for _ in range(8):
+        runner.step()
+    one, two = (learner.member(i).critic.trunk.encoder for i in range(2))
+    assert any(not torch.equal(a, b) for a, b in zip(first, one.parameters(), strict=True))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True)
+    )
