@@ -167,7 +167,7 @@ def make_rule(name: str, constants: Sequence[str], fade: float, decision: float)
     for part in name.split("+"):
         fields = () if part == plasticity.BOUNDS else plasticity.load(part)._fields
         for field in ELIGIBILITY.intersection(fields):
-            key = field if f"{part}.{field}" not in chosen else f"{part}.{field}"
+            key = field if field in chosen else f"{part}.{field}"
             chosen.setdefault(key, tau)
     return plasticity.make(name, chosen)
 
