@@ -116,6 +116,7 @@ def _fused(
 @functools.cache
 def is_fusable(kind: type) -> bool:
     """Whether neurons of a kind say what a fused loop would run."""
+    # cached: looking through a protocol takes longer than a small layer
     return issubclass(kind, Fusable)
 
 
@@ -131,10 +132,10 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
         return None, ""
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
-    if backend == "numba":
-        if any([isinstance(x, Tensor) and x.dtype is not torch.float32 for x in state]):
-            dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
-            return core, f"the state is of {dtypes}, not all torch.float32"
+    # Triton's kernels make a state single themselves.
+    dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
+    if backend == "numba" and any([dtype is not torch.float32 for dtype in dtypes]):
+        return core, f"the state is of {dtypes}, not all torch.float32"
     return core, ""
 
 
@@ -195,7 +196,8 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
     y = torch.zeros_like(spikes[::ticks])
     decisions = len(spikes) // ticks
     # [T·K, B, N] as [T, K, B, N], one tick of all decisions at a time
-    for z in spikes.unflatten(0, (decisions, ticks)).unbind(1):
+    by_tick = spikes.unflatten(0, (decisions, ticks))
+    for z in by_tick.unbind(1):
         y = keep * y + z
     return y * (1.0 / _weight(ticks, keep))
 
@@ -241,6 +243,6 @@ def _check_fields(state: State, row: torch.Size) -> None:
         if name not in PER_NEURON or not isinstance(x, Tensor):
             continue
         if x.shape != row:
-            found = tuple(x.shape)
+            met = tuple(x.shape)
             expected = tuple(row)
-            raise ValueError(f"state.{name} has shape {found}, expected [B, N] = {expected}")
+            raise ValueError(f"state.{name} has shape {met}, expected [B, N] = {expected}")
