@@ -83,8 +83,10 @@ def unroll(
     return out, state
 
 
-_schedule = functools.lru_cache(maxsize=64)(Schedule)
-"""A schedule like one before, which takes a third of the time of a new one."""
+@functools.lru_cache(maxsize=64)
+def _schedule(ticks: int, hold: int, span: int, keep: float, dt: float) -> Schedule:
+    """The schedule of these numbers; one like one before takes a third of the time of a new one."""
+    return Schedule(ticks, hold, span, keep, dt)
 
 
 def _fused(
@@ -93,13 +95,10 @@ def _fused(
     """(backend, the core that its loops run), None for the reference. Raises ValueError where the
     backend that is asked for does not run this neuron.
     """
-    fusable = is_fusable(type(p))
-    if backend is None and not fusable:
-        return "torch", None
     chosen = pick("unroll", drive, backend)
     if chosen == "torch" or not drive.numel():
         return "torch", None
-    core, why = _core(p, state, drive, dt, chosen) if fusable else (None, "")
+    core, why = _core(p, state, drive, dt, chosen)
     if backend is not None and transformed():
         why = "a function transform, torch.func, is active"
     if core is not None and not why:
@@ -124,6 +123,8 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
     """(what the fused loops run, None where there is none; in words why they cannot, else
     nothing).
     """
+    if not is_fusable(type(p)):
+        return None, ""
     try:
         core = p.core(dt)
     except ValueError as error:
