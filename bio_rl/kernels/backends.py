@@ -51,7 +51,8 @@ def pick(kernel: str, x: Tensor, backend: str | None = None) -> str:
 def checked(kernel: str, backend: str) -> str:
     """The same backend. Raises ValueError where the kernel has no form for it."""
     if backend not in BACKENDS:
-        raise ValueError(f"no kernel backend called {backend!r}; known: {', '.join(BACKENDS)}")
+        known = ", ".join(BACKENDS)
+        raise ValueError(f"no kernel backend called {backend!r}; known: {known}")
     if backend != "torch" and backend not in FORMS[kernel]:
         known = ", ".join(("torch", *FORMS[kernel]))
         raise ValueError(f"kernel {kernel!r} has no form for backend {backend!r}; known: {known}")
@@ -94,4 +95,5 @@ def _say(what: str) -> None:
 @functools.cache
 def form(kernel: str, backend: str) -> ModuleType:
     """The module with a backend's form of a kernel, imported when it is first used."""
-    return importlib.import_module(f"bio_rl.kernels.{backend}.{kernel}")
+    name = f"bio_rl.kernels.{backend}.{kernel}"
+    return importlib.import_module(name)

@@ -158,9 +158,9 @@ def _chosen(tensors: list[Tensor], signal: Tensor, backend: str | None) -> str:
     chosen = pick("eprop", signal, backend)
     if chosen == "numba" and not alike:
         kinds = sorted({f"{x.dtype} on {x.device}" for x in tensors})
-        found = ", ".join(kinds)
+        met = ", ".join(kinds)
         known = "torch.float32 on cpu"
-        raise ValueError(f"backend 'numba' got traces of {found}; known: {known}")
+        raise ValueError(f"backend 'numba' got traces of {met}; known: {known}")
     return chosen
 
 
@@ -200,8 +200,7 @@ def _coefficients(p: EProp, psi: Tensor, keep: Tensor, dt: float) -> Coefficient
         of_a = cs * psi
         of_e = (us + weight) * psi
     else:
-        c = torch.ones_like(psi[0])
-        u = torch.zeros_like(psi[0])
+        c, u = _last(psi)
         of_a = torch.zeros_like(psi)
         of_e = weight * psi
     left = keep.unsqueeze(-1)
@@ -215,6 +214,13 @@ def _coefficients(p: EProp, psi: Tensor, keep: Tensor, dt: float) -> Coefficient
     )
 
 
+def _last(psi: Tensor) -> tuple[Tensor, Tensor]:
+    """(c_K = 1, u_K = 0), both [B, post]: the coefficients after the last tick."""
+    c = torch.ones_like(psi[0])
+    u = torch.zeros_like(psi[0])
+    return c, u
+
+
 def _backwards(
     p: EProp, psi: Tensor, weight: Tensor, dt: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -222,9 +228,8 @@ def _backwards(
     faded = p.beta * psi
     q = decay(p.tau_adapt, dt) - faded
     drop = weight * faded
-    c = torch.ones_like(psi[0])
-    u = torch.zeros_like(psi[0])
-    # from the last tick, whose coefficients are one and zero, to the first
+    c, u = _last(psi)
+    # from the last tick to the first
     cs = []
     us = []
     for k in range(len(psi) - 1, -1, -1):
@@ -243,10 +248,15 @@ def _backwards(
 def _check_ticks(pre: Tensor, psi: Tensor) -> Sizes:
     """The sizes of a call. Raises ValueError for inputs that are not those of ticks."""
     if pre.dim() != 3 or psi.dim() != 3 or not len(psi):
-        shapes = f"pre has shape {tuple(pre.shape)} and psi {tuple(psi.shape)}"
-        raise ValueError(f"{shapes}, expected [K, B, pre] and [K, B, post] with K >= 1 ticks")
+        met = tuple(pre.shape)
+        of_psi = tuple(psi.shape)
+        raise ValueError(
+            f"pre has shape {met} and psi {of_psi}, "
+            "expected [K, B, pre] and [K, B, post] with K >= 1 ticks"
+        )
     ticks, batch, n_pre = pre.shape
-    return Sizes(ticks, batch, psi.shape[2], n_pre)
+    n_post = psi.shape[2]
+    return Sizes(ticks, batch, n_post, n_pre)
 
 
 def _check(
@@ -295,7 +305,7 @@ def _checked(n: Sizes, expected: list[tuple[str, Tensor, tuple[int, ...]]]) -> l
     """The tensors of (name, tensor, shape). Raises ValueError for one of another shape."""
     for name, tensor, shape in expected:
         if tensor.shape != shape:
-            found = tuple(tensor.shape)
+            met = tuple(tensor.shape)
             pre = (n.ticks, n.batch, n.pre)
-            raise ValueError(f"{name} has shape {found}, expected {shape}: pre is {pre}")
+            raise ValueError(f"{name} has shape {met}, expected {shape}: pre is {pre}")
     return [tensor for _, tensor, _ in expected]

@@ -138,8 +138,8 @@ def _check(d: Decision) -> list[Tensor]:
     """All tensors of a call. Raises ValueError for shapes that do not fit."""
     shape = d.current.shape
     if d.ticks < 1 or len(shape) != 2:
-        found = f"current has shape {tuple(shape)} for {d.ticks} ticks"
-        raise ValueError(f"{found}, expected [B, N] and at least 1")
+        met = f"current has shape {tuple(shape)} for {d.ticks} ticks"
+        raise ValueError(f"{met}, expected [B, N] and at least 1")
     tensors = [d.current, d.z, d.x, d.s.v, d.s.a, *_refractory(d.p, d.s)]
     # Most calls fit, and are not slowed down by names.
     if any([t.shape != shape for t in tensors]):

@@ -14,15 +14,27 @@ from torch import Tensor
 
 from bio_rl.modes import autocast, transformed
 
-aten = torch.ops.aten
-FUSED: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = {
-    "relu": (
-        torch.relu_,
-        lambda grad, y: aten.threshold_backward.grad_input(grad, y, 0, grad_input=grad),
-    ),
-    "tanh": (torch.tanh_, lambda grad, y: aten.tanh_backward.grad_input(grad, y, grad_input=grad)),
+Activation = Callable[[Tensor], Tensor]
+Slope = Callable[[Tensor, Tensor], Tensor]
+
+
+def _relu_slope(grad: Tensor, y: Tensor) -> Tensor:
+    """The gradient before a relu, in the memory of that after it."""
+    backward = torch.ops.aten.threshold_backward
+    return backward.grad_input(grad, y, 0, grad_input=grad)
+
+
+def _tanh_slope(grad: Tensor, y: Tensor) -> Tensor:
+    """The gradient before a tanh, in the memory of that after it."""
+    backward = torch.ops.aten.tanh_backward
+    return backward.grad_input(grad, y, grad_input=grad)
+
+
+FUSED: dict[str, tuple[Activation, Slope]] = {
+    "relu": (torch.relu_, _relu_slope),
+    "tanh": (torch.tanh_, _tanh_slope),
 }
-"""In place, and in place its gradient by the output y."""
+"""Activations in place, and in place their gradients by the output y."""
 
 
 def perceptron(
@@ -37,8 +49,10 @@ def perceptron(
     """
     grouped = weights[0].dim() == 3
     rows = _blocks(x, len(weights[0])) if grouped else x.flatten(0, -2)
-    if torch.is_grad_enabled() and not (transformed() or autocast()):
-        out = _Perceptron.apply(rows, activation, *weights, *biases)
+    # A function transform sees through single operations alone; autocast chooses their precision.
+    by_operation = transformed() or autocast()
+    if torch.is_grad_enabled() and not by_operation:
+        out: Any = _Perceptron.apply(rows, activation, *weights, *biases)
     else:
         out = _layers(rows, activation, weights, biases)[-1]
     return out.view(*x.shape[:-1], out.shape[-1])
@@ -49,25 +63,27 @@ def _blocks(x: Tensor, groups: int) -> Tensor:
     are not a block for each.
     """
     count = x.shape[-2] if x.dim() > 1 else 0
+    # With leading axes, rows of one member would not lie side by side.
     if x.dim() < 2 or count % groups or x.shape[:-2].numel() != 1:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}, expected [G·B, n_in] with G = {groups} groups"
-        )
+        met = tuple(x.shape)
+        raise ValueError(f"x has shape {met}, expected [G·B, n_in] with G = {groups} groups")
     return x.reshape(groups, count // groups, x.shape[-1])
 
 
 def _layers(
     x: Tensor, activation: str, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> list[Tensor]:
-    """What every layer gives."""
-    outs, last = [], len(weights) - 1
-    for depth, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+    """The output of every layer, all but the last after the activation."""
+    activate, _ = FUSED[activation]
+    outs: list[Tensor] = []
+    for weight, bias in zip(weights, biases, strict=True):
+        if outs:
+            activate(x)
+        # The bias is what a product is added to: one operation.
         if weight.dim() == 3:
             x = torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
         else:
             x = torch.addmm(bias, x, weight.t())
-        if depth < last:
-            FUSED[activation][0](x)
         outs.append(x)
     return outs
 
@@ -76,9 +92,11 @@ class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, activation: str, *parameters: Tensor) -> Tensor:
         n = len(parameters) // 2
-        weights, biases = parameters[:n], parameters[n:]
+        weights = parameters[:n]
+        biases = parameters[n:]
         *hidden, out = _layers(x, activation, weights, biases)
         ctx.activation = activation
+        # the input of every layer, and its weight
         ctx.save_for_backward(x, *hidden, *weights)
         return out
 
@@ -86,15 +104,17 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "perceptron keeps no graph of its gradients: take those of gradients from "
-                "torch.nn.Sequential"
+                "perceptron keeps no graph of its gradients: "
+                "take those of gradients from torch.nn.Sequential"
             )
-        n = len(ctx.saved_tensors) // 2
-        inputs, weights = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
+        saved = ctx.saved_tensors
+        n = len(saved) // 2
+        inputs = saved[:n]
+        weights = saved[n:]
         need_x, _, *need = ctx.needs_input_grad
         weight_grads: list[Tensor | None] = [None] * n
         bias_grads: list[Tensor | None] = [None] * n
-        slope = FUSED[ctx.activation][1]
+        _, slope = FUSED[ctx.activation]
         for i in reversed(range(n)):
             if need[i]:
                 weight_grads[i] = grad.mT @ inputs[i]
@@ -102,6 +122,7 @@ class _Perceptron(torch.autograd.Function):
                 bias_grads[i] = grad.sum(-2)
             if i or need_x:
                 grad = grad @ weights[i]
+            # The input of the first layer has gone through no activation.
             if i:
                 slope(grad, inputs[i])
         return grad if need_x else None, None, *weight_grads, *bias_grads

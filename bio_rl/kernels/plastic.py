@@ -121,14 +121,15 @@ def settle(s: Synapses, change: Tensor) -> None:
     """Weights changed by `change` [G, post, pre] and clamped in place, and their product with
     x_next in y.
     """
-    w = s.w.view(change.shape)
+    w = s.w.view(change.shape)  # shared weights are those of one block
     w += change
     if s.w_min is not None or s.w_max is not None:
         w.clamp_(s.w_min, s.w_max)
     groups, post, pre = w.shape
     # [G, post, pre] x [G, pre, B / G]; an einsum takes 15 µs longer
     inputs = s.x_next.reshape(groups, -1, pre)
-    y = torch.bmm(w, inputs.mT)
+    inputs = inputs.mT
+    y = torch.bmm(w, inputs)
     # [G, post, B / G] as rows [B, post]
     blocks = s.y.view(groups, -1, post)
     blocks.copy_(y.mT)
@@ -145,14 +146,14 @@ def _check(s: Synapses) -> None:
     batch, post, pre = sizes
     shape_of_w = s.w.shape
     _check_weights(shape_of_w, sizes)
-    each = s.modulator.dim() == 2
+    per_neuron = s.modulator.dim() == 2
     neurons = (batch, post)
     expected = [
         ("w", s.w, shape_of_w),
         ("x", s.x, (batch, pre)),
         ("x_next", s.x_next, (batch, pre)),
         ("signal", s.signal, neurons),
-        ("modulator", s.modulator, neurons if each else (batch,)),
+        ("modulator", s.modulator, neurons if per_neuron else (batch,)),
         ("out", s.y, neurons),
     ]
     if isinstance(s.lr, Tensor):
@@ -168,9 +169,9 @@ def _check_alike(e: Tensor, expected: list[tuple[str, Tensor, tuple[int, ...]]])
     device = e.device
     for name, tensor, shape in expected:
         if tensor.shape != shape:
-            found = tuple(tensor.shape)
+            met = tuple(tensor.shape)
             sizes = tuple(e.shape)
-            raise ValueError(f"{name} has shape {found}, expected {tuple(shape)}: e is {sizes}")
+            raise ValueError(f"{name} has shape {met}, expected {tuple(shape)}: e is {sizes}")
         if tensor.dtype is not dtype or tensor.device != device:
             kind = f"{tensor.dtype} on {tensor.device}"
             raise ValueError(f"{name} is of {kind}, but e of {dtype} on {device}")

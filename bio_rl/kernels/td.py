@@ -59,7 +59,8 @@ def td_error(
     flags = (terminated, cut, reset, valid)
     _check(numbers, flags)
     # The choice looks at one tensor; torch runs where another is of another dtype.
-    if backend is None and not value.dtype == next_value.dtype == reward.dtype:
+    alike = value.dtype == next_value.dtype == reward.dtype
+    if backend is None and not alike:
         backend = "torch"
     backend = pick("td", reward, backend)
     run = reference if backend == "torch" else form("td", backend).run

@@ -83,8 +83,10 @@ def unroll(
     return out, state
 
 
-_schedule = functools.lru_cache(maxsize=64)(Schedule)
-"""A schedule like one before, which takes a third of the time of a new one."""
+@functools.lru_cache(maxsize=64)
+def _schedule(ticks: int, hold: int, span: int, keep: float, dt: float) -> Schedule:
+    """The schedule of these numbers; one like one before takes a third of the time of a new one."""
+    return Schedule(ticks, hold, span, keep, dt)
 
 
 def _fused(
@@ -93,13 +95,10 @@ def _fused(
     """(backend, the core that its loops run), None for the reference. Raises ValueError where the
     backend that is asked for does not run this neuron.
     """
-    fusable = is_fusable(type(p))
-    if backend is None and not fusable:
-        return "torch", None
     chosen = pick("unroll", drive, backend)
     if chosen == "torch" or not drive.numel():
         return "torch", None
-    core, why = _core(p, state, drive, dt, chosen) if fusable else (None, "")
+    core, why = _core(p, state, drive, dt, chosen)
     if backend is not None and transformed():
         why = "a function transform, torch.func, is active"
     if core is not None and not why:
@@ -116,6 +115,7 @@ def _fused(
 @functools.cache
 def is_fusable(kind: type) -> bool:
     """Whether neurons of a kind say what a fused loop would run."""
+    # cached: looking through a protocol takes longer than a small layer
     return issubclass(kind, Fusable)
 
 
@@ -123,6 +123,8 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
     """(what the fused loops run, None where there is none; in words why they cannot, else
     nothing).
     """
+    if not is_fusable(type(p)):
+        return None, ""
     try:
         core = p.core(dt)
     except ValueError as error:
@@ -131,6 +133,7 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
         return None, ""
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
+    # Triton's kernels make a state single themselves.
     dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
     if backend == "numba" and any([dtype is not torch.float32 for dtype in dtypes]):
         return core, f"the state is of {dtypes}, not all torch.float32"
@@ -194,7 +197,8 @@ def leaky_average(spikes: Tensor, ticks: int, keep: float) -> Tensor:
     y = torch.zeros_like(spikes[::ticks])
     decisions = len(spikes) // ticks
     # [T·K, B, N] as [T, K, B, N], one tick of all decisions at a time
-    for z in spikes.unflatten(0, (decisions, ticks)).unbind(1):
+    by_tick = spikes.unflatten(0, (decisions, ticks))
+    for z in by_tick.unbind(1):
         y = keep * y + z
     return y * (1.0 / _weight(ticks, keep))
 
@@ -240,6 +244,6 @@ def _check_fields(state: State, row: torch.Size) -> None:
         if name not in PER_NEURON or not isinstance(x, Tensor):
             continue
         if x.shape != row:
-            found = tuple(x.shape)
+            met = tuple(x.shape)
             expected = tuple(row)
-            raise ValueError(f"state.{name} has shape {found}, expected [B, N] = {expected}")
+            raise ValueError(f"state.{name} has shape {met}, expected [B, N] = {expected}")

@@ -51,18 +51,20 @@ def run(
     planned = plan(core, _MEMBRANE, Schedule(ticks, ticks, ticks, 1.0, 1.0))
     rates = torch.empty(*lead, n)
     powers = torch.empty(*lead, 1)
-    given = (m, n, planned.times, planned.numbers, parts.data_ptr(), corner, float(gain))
+    inputs = (m, n, planned.times, planned.numbers, parts.data_ptr(), corner, float(gain))
     written = (rates.data_ptr(), powers.data_ptr())
-    threads.run(_respond, given + written, lead.numel(), ticks * n)
+    threads.run(_respond, inputs + written, lead.numel(), ticks * n)
     return rates, powers
 
 
 def _check(parts: Tensor, lead: torch.Size) -> None:
     """Raise ValueError for activities that are not of these rows, or that loops cannot read."""
-    if parts.shape[:-1] != lead or parts.dtype is not torch.float32 or not parts.is_cpu:
-        found = f"{tuple(parts.shape)} of {parts.dtype} on {parts.device}"
+    # A code is anybody's function, and a loop would read what lies beyond its numbers.
+    fits = parts.shape[:-1] == lead
+    if not fits or parts.dtype is not torch.float32 or not parts.is_cpu:
+        met = f"{tuple(parts.shape)} of {parts.dtype} on {parts.device}"
         expected = f"{(*lead, 'N')} of torch.float32 on cpu"
-        raise ValueError(f"the code gave activities {found}, expected {expected}")
+        raise ValueError(f"the code gave activities {met}, expected {expected}")
 
 
 def _fields(grid: Grid, features: Tensor, lead: torch.Size) -> tuple[Tensor, np.ndarray]:

@@ -39,7 +39,8 @@ class _Cache(FunctionCache):
     def _index_key(self, *arguments: Any) -> Any:
         # Numba looks at the file of the function alone, and keeps what other files gave to its
         # loop: one that calls `memory.part` would go on with an old one.
-        return super()._index_key(*arguments), sources()
+        key = super()._index_key(*arguments)
+        return key, sources()
 
 
 @functools.cache

@@ -27,10 +27,11 @@ BLOCK = 4096
 @loop
 def _begin(v, i, a, r, n, starts, v_leak):
     """Set the rows [B] where `starts` is set to the state at rest."""
+    zero = np.float32(0.0)
     clear(v, n, starts, v_leak)
-    clear(i, n, starts, np.float32(0.0))
-    clear(a, n, starts, np.float32(0.0))
-    clear(r, n, starts, np.float32(0.0))
+    clear(i, n, starts, zero)
+    clear(a, n, starts, zero)
+    clear(r, n, starts, zero)
 
 
 @loop
@@ -63,6 +64,7 @@ def forward(lo, hi, shape, times, numbers, learned, before, after, drive, reset,
             if s % ticks == 0:
                 starts = bits(reset, s // ticks * batch + top, m // n)
                 _begin(v, i, a, r, n, starts, c.v_leak)
+            # this block's numbers of the rows to which tick s belongs
             x = unsaved[:m] if xs == 0 else part(xs, s * size + left, m)
             current = part(drive, s // hold * size + left, m)
             z = part(out, s // span * size + left, m)
@@ -128,6 +130,7 @@ def backward(
             derivative(surrogate, x, c.slope, slope)
             current = part(drive, s // hold * size + left, m)
             fresh = bits(reset, s // ticks * batch + top, m // n)
+            # The membrane before this tick follows from x of the tick before.
             if gdecay is not None:
                 if s > 0:
                     earlier = part(xs, (s - 1) * size + left, m)
@@ -138,11 +141,13 @@ def backward(
                     clear(before, n, fresh, c.v_leak)
             z = part(grad_out, s // span * size + left, m)
             charge = part(grad_drive, s // hold * size + left, m)
-            given = (z, weight, gv, gi, ga, ends[3], x, slope, learned, c, soft)
+            # The last tick of a held row comes first, and writes its gradient.
+            inputs = (z, weight, gv, gi, ga, ends[3], x, slope, learned, c, soft)
             if s % hold == hold - 1:
-                tick_back(None, *given, charge, before, current, gdecay)
+                tick_back(None, *inputs, charge, before, current, gdecay)
             else:
-                tick_back(True, *given, charge, before, current, gdecay)
+                tick_back(True, *inputs, charge, before, current, gdecay)
+            # Nothing flows back beyond the beginning of an episode.
             if s % ticks == 0:
                 clear(gv, n, fresh, np.float32(0.0))
                 clear(gi, n, fresh, np.float32(0.0))

@@ -49,13 +49,15 @@ def _numbers(d: Decision) -> tuple[np.float32, ...]:
 
 def _copies(*tensors: Any) -> list[Tensor]:
     """Copies that go on in place of a state's tensors."""
-    # The state that came in stays as it was: its caller may go back to it.
+    # The state that came in stays as it was.
     return [t.detach().clone() for t in tensors]
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
     """The same memory for the loops, where it is contiguous."""
-    return [t.detach().contiguous().numpy() for t in tensors]
+    # A loop is compiled for one layout: a strided input would compile another one.
+    contiguous = [t.detach().contiguous() for t in tensors]
+    return [t.numpy() for t in contiguous]
 
 
 @fast_loop

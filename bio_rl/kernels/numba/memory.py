@@ -25,7 +25,9 @@ from bio_rl.kernels.numba.compile import loop
 
 def address(x: Tensor | None) -> int:
     """The address of a contiguous tensor's numbers; 0 for none."""
-    return 0 if x is None else x.data_ptr()
+    if x is None:
+        return 0
+    return x.data_ptr()
 
 
 def check(what: str, tensors: Iterable[Tensor], dtype: torch.dtype = torch.float32) -> None:
@@ -45,7 +47,8 @@ def _pointer_to(kind: Any) -> Any:
     @intrinsic
     def pointer(typingctx, address):
         def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+            kind = context.get_value_type(signature.return_type)
+            return builder.inttoptr(args[0], kind)
 
         return types.CPointer(kind)(types.int64), codegen
 
@@ -67,7 +70,10 @@ def _part(address, start, size):
         return lambda address, start, size: None
 
     def numbers(address, start, size):
-        return carray(_floats_at(np.int64(address + 4 * start)), (size,))
+        # A number has four bytes.
+        offset = 4 * start
+        first = np.int64(address + offset)
+        return carray(_floats_at(first), (size,))
 
     return numbers
 
@@ -75,7 +81,8 @@ def _part(address, start, size):
 @loop
 def bits(address, start, size):
     """Bools start to start + size of the array at an address, as bytes."""
-    return carray(_bytes_at(np.int64(address + start)), (size,))
+    first = np.int64(address + start)
+    return carray(_bytes_at(first), (size,))
 
 
 def unless_none(address, x):
@@ -126,5 +133,6 @@ def clear(x, n, starts, value):
     """Set the rows of x [B·N], if there is one, where starts [B] is set."""
     if x is not None:
         for b in range(len(starts)):
+            # Few rows begin an episode at any one time.
             if starts[b]:
                 x[b * n : (b + 1) * n] = value

@@ -35,38 +35,43 @@ def run(s: Synapses) -> None:
     memory.check("synapses", (e,))
     batch, post, pre = e.shape
     groups = s.groups
-    lrs = lr.contiguous() if isinstance(lr, Tensor) else None
-    lr = float(lr) if lrs is None else 0.0
-    decays = decay.contiguous() if isinstance(decay, Tensor) else None
-    decay = float(decay) if decays is None else 0.0
     # A copy that is made here has to live until the loops are done with its address.
+    lrs, lr = _number(lr)
+    decays, decay = _number(decay)
     inputs = [tensor.contiguous() for tensor in (x, signal, modulator, x_next)]
-    arrays = (
-        w.data_ptr(),
-        e.data_ptr(),
-        *[tensor.data_ptr() for tensor in inputs],
-        y.data_ptr(),
-        memory.address(lrs),
-        memory.address(decays),
-    )
+    ins = [tensor.data_ptr() for tensor in inputs]
+    rates = (memory.address(lrs), memory.address(decays))
+    arrays = (w.data_ptr(), e.data_ptr(), *ins, y.data_ptr(), *rates)
     shape = (batch, groups, post, pre)
     # 0 for a modulator of each row, 1 for one of each neuron
-    each = modulator.dim() - 1
-    w_min = -math.inf if w_min is None else float(w_min)
-    w_max = math.inf if w_max is None else float(w_max)
+    per_neuron = modulator.dim() - 1
+    factors = (per_neuron, lr, decay)
+    bounds = _bounds(w_min, w_max)
     if groups == batch:
-        arguments = (shape, arrays, each, lr, decay, w_min, w_max)
-        threads.run(_step_each, arguments, batch * post, pre)
+        threads.run(_step_each, (shape, arrays, *factors, *bounds), batch * post, pre)
     else:
-        _step_blocks(shape, arrays, (each, lr, decay), w_min, w_max)
+        _step_blocks(shape, arrays, factors, bounds)
+
+
+def _number(x: float | Tensor) -> tuple[Tensor | None, float]:
+    """(numbers, or none; the number that stands for all of them)."""
+    if isinstance(x, Tensor):
+        return x.contiguous(), 0.0
+    return None, float(x)
+
+
+def _bounds(w_min: float | None, w_max: float | None) -> tuple[float, float]:
+    """(w_min, w_max), infinite for none."""
+    least = -math.inf if w_min is None else float(w_min)
+    most = math.inf if w_max is None else float(w_max)
+    return least, most
 
 
 def _step_blocks(
     shape: tuple[int, int, int, int],
     arrays: tuple[int, ...],
-    rates: tuple[int, float, float],
-    w_min: float,
-    w_max: float,
+    factors: tuple[int, float, float],
+    bounds: tuple[float, float],
 ) -> None:
     """The step of weights that the rows of a block share."""
     batch, groups, post, pre = shape
@@ -76,9 +81,9 @@ def _step_blocks(
     parts_of_all = min(size // WORTH, PARTS)
     parts = max(1, min(-(-parts_of_all // groups), rows))
     change = torch.zeros(groups, parts, post, pre)
-    sums = (shape, arrays, *rates, change.data_ptr(), parts)
+    sums = (shape, arrays, *factors, change.data_ptr(), parts)
     threads.run(_sum_parts, sums, groups * parts, size // (groups * parts))
-    settling = (shape, arrays, w_min, w_max, change.data_ptr(), parts)
+    settling = (shape, arrays, *bounds, change.data_ptr(), parts)
     threads.run(_settle, settling, groups * post, rows * pre)
 
 
@@ -88,18 +93,20 @@ def _step_blocks(
 @fast_loop
 def _clamped(w, w_min, w_max):
     """w within its bounds; NaN stays NaN."""
+    # not max and min, which lose a NaN
     w = w_min if w < w_min else w
     return w_max if w > w_max else w
 
 
 @fast_loop
-def _gates(gate, j, b, post, each, lr, lrs, modulator):
+def _gates(gate, j, b, post, per_neuron, lr, lrs, modulator):
     """η m of the neurons from j on, of batch row b, into gate [n]."""
-    # modulator [B, post] or, where `each` is 0, [B]: then all neurons of a row read one number
-    at = b * post + j if each else b
+    # modulator [B, post] or, where `per_neuron` is 0, [B]: then a row has one number
+    first = b * post + j if per_neuron else b
     for k in range(len(gate)):
         rate = number(lrs, j + k, lr)
-        gate[k] = rate * number(modulator, at + each * k, 0.0)
+        factor = number(modulator, first + per_neuron * k, 0.0)
+        gate[k] = rate * factor
 
 
 @fast_loop
@@ -109,6 +116,7 @@ def _step(w, e, x, x_next, gate, signal, decay, w_min, w_max, y):
     """
     pre = len(x)
     for j in range(len(y)):
+        # neuron j's synapses are row to row + pre
         row = j * pre
         product = np.float32(0.0)
         for i in range(pre):
@@ -127,6 +135,7 @@ def _add(change, e, x, gate, signal, decay):
     """
     pre = len(x)
     for j in range(len(gate)):
+        # neuron j's synapses are row to row + pre
         row = j * pre
         for i in range(pre):
             trace = decay * e[row + i] + signal[j] * x[i]
@@ -135,11 +144,11 @@ def _add(change, e, x, gate, signal, decay):
 
 
 @fast_loop
-def _step_each(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
+def _step_each(lo, hi, shape, arrays, per_neuron, lr, decay, w_min, w_max):
     """Neurons lo to hi, of B·post, where every row has weights of its own.
 
     shape: (B, G, post, pre). Addresses, each 0 where there is a number instead: arrays (w, e, x,
-    signal, modulator, x_next, y, lr, decay). each: 1 for a modulator of each neuron's own.
+    signal, modulator, x_next, y, lr, decay). per_neuron: 1 for a modulator of each neuron's own.
     """
     _, _, post, pre = shape
     w, e, x, signal, modulator, x_next, y, lrs, decays = arrays
@@ -150,7 +159,7 @@ def _step_each(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
         # lo and hi may lie within a row: its neurons first to first + n are ours
         first = max(lo, b * post)
         n = min(hi, (b + 1) * post) - first
-        _gates(gate[:n], first - b * post, b, post, each, lr, lrs, modulator)
+        _gates(gate[:n], first - b * post, b, post, per_neuron, lr, lrs, modulator)
         _step(
             part(w, first * pre, n * pre),
             part(e, first * pre, n * pre),
@@ -166,7 +175,7 @@ def _step_each(lo, hi, shape, arrays, each, lr, decay, w_min, w_max):
 
 
 @fast_loop
-def _sum_parts(lo, hi, shape, arrays, each, lr, decay, change, parts):
+def _sum_parts(lo, hi, shape, arrays, per_neuron, lr, decay, change, parts):
     """Parts lo to hi of G·parts, each the sum over some rows of a group's block into change [G,
     parts, post, pre]; arguments as `_step_each` takes them.
     """
@@ -176,10 +185,11 @@ def _sum_parts(lo, hi, shape, arrays, each, lr, decay, change, parts):
     gate = np.empty(post, np.float32)
     size = post * pre
     for k in range(lo, hi):
+        # job k is part p of the block whose first row is `top`
         top = k // parts * rows
         p = k % parts
         for b in range(top + rows * p // parts, top + rows * (p + 1) // parts):
-            _gates(gate, 0, b, post, each, lr, lrs, modulator)
+            _gates(gate, 0, b, post, per_neuron, lr, lrs, modulator)
             _add(
                 part(change, k * size, size),
                 part(e, b * size, size),
@@ -188,6 +198,15 @@ def _sum_parts(lo, hi, shape, arrays, each, lr, decay, change, parts):
                 part(signal, b * post, post),
                 number(decays, b, decay),
             )
+
+
+@fast_loop
+def _product(w, x):
+    """Σ_i w_i x_i."""
+    product = np.float32(0.0)
+    for i in range(len(x)):
+        product += w[i] * x[i]
+    return product
 
 
 @fast_loop
@@ -202,18 +221,16 @@ def _settle(lo, hi, shape, arrays, w_min, w_max, change, parts):
     w_min = np.float32(w_min)
     w_max = np.float32(w_max)
     for n in range(lo, hi):
+        # neuron n of all is neuron j of group g
         g = n // post
         j = n % post
         w = part(arrays[0], n * pre, pre)
         for p in range(parts):
-            more = part(change, ((g * parts + p) * post + j) * pre, pre)
+            summand = part(change, ((g * parts + p) * post + j) * pre, pre)
             for i in range(pre):
-                w[i] += more[i]
+                w[i] += summand[i]
         for i in range(pre):
             w[i] = _clamped(w[i], w_min, w_max)
         for b in range(g * rows, (g + 1) * rows):
             x = part(x_next, b * pre, pre)
-            product = np.float32(0.0)
-            for i in range(pre):
-                product += w[i] * x[i]
-            part(y, b * post + j, 1)[0] = product
+            part(y, b * post + j, 1)[0] = _product(w, x)

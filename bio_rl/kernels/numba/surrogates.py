@@ -23,8 +23,9 @@ _DAMPED = np.float32(0.3)
 
 @inlined
 def _atan(x, slope):
+    height = _HALF * slope
     y = _HALF_PI * slope * x
-    return _HALF * slope / (_ONE + y * y)
+    return height / (_ONE + y * y)
 
 
 @inlined
@@ -35,23 +36,29 @@ def _fast_sigmoid(x, slope):
 
 @inlined
 def _triangle(x, slope):
-    return slope * max(_ONE - slope * abs(x), _ZERO)
+    y = _ONE - slope * abs(x)
+    return slope * max(y, _ZERO)
 
 
 @inlined
 def _rectangle(x, slope):
-    return slope if abs(x) < _HALF / slope else _ZERO
+    width = _HALF / slope
+    return slope if abs(x) < width else _ZERO
 
 
 @inlined
 def _sigmoid(x, slope):
+    # of the negative side, where the exponential is no more than one
     e = np.exp(-slope * abs(x))
-    return slope * e / ((_ONE + e) * (_ONE + e))
+    y = _ONE + e
+    return slope * e / (y * y)
 
 
 @inlined
 def _damped_triangle(x, slope):
-    return _DAMPED * slope * max(_ONE - slope * abs(x), _ZERO)
+    height = _DAMPED * slope
+    y = _ONE - slope * abs(x)
+    return height * max(y, _ZERO)
 
 
 TABLE: dict[str, Callable[..., Any]] = {
@@ -66,7 +73,8 @@ TABLE: dict[str, Callable[..., Any]] = {
 
 def place(name: str) -> int:
     """The place of a surrogate in the table, by which loops know it."""
-    return list(TABLE).index(name)
+    names = list(TABLE)
+    return names.index(name)
 
 
 def _over(surrogate: Callable[..., Any]) -> Any:

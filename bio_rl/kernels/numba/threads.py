@@ -19,6 +19,7 @@ def run(loop: Callable[..., Any], arguments: tuple[Any, ...], rows: int, work: i
     has threads, where the work (per row) is worth it.
     """
     total = rows * work
+    # Few rows are done before a thread has woken up.
     count = 1
     if total >= 2 * WORTH:
         count = min(torch.get_num_threads(), total // WORTH, rows)

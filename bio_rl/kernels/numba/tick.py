@@ -66,7 +66,8 @@ def named(x):
 @inlined
 def charged(v, current, decay, gain, v_leak):
     """The membrane before its reset."""
-    return v_leak + decay * (v - v_leak) + gain * current
+    above = v - v_leak
+    return v_leak + decay * above + gain * current
 
 
 @inlined
@@ -78,7 +79,8 @@ def adapted(a, z, decay):
 @inlined
 def waited(r, fired, refractory, dt):
     """The time for which a neuron cannot spike, after a tick."""
-    return refractory if fired else max(r - dt, _ZERO)
+    left = max(r - dt, _ZERO)
+    return refractory if fired else left
 
 
 # ---------------------------------- constants that may be learned
@@ -135,6 +137,7 @@ def tick(adds, drive, v, i, a, r, out, x, learned, c, soft):
             held = r[m] > c.half_dt
             h = v[m] if held else h
             margin = _NEVER if held else margin
+        # The choices below are selections, not branches: the loop stays one of vectors.
         fired = margin >= _ZERO
         z = _ONE if fired else _ZERO
         after = h - c.v_threshold if soft else c.v_reset
@@ -155,9 +158,11 @@ def membrane_after(x, v_threshold, v_reset, soft, out):
     reset.
     """
     for m in range(len(out)):
-        h = x[m] + v_threshold
-        after = x[m] if soft else v_reset
-        out[m] = after if x[m] >= _ZERO else h
+        # x is the membrane before the reset, less the threshold
+        margin = x[m]
+        h = margin + v_threshold
+        after = margin if soft else v_reset
+        out[m] = after if margin >= _ZERO else h
 
 
 @loop
@@ -187,6 +192,7 @@ def tick_back(
     membrane before this tick.
     """
     for m in range(len(gv)):
+        # A hard reset cuts the gradient of the membrane where there was a spike.
         through = gv[m] if (soft or x[m] < _ZERO) else _ZERO
         dz = weight * grad_out[m]
         if ga is not None:

@@ -75,15 +75,18 @@ def run(
     """
     # Not as a decorator: that imports Dynamo, which takes over a second (measured), and costs every
     # call 1 µs.
-    fused = torch.compiler.disable(_run) if torch.compiler.is_compiling() else _run
-    return fused(core, state, drive, reset, schedule)
+    run_loops: Any = _run
+    if torch.compiler.is_compiling():
+        run_loops = torch.compiler.disable(_run)
+    return run_loops(core, state, drive, reset, schedule)
 
 
 def _run(
     core: Core, state: State, drive: Tensor, reset: Tensor, schedule: Schedule
 ) -> tuple[Tensor, Any]:
-    has = dict(zip(state._fields, state, strict=True))
-    fields = {name: has[name] for name in PER_NEURON if isinstance(has.get(name), Tensor)}
+    by_name = dict(zip(state._fields, state, strict=True))
+    # in the order of the loops; () stands for a field that the neuron does not have
+    fields = {name: by_name[name] for name in PER_NEURON if isinstance(by_name.get(name), Tensor)}
     before = [*fields.values()]
     memory.check("a drive or a state", (drive, *before))
     decay = core.decay if isinstance(core.decay, Tensor) else None
@@ -95,7 +98,8 @@ def _run(
     wants_grad = drive.requires_grad or any([x.requires_grad for x in before])
     wants_grad = wants_grad or (decay is not None and decay.requires_grad)
     if wants_grad and torch.is_grad_enabled():
-        out, *after = _Unroll.apply(planned, reset, decay, drive, *before)  # type: ignore[misc]
+        results: Any = _Unroll.apply(planned, reset, decay, drive, *before)
+        out, *after = results
     else:
         out, after, _, _ = _advance(planned, reset, decay, drive, before, save=False)
     return out, state._replace(**dict(zip(fields, after, strict=True)))
@@ -113,27 +117,18 @@ def _advance(
     """(out [O, B, N], state after, xs [S, B, N] where it is to be saved, β of a block where it is
     learned).
     """
-    held, batch, n = drive.shape
-    _, hold, span, _ = planned.times
-    steps = held * hold
+    rows, batch, n = drive.shape
+    steps = rows * planned.times[1]  # each is held
     drive = drive.contiguous()
     before = [x.contiguous() for x in before]
     after = [torch.empty(batch, n) for _ in before]
-    out = torch.empty(steps // span, batch, n)
-    xs = torch.empty(steps, batch, n) if save else None
-    learned = None if decay is None else _tiled(decay, batch, n)
-    arguments = (
-        (steps, batch, n),
-        planned.times,
-        planned.numbers,
-        learned,
-        _addresses(planned, before),
-        _addresses(planned, after),
-        drive.data_ptr(),
-        reset.data_ptr(),
-        out.data_ptr(),
-        memory.address(xs),
-    )
+    shape = (steps, batch, n)
+    out = torch.empty(steps // planned.times[2], batch, n)
+    xs = torch.empty(shape) if save else None
+    learned = _tiled(decay, batch, n)
+    states = (_addresses(planned, before), _addresses(planned, after))
+    others = (drive.data_ptr(), reset.data_ptr(), out.data_ptr(), memory.address(xs))
+    arguments = (shape, planned.times, planned.numbers, learned, *states, *others)
     threads.run(loops.forward, arguments, batch, steps * n)
     return out, after, xs, learned
 
@@ -159,8 +154,7 @@ class _Unroll(torch.autograd.Function):
     def backward(ctx, grad_out, *grads):  # type: ignore[override]
         planned, learned = ctx.plan
         xs, reset, *went_in = ctx.saved_tensors
-        drive, v0, decay = went_in or (None, None, None)
-        steps, batch, n = xs.shape
+        shape = steps, batch, n = xs.shape
         _, hold, span, _ = planned.times
         grad_drive = torch.empty(steps // hold, batch, n)
         if grad_out is None:
@@ -171,27 +165,16 @@ class _Unroll(torch.autograd.Function):
         starts = [torch.empty(batch, n) if needed else None for needed in ctx.needs_input_grad[4:]]
         if planned.present[3]:
             starts[-1] = None  # refractoriness has no gradient
+        fixed = (tuple(shape), planned.times, planned.numbers, learned, planned.surrogate)
         at_start = tuple([address or 0 for address in _addresses(planned, starts)[:3]])
-        if drive is not None:
-            drive = drive.contiguous()
-            v0 = v0.contiguous()
-        arguments = (
-            (steps, batch, n),
-            planned.times,
-            planned.numbers,
-            learned,
-            planned.surrogate,
-            _addresses(planned, ends),
-            at_start,
-            grad_out.data_ptr(),
-            grad_drive.data_ptr(),
-            reset.data_ptr(),
-            xs.data_ptr(),
-            memory.address(drive),
-            memory.address(v0),
-        )
+        states = (_addresses(planned, ends), at_start)
+        # What went in is there for a learned decay alone.
+        drive, v0, decay = [x.contiguous() for x in went_in] or (None, None, None)
+        tensors = [grad_out, grad_drive, reset, xs, drive, v0]
+        addresses = [memory.address(x) for x in tensors]
+        arguments = (*fixed, *states, *addresses)
         parts = threads.run(loops.backward, arguments, batch, steps * n)
-        grad_decay = None if decay is None else _summed(parts, n, decay)
+        grad_decay = _summed(parts, n, decay)
         return None, None, grad_decay, grad_drive, *starts
 
 
@@ -199,19 +182,31 @@ def _addresses(planned: Plan, state: Sequence[Tensor | None]) -> tuple[int | Non
     """The addresses of PER_NEURON, from the tensors that are present: None for what the neuron
     lacks, 0 where there is no tensor.
     """
-    left = iter(state)
-    return tuple([memory.address(next(left)) if has else None for has in planned.present])
+    tensors = iter(state)  # of the fields that are present alone
+    return tuple([memory.address(next(tensors)) if has else None for has in planned.present])
 
 
-def _tiled(decay: Tensor, batch: int, n: int) -> np.ndarray:
-    """A learned β, one for each neuron of a block of rows."""
+def _tiled(decay: Tensor | None, batch: int, n: int) -> np.ndarray | None:
+    """A learned β, one for each neuron of a block of rows; None where it is not learned."""
+    if decay is None:
+        return None
     rows = min(max(1, loops.BLOCK // n), batch)
-    return np.tile(np.broadcast_to(decay.detach().numpy(), n), rows)
+    # [] and [N] alike as [N], then one after the other for each row
+    of_row = np.broadcast_to(decay.detach().numpy(), n)
+    return np.tile(of_row, rows)
 
 
-def _summed(parts: list[np.ndarray], n: int, decay: Tensor) -> Tensor:
-    """The gradient of a learned decay, from the sums over blocks of rows."""
+def _summed(parts: list[np.ndarray], n: int, decay: Tensor | None) -> Tensor | None:
+    """The gradient of a learned decay, from the sums over blocks of rows; None where it is not
+    learned.
+    """
+    if decay is None:
+        return None
     total = np.zeros(n)
     for part in parts:
-        total += part.reshape(-1, n).sum(0, dtype=np.float64)
-    return torch.as_tensor(total if decay.dim() else total.sum(), dtype=decay.dtype)
+        # [rows of a block · N] as [rows, N]
+        rows = part.reshape(-1, n)
+        total += rows.sum(0, dtype=np.float64)
+    if decay.dim() == 0:
+        total = total.sum()
+    return torch.as_tensor(total, dtype=decay.dtype)

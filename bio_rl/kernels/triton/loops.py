@@ -113,8 +113,10 @@ def forward(
             if HAS_A:
                 x = x - adaptation * a
             if HALF:
+                # What is kept of x must neither overflow to -∞ nor round to zero.
                 x = tl.where(x < 0.0, tl.minimum(tl.maximum(x, -_LARGEST), -_SMALLEST), x)
             if HAS_R:
+                # A neuron that cannot spike yet keeps its membrane, and x says so.
                 held = r > 0.5 * dt
                 h = tl.where(held, v, h)
                 x = tl.where(held, -float("inf"), x)
@@ -130,6 +132,7 @@ def forward(
                 r = tl.where(fired, refractory, tl.maximum(r - dt, 0.0))
             if SAVE:
                 tl.store(x_ptr + s * stride + m, x, mask=inside)
+            # With a readout a decision has one row of output, else every tick.
             if READOUT:
                 y = keep * y + z
             else:
@@ -167,6 +170,8 @@ def backward(
     decisions,
     ticks,
     hold,
+    keep,
+    slope,
     decay,
     gain,
     v_threshold,
@@ -175,8 +180,6 @@ def backward(
     decay_synapse,
     decay_adaptation,
     adaptation,
-    keep,
-    slope,
     HAS_I: tl.constexpr,
     HAS_A: tl.constexpr,
     HAS_R: tl.constexpr,
@@ -224,6 +227,7 @@ def backward(
             earlier = tl.maximum(s - 1, 0)
             x = x_earlier.to(tl.float32)
             x_earlier = tl.load(x_ptr + earlier * stride + m, mask=inside, other=0.0)
+            # With a readout the ticks of a decision share one gradient, faded by the ticks after.
             if READOUT:
                 dz = dy
                 dy = keep * dy
@@ -233,6 +237,7 @@ def backward(
             if HAS_A:
                 dz = dz + ga
             dx = dz * derivative(x, slope, SURROGATE)
+            # A hard reset cuts the gradient of the membrane where there was a spike.
             through = gv
             if not SOFT:
                 through = tl.where(x >= 0.0, 0.0, gv)
@@ -271,6 +276,7 @@ def backward(
                 charges = tl.where(s % hold == 0, 0.0, charges)
             else:
                 tl.store(grad_drive_ptr + at * stride + m, charge, mask=inside)
+        # Nothing flows back beyond the beginning of an episode.
         gv = tl.where(fresh, 0.0, gv)
         if HAS_I:
             gi = tl.where(fresh, 0.0, gi)

@@ -33,11 +33,14 @@ def run(s: Synapses) -> None:
     do not run on.
     """
     toolbox.check("synapses", s.e, FORMS["plastic"]["triton"])
-    inputs = tuple([x.contiguous() for x in (s.x, s.signal, s.modulator)])
+    # what both kernels read, in the order of their arguments
+    inputs = (s.x, s.signal, s.modulator)
+    inputs = tuple([x.contiguous() for x in inputs])
     if s.groups == len(s.e):
         _step_each(s, inputs)
-    else:
-        settle(s, _sum_blocks(s, inputs))
+        return
+    change = _sum_blocks(s, inputs)
+    settle(s, change)
 
 
 def _number(x: float | Tensor) -> tuple[Tensor | None, float]:
@@ -52,7 +55,7 @@ def _flags(s: Synapses) -> dict[str, Any]:
     _, post, pre = s.e.shape
     columns = min(triton.next_power_of_2(pre), 256)
     return {
-        "EACH": s.modulator.dim() == 2,
+        "PER_NEURON": s.modulator.dim() == 2,
         "LRS": isinstance(s.lr, Tensor),
         "DECAYS": isinstance(s.decay, Tensor),
         "ROWS": min(triton.next_power_of_2(post), TILE // columns),
@@ -66,24 +69,13 @@ def _step_each(s: Synapses, inputs: tuple[Tensor, ...]) -> None:
     flags = _flags(s)
     lrs, lr = _number(s.lr)
     decays, decay = _number(s.decay)
-    toolbox.launch(
-        step_each,
-        (batch * triton.cdiv(post, flags["ROWS"]),),
-        s.w,
-        s.e,
-        *inputs,
-        s.x_next.contiguous(),
-        s.y,
-        lrs,
-        decays,
-        lr,
-        decay,
-        -math.inf if s.w_min is None else float(s.w_min),
-        math.inf if s.w_max is None else float(s.w_max),
-        post,
-        pre,
-        **flags,
-    )
+    w_min = -math.inf if s.w_min is None else float(s.w_min)
+    w_max = math.inf if s.w_max is None else float(s.w_max)
+    tensors = (s.w, s.e, *inputs, s.x_next.contiguous(), s.y, lrs, decays)
+    numbers = (lr, decay, w_min, w_max, post, pre)
+    # a program for each row of the batch and each tile of its neurons
+    grid = (batch * triton.cdiv(post, flags["ROWS"]),)
+    toolbox.launch(step_each, grid, *tensors, *numbers, **flags)
 
 
 def _sum_blocks(s: Synapses, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -97,25 +89,13 @@ def _sum_blocks(s: Synapses, inputs: tuple[Tensor, ...]) -> Tensor:
     lrs, lr = _number(s.lr)
     decays, decay = _number(s.decay)
     tiles = triton.cdiv(post, flags["ROWS"]) * triton.cdiv(pre, flags["COLUMNS"])
+    # rows of a block are shared out where there are too few tiles to fill a GPU
     share = triton.cdiv(rows, max(1, PROGRAMS // (tiles * groups)))
     part = s.e.new_empty(triton.cdiv(rows, share), groups, post, pre)
-    toolbox.launch(
-        sum_blocks,
-        (tiles * groups, len(part)),
-        part,
-        s.e,
-        *inputs,
-        lrs,
-        decays,
-        lr,
-        decay,
-        rows,
-        groups,
-        post,
-        pre,
-        share,
-        **flags,
-    )
+    tensors = (part, s.e, *inputs, lrs, decays)
+    numbers = (lr, decay, rows, groups, post, pre, share)
+    grid = (tiles * groups, len(part))
+    toolbox.launch(sum_blocks, grid, *tensors, *numbers, **flags)
     return part.sum(0)
 
 
@@ -124,21 +104,12 @@ def _sum_blocks(s: Synapses, inputs: tuple[Tensor, ...]) -> Tensor:
 
 @triton.jit
 def _eligibility(
-    e_ptr,
-    x_ptr,
-    signal_ptr,
-    decay_ptr,
-    decay,
-    b,
-    j,
-    i,
-    inside,
-    post,
-    pre,
-    DECAYS: tl.constexpr,
+    e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, inside, post, pre, DECAYS: tl.constexpr
 ):
     """The new eligibility of synapses j [ROWS], i [COLUMNS] of batch row b, which is written."""
-    at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
+    # [ROWS, COLUMNS] places in [B, post, pre], which may be more than 32 bits can count
+    neuron = tl.cast(b, tl.int64) * post + j
+    at = neuron[:, None] * pre + i[None, :]
     if DECAYS:
         decay = tl.load(decay_ptr + b)
     old = tl.load(e_ptr + at, mask=inside, other=0.0)
@@ -150,13 +121,15 @@ def _eligibility(
 
 
 @triton.jit
-def _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH: tl.constexpr, LRS: tl.constexpr):
+def _gate(modulator_ptr, lr_ptr, lr, b, j, post, PER_NEURON: tl.constexpr, LRS: tl.constexpr):
     """η_j m_j of neurons j [ROWS] of batch row b."""
+    inside = j < post
     # modulator [B, post] or [B]: then all neurons of a row read one number
-    at = b * post + j if EACH else b + 0 * j
+    at = b * post + j if PER_NEURON else b + 0 * j
     if LRS:
-        lr = tl.load(lr_ptr + j, mask=j < post, other=0.0)
-    return lr * tl.load(modulator_ptr + at, mask=j < post, other=0.0)
+        lr = tl.load(lr_ptr + j, mask=inside, other=0.0)
+    modulator = tl.load(modulator_ptr + at, mask=inside, other=0.0)
+    return lr * modulator
 
 
 @triton.jit
@@ -176,7 +149,7 @@ def step_each(
     w_max,
     post,
     pre,
-    EACH: tl.constexpr,
+    PER_NEURON: tl.constexpr,
     LRS: tl.constexpr,
     DECAYS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -189,7 +162,7 @@ def step_each(
     blocks = tl.cdiv(post, ROWS)
     b = tl.program_id(0) // blocks
     j = tl.program_id(0) % blocks * ROWS + tl.arange(0, ROWS)
-    gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)
+    gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, PER_NEURON, LRS)
     y = tl.zeros([ROWS], tl.float32)
     for left in range(0, pre, COLUMNS):
         i = left + tl.arange(0, COLUMNS)
@@ -197,18 +170,7 @@ def step_each(
         at = (tl.cast(b, tl.int64) * post + j)[:, None] * pre + i[None, :]
         w = tl.load(w_ptr + at, mask=inside, other=0.0)
         e = _eligibility(
-            e_ptr,
-            x_ptr,
-            signal_ptr,
-            decay_ptr,
-            decay,
-            b,
-            j,
-            i,
-            inside,
-            post,
-            pre,
-            DECAYS,
+            e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, inside, post, pre, DECAYS
         )
         w += gate[:, None] * e
         # not maximum and minimum, which lose a NaN
@@ -236,7 +198,7 @@ def sum_blocks(
     post,
     pre,
     share,
-    EACH: tl.constexpr,
+    PER_NEURON: tl.constexpr,
     LRS: tl.constexpr,
     DECAYS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -258,20 +220,9 @@ def sum_blocks(
     for k in range(part * share, tl.minimum((part + 1) * share, rows)):
         b = g * rows + k
         e = _eligibility(
-            e_ptr,
-            x_ptr,
-            signal_ptr,
-            decay_ptr,
-            decay,
-            b,
-            j,
-            i,
-            inside,
-            post,
-            pre,
-            DECAYS,
+            e_ptr, x_ptr, signal_ptr, decay_ptr, decay, b, j, i, inside, post, pre, DECAYS
         )
-        gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, EACH, LRS)
+        gate = _gate(modulator_ptr, lr_ptr, lr, b, j, post, PER_NEURON, LRS)
         change += gate[:, None] * e
     at = (tl.cast(part * groups + g, tl.int64) * post + j)[:, None] * pre + i[None, :]
     tl.store(part_ptr + at, change, mask=inside)

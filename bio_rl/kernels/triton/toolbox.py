@@ -35,7 +35,8 @@ def check(what: str, x: Tensor, dtypes: tuple[torch.dtype, ...]) -> None:
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
     """Run a kernel on the device of its first tensor."""
-    first = next(x for x in arguments if isinstance(x, Tensor))
+    tensors = [x for x in arguments if isinstance(x, Tensor)]
     run: Callable[..., Any] = kernel[grid]
-    with torch.cuda.device_of(first):
+    # Triton launches on the current device, whichever the tensors are on.
+    with torch.cuda.device_of(tensors[0]):
         run(*arguments, **options)

@@ -50,20 +50,27 @@ def run(
     Raises ValueError for a device or dtype that the kernels do not run on.
     """
     toolbox.check("a drive", drive, FORMS["unroll"]["triton"])
-    fields = dict(zip(state._fields, state, strict=True))
-    tensors = [_single(fields.get(name)) for name in PER_NEURON]
-    decay = None
-    if isinstance(core.decay, Tensor):
-        decay = core.decay.to(drive.device, torch.float32).expand(drive.shape[2])
+    by_name = dict(zip(state._fields, state, strict=True))
+    # in the order of the kernels; None stands for a field that the neuron does not have
+    tensors = [_single(by_name.get(name)) for name in PER_NEURON]
+    decay = core.decay
+    if isinstance(decay, Tensor):
+        decay = decay.to(drive.device, torch.float32)
+        decay = decay.expand(drive.shape[2])
         core = core._replace(decay=0.0)
-    out, *after = _Unroll.apply(drive, *tensors, decay, reset, core, schedule)  # type: ignore[misc]
+    else:
+        decay = None
+    results: Any = _Unroll.apply(drive, *tensors, decay, reset, core, schedule)
+    out, *after = results
     new = {name: x for name, x in zip(PER_NEURON, after, strict=True) if x is not None}
     return out, state._replace(**new)
 
 
 def _single(x: Any) -> Tensor | None:
     """A field of a state in single precision; None for one that the neuron does not have."""
-    return x.float() if isinstance(x, Tensor) else None
+    if isinstance(x, Tensor):
+        return x.float()
+    return None
 
 
 class _Unroll(torch.autograd.Function):
@@ -84,24 +91,11 @@ class _Unroll(torch.autograd.Function):
         out = drive.new_empty(steps // schedule.span, *shape)
         after = [None if s is None else torch.empty_like(s) for s in state]
         plan = _plan(reset, shape, state, decay, core, schedule)
-        toolbox.launch(
-            loops.forward,
-            plan.grid,
-            drive,
-            *state,
-            decay,
-            reset,
-            out,
-            xs,
-            *after,
-            *plan.sizes,
-            **_numbers(core, schedule),
-            refractory=float(core.refractory),
-            dt=float(schedule.dt),
-            HALF=drive.dtype != torch.float32,
-            SAVE=save,
-            **plan.flags,
-        )
+        numbers = _numbers(core, schedule)
+        numbers |= {"refractory": float(core.refractory), "dt": float(schedule.dt)}
+        flags = {"HALF": drive.dtype != torch.float32, "SAVE": save, **plan.flags}
+        tensors = (drive, *state, decay, reset, out, xs, *after)
+        toolbox.launch(loops.forward, plan.grid, *tensors, *plan.sizes, **numbers, **flags)
         # Only the gradient of a decay needs what went in.
         went_in = (None, None, None) if decay is None else (drive, state[0], decay)
         ctx.save_for_backward(xs, reset, *went_in)
@@ -127,25 +121,13 @@ class _Unroll(torch.autograd.Function):
         starts = [None if g is None else torch.empty_like(g) for g in ends]
         grad_drive = xs.new_empty(shape)
         grad_decay = None if decay is None else torch.empty_like(v)
-        toolbox.launch(
-            loops.backward,
-            plan.grid,
-            grad_out.contiguous(),
-            *ends,
-            reset,
-            xs,
-            drive,
-            v,
-            decay,
-            grad_drive,
-            *starts,
-            grad_decay,
-            *plan.sizes,
-            **_numbers(core, schedule),
-            slope=float(core.slope),
-            SURROGATE=core.surrogate,
-            **plan.flags,
-        )
+        inputs = (grad_out.contiguous(), *ends, reset, xs, drive, v, decay)
+        outputs = (grad_drive, *starts, grad_decay)
+        numbers = _numbers(core, schedule)
+        numbers["slope"] = float(core.slope)
+        flags = {"SURROGATE": core.surrogate, **plan.flags}
+        tensors = (*inputs, *outputs)
+        toolbox.launch(loops.backward, plan.grid, *tensors, *plan.sizes, **numbers, **flags)
         by_decay = None if grad_decay is None else grad_decay.sum(0)
         # of drive, v, i, a, r, decay, reset, core, schedule
         return grad_drive, *starts, None, by_decay, None, None, None
@@ -160,14 +142,23 @@ def _plan(
     schedule: Schedule,
 ) -> Launch:
     """The launch of a call over neurons of shape [B, N]."""
-    decisions = reset.shape[0]
     batch, n = shape
     size = batch * n
     block = 1024 if size >= MANY else 256
-    flags = {
-        "HAS_I": state[1] is not None,
-        "HAS_A": state[2] is not None,
-        "HAS_R": state[3] is not None,
+    grid = (triton.cdiv(size, block),)
+    sizes = (size, n, batch, reset.shape[0], schedule.ticks, schedule.hold)
+    return Launch(grid, sizes, _flags(block, state, decay, core, schedule))
+
+
+def _flags(
+    block: int, state: list[Tensor | None], decay: Tensor | None, core: Core, schedule: Schedule
+) -> dict[str, Any]:
+    """The constants that both kernels are compiled for."""
+    _, i, a, r = state
+    return {
+        "HAS_I": i is not None,
+        "HAS_A": a is not None,
+        "HAS_R": r is not None,
         "LEARN": decay is not None,
         "SOFT": core.v_reset is None,
         "HOLDS": schedule.hold > 1,
@@ -177,8 +168,6 @@ def _plan(
         # a fused multiply-add rounds once, the reference twice: spikes would differ
         "enable_fp_fusion": False,
     }
-    grid = (triton.cdiv(size, block),)
-    return Launch(grid, (size, n, batch, decisions, schedule.ticks, schedule.hold), flags)
 
 
 def _numbers(core: Core, schedule: Schedule) -> dict[str, float]:
