@@ -1,5 +1,5 @@
-"""Greedy evaluation: fixed start states, one episode each, in environments of its own. And what a
-brain did, in full.
+"""Greedy evaluation: fixed start states, one episode each, in environments of its own; and full
+records of what a brain does.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bio_rl.state import index
 from bio_rl.training.metrics import to_floats
 from bio_rl.training.reel import Reel
 from bio_rl.training.runner import begin, collect, decide
-from bio_rl.vector import Vector
+from bio_rl.vector import TensorVectorEnv, Vector
 
 MAX_STEPS = 30_000
 """A guard: an environment without a time limit must not evaluate for ever. The longest episodes of
@@ -47,18 +47,18 @@ class Evaluation:
 
     @staticmethod
     def of(returns: list[float], lengths: list[int], cut: bool = False) -> Evaluation:
-        """Its statistics. Raises ValueError where there is no episode."""
+        """The statistics of these episodes. Raises ValueError where there is none."""
         if not returns:
             raise ValueError("there is no episode to evaluate, expected at least one return")
-        r = np.asarray(returns)
+        scores = np.asarray(returns)
         return Evaluation(
-            episodes=len(r),
-            mean=float(r.mean()),
-            std=float(r.std()),
-            median=float(np.median(r)),
-            min=float(r.min()),
-            max=float(r.max()),
-            returns=[float(x) for x in r],
+            episodes=len(scores),
+            mean=float(scores.mean()),
+            std=float(scores.std()),
+            median=float(np.median(scores)),
+            min=float(scores.min()),
+            max=float(scores.max()),
+            returns=[float(x) for x in scores],
             lengths=[int(x) for x in lengths],
             cut=cut,
         )
@@ -68,18 +68,15 @@ class Evaluation:
 
     def __str__(self) -> str:
         digits = 1 if abs(self.mean) >= 10 else 2
-        mean, std, median, least = (
-            f"{x:.{digits}f}" for x in (self.mean, self.std, self.median, self.min)
-        )
-        ends = (
-            f"; cut after {max(self.lengths):,} steps, as the environment has no end"
-            if self.cut
-            else ""
-        )
-        return f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least}){ends}"
+        figures = (self.mean, self.std, self.median, self.min)
+        mean, std, median, least = (f"{x:.{digits}f}" for x in figures)
+        text = f"{mean} ± {std} over {self.episodes} episodes (median {median}, min {least})"
+        if self.cut:
+            text += f"; cut after {max(self.lengths):,} steps, as the environment has no end"
+        return text
 
 
-def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Evaluation:
+def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = False) -> Evaluation:
     """One episode in each environment of `env`, whose start states `seed` fixes
     (`random.world_seeds`).
 
@@ -88,20 +85,23 @@ def evaluate(agent: Agent, env: Vector, seed: int, explore: bool = False) -> Eva
     """
     n = env.num_envs
     life = begin(agent, env, seed)
-    returns, lengths = np.zeros(n), np.zeros(n, np.int64)
+    returns = np.zeros(n)
+    lengths = np.zeros(n, np.int64)
     running = np.ones(n, bool)
     for _ in range(MAX_STEPS):
         transition, life = decide(agent, env, life, explore)
+        # Rows go on with further episodes after their first, which do not count.
         counted = running & transition.valid.cpu().numpy()
         returns[counted] += transition.reward.cpu().numpy()[counted]
         lengths[counted] += 1
-        running &= ~(transition.terminated | transition.truncated).cpu().numpy()
+        ended = transition.terminated | transition.truncated
+        running &= ~ended.cpu().numpy()
         if not running.any():
             break
     return Evaluation.of(returns.tolist(), lengths.tolist(), bool(running.any()))
 
 
-def evaluate_in_rounds(agent: Agent, env: Vector, episodes: int, seed: int) -> Evaluation:
+def evaluate_in_rounds(agent: Agent, env: TensorVectorEnv, episodes: int, seed: int) -> Evaluation:
     """`episodes` of them, played one round after the other in environments that are fewer: a robot,
     say.
 
@@ -111,10 +111,11 @@ def evaluate_in_rounds(agent: Agent, env: Vector, episodes: int, seed: int) -> E
     lengths: list[int] = []
     cut = False
     while len(returns) < episodes:
-        some = evaluate(agent, env, seed + len(returns) // env.num_envs)
-        returns += some.returns
-        lengths += some.lengths
-        cut = cut or some.cut
+        one_round = evaluate(agent, env, seed + len(returns) // env.num_envs)
+        returns += one_round.returns
+        lengths += one_round.lengths
+        cut = cut or one_round.cut
+    # They are none of the training's.
     env.take_episodes()
     return Evaluation.of(returns[:episodes], lengths[:episodes], cut)
 
@@ -135,7 +136,8 @@ def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], ob
 
     No picture is kept here. An episode without end is cut after `FILMED` decisions.
     """
-    life, total = begin(agent, env, seed), 0.0
+    life = begin(agent, env, seed)
+    total = 0.0
     for t in range(FILMED):
         picture: Any = env.env.render()
         show(np.asarray(picture[0]))
@@ -159,10 +161,10 @@ def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
 
 @dataclass(frozen=True)
 class Recording:
-    """What a brain did in the first environment, decision by decision: D of them."""
+    """A record of a brain in the first environment, decision by decision: D of them."""
 
     probe: Probe
-    """Of all D decisions; of all rows."""
+    """What the network reported in all D decisions, of all rows."""
     actions: np.ndarray
     """[D, A], or [D, 1] for choices."""
     rewards: np.ndarray
@@ -173,30 +175,24 @@ class Recording:
     """[D] bool, a time limit cut it."""
     reported: dict[str, np.ndarray] = field(default_factory=dict)
     """[D] by name what `update` reported after each decision, where it learned; else dopamine/value
-    alone, of a brain that judges. NaN where there was no such report.
+    alone, of a brain that has a critic. NaN where there was no such report.
     """
     first: int = 0
-    """How many decisions its life had before these."""
+    """Number of decisions that its life had before these."""
 
     @staticmethod
     def of(moments: Sequence[Moment], first: int = 0) -> Recording:
-        """Moments in their order."""
-        whole = Probe()
-        for probe in (m.probe for m in moments):
-            whole.products += probe.products
-            for name, records in probe.records.items():
-                whole.records.setdefault(name, []).extend(records)
-        steps, names = (
-            [m.step for m in moments],
-            dict.fromkeys(name for m in moments for name in m.reported),
-        )
+        """The record of moments in their order."""
+        steps = [moment.step for moment in moments]
+        reports = [moment.reported for moment in moments]
+        names = dict.fromkeys(name for report in reports for name in report)
         return Recording(
-            whole,
-            np.stack([s.action[0].reshape(-1).cpu().numpy() for s in steps]),
-            np.array([float(s.reward[0]) for s in steps]),
-            np.array([bool(s.terminated[0]) for s in steps]),
-            np.array([bool(s.truncated[0]) for s in steps]),
-            {name: np.array([m.reported.get(name, np.nan) for m in moments]) for name in names},
+            _joined([moment.probe for moment in moments]),
+            np.stack([step.action[0].reshape(-1).cpu().numpy() for step in steps]),
+            np.array([float(step.reward[0]) for step in steps]),
+            np.array([bool(step.terminated[0]) for step in steps]),
+            np.array([bool(step.truncated[0]) for step in steps]),
+            {name: np.array([report.get(name, np.nan) for report in reports]) for name in names},
             first,
         )
 
@@ -204,17 +200,21 @@ class Recording:
         """A record of the first row with all ticks in one row, [D·K, N]; what is held for a
         decision is repeated K times.
         """
+        # [K, B, N] of each decision, or [1, B, N] of what is held for all of its ticks.
         rows = [x[:, 0].cpu().numpy() for x in self.probe.records[name]]
-        return np.concatenate([np.repeat(x, self.ticks, 0) if len(x) == 1 else x for x in rows])
+        held = [np.repeat(x, self.ticks, 0) if len(x) == 1 else x for x in rows]
+        return np.concatenate(held)
 
     @property
     def ticks(self) -> int:
         """K; 1 for a network without spikes."""
-        return len(self.probe.records["spikes/1"][0]) if self.layers else 1
+        if not self.layers:
+            return 1
+        return len(self.probe.records["spikes/1"][0])
 
     @property
     def layers(self) -> int:
-        """How many layers spiked; 0 for a network of other units."""
+        """The number of layers that spiked; 0 for a network of other units."""
         return sum(name.startswith("spikes/") for name in self.probe.records)
 
 
@@ -228,29 +228,40 @@ class Moment(NamedTuple):
     @property
     def last(self) -> bool:
         """Whether the episode of the first row ended with it."""
-        return bool(self.step.terminated[0] | self.step.truncated[0])
+        ended = self.step.terminated | self.step.truncated
+        return bool(ended[0])
 
 
-def record(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+def _joined(probes: Sequence[Probe]) -> Probe:
+    """The records of several decisions, one after the other."""
+    whole = Probe()
+    for probe in probes:
+        whole.products += probe.products
+        for name, records in probe.records.items():
+            whole.records.setdefault(name, []).extend(records)
+    return whole
+
+
+def record(agent: Agent, env: TensorVectorEnv, seed: int, decisions: int) -> Recording:
     """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding
     network reports.
 
     They end with the episode of the first row.
     """
-    life, moments = begin(agent, env, seed), []
+    life = begin(agent, env, seed)
+    moments = []
     for _ in range(decisions):
         probe = Probe()
         step, life = decide(agent, env, life, explore=False, probe=probe)
         value = step.extras.get("value")
-        moments.append(
-            Moment(probe, step, {} if value is None else {"dopamine/value": float(value[0])})
-        )
+        reported = {} if value is None else {"dopamine/value": float(value[0])}
+        moments.append(Moment(probe, step, reported))
         if moments[-1].last:
             break
     return Recording.of(moments)
 
 
-def record_learning(agent: Agent, env: Vector, seed: int, decisions: int) -> Recording:
+def record_learning(agent: Agent, env: TensorVectorEnv, seed: int, decisions: int) -> Recording:
     """`decisions` in a row of a life from the start state `seed` that explores and goes on
     learning, and what it learned.
 
@@ -263,15 +274,19 @@ def record_learning(agent: Agent, env: Vector, seed: int, decisions: int) -> Rec
             f"an agent that learns once in {agent.rollout} has nothing to show at a decision; "
             "expected Steps(1)"
         )
-    life, end = begin(agent, env, seed), None
+    life = begin(agent, env, seed)
+    last = max(PATIENCE, decisions)
     moments: deque[Moment] = deque(maxlen=decisions)
-    for t in range(max(PATIENCE, decisions)):
+    waits_for_end = True
+    t = 0
+    while t < last:
         probe = Probe()
         rollout, life = collect(agent, env, life, probe)
         state, metrics = agent.update(rollout, life.state)
         life = life._replace(state=state)
         moments.append(Moment(probe, index(rollout.steps, 0), to_floats(metrics)))
-        end = t if end is None and moments[-1].last else end
-        if end is not None and t + 1 >= max(decisions, end + 1 + int(AFTER * decisions)):
-            break
-    return Recording.of(moments, t + 1 - len(moments))
+        t += 1
+        if waits_for_end and moments[-1].last:
+            waits_for_end = False
+            last = min(last, max(decisions, t + int(AFTER * decisions)))
+    return Recording.of(moments, t - len(moments))

@@ -22,15 +22,19 @@ from bio_rl.training.checkpoint import CheckpointError
 from bio_rl.training.runner import Runner, begin
 
 GENERATORS = {"generator", "generators"}
-"""Names under which an agent's state has what its random generators are at."""
+"""Names under which an agent's state has the states of its random generators."""
 MOMENTS = {"Adam": ("step", "exp_avg", "exp_avg_sq"), "AdamW": ("step", "exp_avg", "exp_avg_sq")}
-"""What an optimiser keeps for each of its weights, once it has moved them."""
+"""Names of what an optimiser keeps for each of its weights, once it has moved them."""
+PARTS = {"agent": dict, "runner": dict, "stats": dict, "best": float, "elapsed": float}
+"""The parts of every checkpoint, and the kind of each."""
+STATS = {"returns": (torch.float64, 1), "lengths": (torch.int64, 1), "count": (torch.int64, 0)}
+"""dtype and number of axes of what is saved of the episodes."""
+APART = "replay"
+"""The part of an agent's state whose rows have no fixed number."""
 
 
 class MisfitError(ValueError):
-    """Something saved is not of the kind that is expected there; the message begins with
-    its place.
-    """
+    """Something saved is not of the kind that is expected there; the message begins with its place."""
 
 
 def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> None:
@@ -40,53 +44,47 @@ def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> 
     step: the one in the name of the file, where it has one.
     """
     try:
-        for name, kind in {
-            "agent": dict,
-            "runner": dict,
-            "stats": dict,
-            "best": float,
-            "elapsed": float,
-        }.items():
+        for name, kind in PARTS.items():
             _is(tree.get(name), kind, name)
-        for name in ("seen", "updates"):
-            _whole(tree["runner"].get(name), f"runner.{name}")
-        seen = tree["runner"]["seen"]
-        _expect(step in (None, seen), "runner.seen", f"{step}, as the file's name says", seen)
-        for name, dtype, dim in (
-            ("returns", torch.float64, 1),
-            ("lengths", torch.int64, 1),
-            ("count", torch.int64, 0),
-        ):
-            x = tree["stats"].get(name)
-            right = isinstance(x, Tensor) and x.dtype is dtype and x.dim() == dim
-            _expect(right, f"stats.{name}", f"a tensor of {dtype} with {dim} axes", x)
-        stats = tree["stats"]
-        _expect(
-            len(stats["returns"]) == len(stats["lengths"]),
-            "stats.lengths",
-            "one for each return",
-            stats["lengths"],
-        )
-        _expect(bool(stats["count"] >= 0), "stats.count", "0 or more", int(stats["count"]))
-        _expect(not math.isnan(tree["best"]), "best", "a number", tree["best"])
-        _expect(
-            math.isfinite(tree["elapsed"]) and tree["elapsed"] >= 0,
-            "elapsed",
-            "0 or more seconds",
-            tree["elapsed"],
-        )
-        _expect(
-            type(tree.get("horizon")) in (list, tuple), "horizon", "a list", tree.get("horizon")
-        )
-        _expect(len(tree["horizon"]) == 2, "horizon", "steps and episodes", tree["horizon"])
-        for i, bound in enumerate(tree["horizon"]):
-            _whole(bound, f"horizon[{i}]")
-        saved = tree.get("replay")
-        _expect(
-            saved is None or type(saved) is str, "replay", "the id of its index, or none", saved
-        )
+        _check_counters(tree["runner"], step)
+        _check_stats(tree["stats"])
+        _check_scalars(tree)
     except MisfitError as misfit:
         raise CheckpointError(f"{printable(path)}: {misfit}") from misfit
+
+
+def _check_counters(runner: Mapping[str, Any], step: int | None) -> None:
+    for name in ("seen", "updates"):
+        _whole(runner.get(name), f"runner.{name}")
+    seen = runner["seen"]
+    _expect(step in (None, seen), "runner.seen", f"{step}, as the file's name says", seen)
+
+
+def _check_stats(stats: Mapping[str, Any]) -> None:
+    for name, (dtype, dim) in STATS.items():
+        x = stats.get(name)
+        right = isinstance(x, Tensor) and x.dtype is dtype and x.dim() == dim
+        _expect(right, f"stats.{name}", f"a tensor of {dtype} with {dim} axes", x)
+    pairs = len(stats["returns"]) == len(stats["lengths"])
+    _expect(pairs, "stats.lengths", "one for each return", stats["lengths"])
+    _expect(bool(stats["count"] >= 0), "stats.count", "0 or more", int(stats["count"]))
+
+
+def _check_scalars(tree: Mapping[str, Any]) -> None:
+    best = tree["best"]
+    elapsed = tree["elapsed"]
+    horizon = tree.get("horizon")
+    _expect(not math.isnan(best), "best", "a number", best)
+    lasted = math.isfinite(elapsed) and elapsed >= 0
+    _expect(lasted, "elapsed", "0 or more seconds", elapsed)
+    if not isinstance(horizon, list | tuple):
+        raise MisfitError(f"horizon is {_shown(horizon)}, expected a list")
+    _expect(len(horizon) == 2, "horizon", "steps and episodes", horizon)
+    for i, bound in enumerate(horizon):
+        _whole(bound, f"horizon[{i}]")
+    saved = tree.get("replay")
+    has_id = saved is None or type(saved) is str
+    _expect(has_id, "replay", "the id of its index, or none", saved)
 
 
 def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
@@ -94,24 +92,20 @@ def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
     it does not fit.
     """
     like = agent.learned_state()
-    apart = (
-        "replay",
-    )  # its rows have no fixed number; what they must fit is known to `fit_runner`
     try:
-        compare(
-            {k: v for k, v in saved.items() if k not in apart},
-            {k: v for k, v in like.items() if k not in apart},
-            "agent",
-        )
+        compare(_without(saved, APART), _without(like, APART), "agent")
         agent.load_state_dict(dict(saved))
         for name, optimiser in optimisers(agent):
             _check_moments(name, optimiser)
-    except (
-        Exception
-    ) as error:  # an agent of one's own raises what it likes over a state that does not fit
+    # an agent of one's own raises what it likes over a state that does not fit
+    except Exception as error:
         raise CheckpointError(
             f"{printable(path)} does not fit the agent in its config.json: {one_line(error)}"
         ) from error
+
+
+def _without(state: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != name}
 
 
 def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
@@ -120,25 +114,10 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
     """
     try:
         if runner.env.exact:
-            like = begin(runner.agent, runner.env, seed=0)
-            life = saved.get("life")
-            _expect(
-                type(life) in (tuple, list) and len(life) == 3,
-                "runner.life",
-                "what was seen, the state, junk",
-                life,
-            )
-            compare(life[:2], tuple(like[:2]), "runner.life")
-            junk = life[2]
-            right = junk is None or (
-                isinstance(junk, Tensor)
-                and junk.dtype is torch.bool
-                and len(junk) == runner.env.num_envs
-            )
-            _expect(right, "runner.life[2]", "one truth value for each environment, or none", junk)
-            compare(saved.get("env"), runner.env.state_dict(), "runner.env")
-            saved = {**saved, "env": saved["env"] | {"env": _arrays(saved["env"]["env"])}}
-        runner.load_state_dict(dict(saved))
+            _check_life(runner, saved)
+            env = saved["env"]
+            saved = {**saved, "env": {**env, "env": _arrays(env["env"])}}
+        runner.load_state_dict(saved)
         if isinstance(runner.agent, Learner):
             _check_rows(runner.agent.replay, runner)
     # a simulator, or an environment of one's own, raises what it likes over a junk state
@@ -146,6 +125,28 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(
             f"{printable(path)} does not fit the run in its config.json: {one_line(error)}"
         ) from error
+
+
+def _check_life(runner: Runner, saved: Mapping[str, Any]) -> None:
+    """Raise MisfitError unless the saved lives and worlds are of the form of fresh ones."""
+    at = "runner.life"
+    life = saved.get("life")
+    if not isinstance(life, list | tuple) or len(life) != 3:
+        raise MisfitError(f"{at} is {_shown(life)}, expected percept, state and junk")
+    fresh = begin(runner.agent, runner.env, seed=0)
+    percept, state, junk = life
+    compare((percept, state), (fresh.percept, fresh.state), at)
+    _expect(
+        junk is None or _is_mask(junk, runner.env.num_envs),
+        f"{at}[2]",
+        "one truth value for each environment, or none",
+        junk,
+    )
+    compare(saved.get("env"), runner.env.state_dict(), "runner.env")
+
+
+def _is_mask(x: Any, rows: int) -> bool:
+    return isinstance(x, Tensor) and x.dtype is torch.bool and len(x) == rows
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,22 +158,12 @@ def compare(found: Any, like: Any, at: str) -> None:
     """Raise MisfitError at the first place where `found` has another name, type or shape than
     `like`.
     """
-    if isinstance(like, Tensor | np.ndarray):
-        _compare_tensor(
-            found, like if isinstance(like, Tensor) else torch.from_numpy(np.array(like)), at
-        )
+    if isinstance(like, Tensor):
+        _compare_tensor(found, like, at)
+    elif isinstance(like, np.ndarray):
+        _compare_tensor(found, torch.from_numpy(np.array(like)), at)
     elif isinstance(like, Mapping):
-        _is(found, dict, at)
-        missing = [name for name in like if name not in found]
-        spare = [name for name in found if name not in like]
-        _expect(not missing, at, f"an entry {missing[:1]}", sorted(map(str, found)))
-        _expect(not spare, at, f"no entry {spare[:1]}", sorted(map(str, found)))
-        free = (
-            like.keys() == {"state", "param_groups"} and not like["state"]
-        )  # an optimiser's that has not moved yet
-        for name, part in like.items():
-            if not (free and name == "state"):
-                compare(found[name], part, f"{at}.{name}")
+        _compare_mapping(found, like, at)
     elif isinstance(like, tuple | list):
         _expect(type(found) in (tuple, list), at, f"{len(like)} values", found)
         _expect(len(found) == len(like), at, f"{len(like)} values", found)
@@ -186,20 +177,32 @@ def compare(found: Any, like: Any, at: str) -> None:
         _is(found, type(like), at)
 
 
+def _compare_mapping(found: Any, like: Mapping[str, Any], at: str) -> None:
+    _is(found, dict, at)
+    missing = [name for name in like if name not in found]
+    spare = [name for name in found if name not in like]
+    _expect(not missing, at, f"an entry {missing[:1]}", sorted(map(str, found)))
+    _expect(not spare, at, f"no entry {spare[:1]}", sorted(map(str, found)))
+    # An optimiser that has not moved yet has nothing to compare its state with.
+    unmoved = like.keys() == {"state", "param_groups"} and not like["state"]
+    for name, part in like.items():
+        if not (unmoved and name == "state"):
+            compare(found[name], part, f"{at}.{name}")
+
+
 def _compare_tensor(found: Any, like: Tensor, at: str) -> None:
     _is(found, Tensor, at)
     # The generators of another device are longer or shorter, and let be.
     is_generator = at.rpartition(".")[2] in GENERATORS
     right = found.dtype == like.dtype and (is_generator or found.shape == like.shape)
-    expected = f"{str(like.dtype).removeprefix('torch.')} of shape {tuple(like.shape)}"
-    _expect(
-        right,
-        at,
-        expected,
-        f"{str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}",
-    )
-    counter = like.dim() == 0 and like.dtype in (torch.int64, torch.int32)
-    _expect(not counter or int(found) >= 0, at, "0 or more", int(found) if counter else found)
+    _expect(right, at, _form(like), _form(found))
+    is_counter = like.dim() == 0 and like.dtype in (torch.int64, torch.int32)
+    if is_counter:
+        _expect(int(found) >= 0, at, "0 or more", int(found))
+
+
+def _form(x: Tensor) -> str:
+    return f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
 
 
 def optimisers(agent: Any) -> Iterator[tuple[str, Optimizer]]:
@@ -208,14 +211,14 @@ def optimisers(agent: Any) -> Iterator[tuple[str, Optimizer]]:
         if isinstance(value, Optimizer):
             yield name, value
         elif isinstance(value, dict):
-            yield from (
-                (f"{name}.{key}", x) for key, x in value.items() if isinstance(x, Optimizer)
-            )
+            for key, x in value.items():
+                if isinstance(x, Optimizer):
+                    yield f"{name}.{key}", x
 
 
 def _check_moments(name: str, optimiser: Optimizer) -> None:
-    """Torch loads any state into an optimiser, and fails, or computes nonsense, at its
-    first step.
+    """Raise MisfitError for a state of an optimiser with which its first step would fail, or compute
+    nonsense: torch loads any.
     """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
     strangers = [key for key in optimiser.state if all(key is not w for w in weights)]
@@ -226,30 +229,33 @@ def _check_moments(name: str, optimiser: Optimizer) -> None:
         f"{len(strangers)} others",
     )
     for i, w in enumerate(weights):
-        state, at = optimiser.state.get(w), f"agent.{name}.state[{i}]"
+        state = optimiser.state.get(w)
+        at = f"agent.{name}.state[{i}]"
         if not state:
             continue
         _is(state, dict, at)
         for key in MOMENTS.get(type(optimiser).__name__, ()):
             _expect(key in state, at, f"an entry {key!r}", sorted(map(str, state)))
         for key, x in state.items():
-            if key == "step":
-                right = (
-                    isinstance(x, Tensor | int | float)
-                    and math.isfinite(float(x))
-                    and float(x) >= 0
-                )
-                _expect(right, f"{at}.step", "0 or more", x)
-            else:
-                compare(x, torch.zeros_like(w), f"{at}.{key}")
+            _check_moment(key, x, w, at)
+
+
+def _check_moment(key: str, x: Any, weights: Tensor, at: str) -> None:
+    """Raise MisfitError unless x is a step that is no past one, or a moment like the weights."""
+    if key != "step":
+        compare(x, torch.zeros_like(weights), f"{at}.{key}")
+        return
+    is_number = isinstance(x, Tensor | int | float)
+    right = is_number and math.isfinite(float(x)) and float(x) >= 0
+    _expect(right, f"{at}.step", "0 or more", x)
 
 
 def _check_rows(replay: Replay, runner: Runner) -> None:
     """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
-    if replay.stored is None:
+    if replay.kept is None:
         return
-    percept, kept = runner.life.percept, replay.stored
-    seen = runner.agent.compact(percept.obs)
+    percept, kept = runner.life.percept, replay.kept
+    seen = runner.agent.narrowed(percept.obs)
     for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
         compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
     compare(kept.action[0], percept.action, "replay.action")

@@ -32,24 +32,22 @@ def to_floats(values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
     """`values` as Python floats, in one device synchronisation. Raises ValueError for a tensor that
     is no scalar.
     """
-    values = {name: value() if callable(value) else value for name, value in values.items()}
-    tensors = {name: value.detach() for name, value in values.items() if isinstance(value, Tensor)}
+    scalars = {name: value() if callable(value) else value for name, value in values.items()}
+    tensors = {name: x.detach() for name, x in scalars.items() if isinstance(x, Tensor)}
     for name, value in tensors.items():
         if value.numel() != 1:
             raise ValueError(
-                f"metric {name!r} has shape {tuple(value.shape)}, expected a scalar; take its "
-                "mean, say"
+                f"metric {name!r} has shape {tuple(value.shape)}, expected a scalar; "
+                "take its mean, say"
             )
     if not tensors:
-        return {name: float(value) for name, value in values.items()}
-    exact = (
-        torch.float32
-        if any(value.device.type == "mps" for value in tensors.values())
-        else torch.float64
-    )
+        return {name: float(value) for name, value in scalars.items()}
+    # Apple's GPUs know no float64.
+    on_mps = any(value.device.type == "mps" for value in tensors.values())
+    exact = torch.float32 if on_mps else torch.float64
     stacked = torch.stack([value.reshape(()).to(exact) for value in tensors.values()])
-    read = dict(zip(tensors, stacked.tolist(), strict=True))
-    return {name: read[name] if name in read else float(value) for name, value in values.items()}
+    floats = dict(zip(tensors, stacked.tolist(), strict=True))
+    return {name: floats[name] if name in floats else float(x) for name, x in scalars.items()}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -60,16 +58,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     torn.
     """
     rows: list[dict[str, Any]] = []
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    for line in lines:
         with suppress(ValueError):
             row = parse_json(line)
-            if (
-                isinstance(row, dict)
-                and _is_step(row.get("step"))
-                and all(map(_is_logged, row.values()))
-            ):
+            if _is_row(row):
                 rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or not _is_step(row.get("step")):
+        return False
+    return all(map(_is_logged, row.values()))
 
 
 def _is_step(value: Any) -> bool:
@@ -94,20 +95,21 @@ class MetricsLog:
     ) -> None:
         self._path = None if folder is None else folder / "metrics.jsonl"
         self._board: Any = None
-        self._warned = self._torn = False
+        self._warned = False
+        self._torn = False
         self._file: Any = None
         if folder is None or self._path is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        refuse_link(self._path)  # it would be appended to elsewhere
+        # A link would be appended to elsewhere.
+        refuse_link(self._path)
         if resume_step is not None:
             _truncate(self._path, resume_step)
         self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115  (closed in close)
         if tensorboard:
             _hush_the_writers_thread()
-            from torch.utils.tensorboard import (
-                SummaryWriter,  # 0.15 s to import, measured; a play or a test needs none
-            )
+            # It takes 0.15 s to import (measured), and a play or a test needs none.
+            from torch.utils.tensorboard import SummaryWriter
 
             purge = None if resume_step is None else resume_step + 1
             self._board = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
@@ -128,6 +130,8 @@ class MetricsLog:
     def _append(self, line: bytes) -> None:
         if self._file is None:
             return
+        # A torn row is ended first, so that it spoils no other; and this one counts as torn until
+        # the disk has taken all of it, also where it raises.
         line = b"\n" + line if self._torn else line
         self._torn = True
         self._torn = self._file.write(line) != len(line)
@@ -144,8 +148,8 @@ class MetricsLog:
             if not self._warned:
                 where = self._path.parent if self._path else "nowhere"
                 text = (
-                    f"metrics could not be written to {where} ({cause}); training goes on without "
-                    "them"
+                    f"metrics could not be written to {where} ({cause}); "
+                    "training goes on without them"
                 )
                 warnings.warn(text, RuntimeWarning, stacklevel=3)
             self._warned = True
@@ -167,7 +171,10 @@ class MetricsLog:
 
     def close(self) -> None:
         """Flush and close both; a second call does nothing."""
-        board, file, self._board, self._file = self._board, self._file, None, None
+        board = self._board
+        file = self._file
+        self._board = None
+        self._file = None
         if board is not None:
             self._guarded(board.close)
         if file is not None:
@@ -185,24 +192,23 @@ def _hush_the_writers_thread() -> None:
 
 
 _others: list[Callable[[threading.ExceptHookArgs], Any]] = []
-"""What else reports errors of threads."""
+"""Hooks that reported errors of threads before ours, the last of which still does."""
 
 
 def _hook_without_writers(error: threading.ExceptHookArgs) -> None:
-    if issubclass(error.exc_type, OSError) and type(error.thread).__module__.startswith(
-        "tensorboard."
-    ):
+    is_writer = type(error.thread).__module__.startswith("tensorboard.")
+    if is_writer and issubclass(error.exc_type, OSError):
         return
     _others[-1](error)
 
 
 def _truncate(path: Path, step: int) -> None:
     """Drop the rows beyond `step` and torn ones, in one atomic replacement."""
-    if path.is_file():
-        with replacing(path) as file:
-            file.writelines(
-                json.dumps(row).encode() + b"\n" for row in read_rows(path) if row["step"] <= step
-            )
+    if not path.is_file():
+        return
+    rows = [row for row in read_rows(path) if row["step"] <= step]
+    with replacing(path) as file:
+        file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
 
 
 class Means:
@@ -214,7 +220,7 @@ class Means:
     """
 
     def __init__(self) -> None:
-        self._seen: dict[str, list[Scalar]] = {}
+        self._values: dict[str, list[Scalar]] = {}
         self._lazy: dict[str, Lazy] = {}
 
     def add(self, values: Mapping[str, Scalar | Lazy]) -> None:
@@ -223,39 +229,40 @@ class Means:
             if callable(value):
                 self._lazy[name] = value
             else:
-                graph = isinstance(value, Tensor) and value.requires_grad
-                self._seen.setdefault(name, []).append(value.detach() if graph else value)
+                # What was kept with its graph would keep all that it was made of.
+                if isinstance(value, Tensor) and value.requires_grad:
+                    value = value.detach()
+                self._values.setdefault(name, []).append(value)
 
     def take(self) -> dict[str, Scalar | Lazy]:
         """The means since the last call, still on their device."""
-        seen, lazy, self._seen, self._lazy = self._seen, self._lazy, {}, {}
-        return {name: _mean(x) for name, x in seen.items()} | lazy
+        means: dict[str, Scalar | Lazy] = {name: _mean(x) for name, x in self._values.items()}
+        means |= self._lazy
+        self._values = {}
+        self._lazy = {}
+        return means
 
 
 def _mean(x: list[Scalar]) -> Scalar:
     if not any(isinstance(value, Tensor) for value in x):
         return sum(x) / len(x)
-    return (
-        x[0]
-        if len(x) == 1
-        else torch.stack([torch.as_tensor(value) for value in x]).float().mean(0)
-    )
+    if len(x) == 1:
+        return x[0]
+    stacked = torch.stack([torch.as_tensor(value) for value in x])
+    return stacked.float().mean(0)
 
 
 class EpisodeStats:
-    """Means over the last `window` finished episodes; NaN before the first one. Its state
-    is exact.
-    """
+    """Means over the last `window` finished episodes, NaN before any. Its state is exact."""
 
     def __init__(self, window: int = 100) -> None:
-        self.count = 0  # episodes finished since the run began
+        self.count = 0
+        """Episodes finished since the run began."""
         self._returns: deque[float] = deque(maxlen=window)
         self._lengths: deque[int] = deque(maxlen=window)
 
     def add(self, returns: Iterable[float], lengths: Iterable[int]) -> None:
-        """Count finished episodes: their undiscounted returns and lengths in steps,
-        oldest first.
-        """
+        """Count finished episodes by undiscounted returns and lengths in steps, oldest first."""
         for episode_return, length in zip(returns, lengths, strict=True):
             self._returns.append(float(episode_return))
             self._lengths.append(int(length))
@@ -264,12 +271,16 @@ class EpisodeStats:
     @property
     def mean_return(self) -> float:
         """Mean undiscounted return over the window."""
-        return math.fsum(self._returns) / len(self._returns) if self._returns else math.nan
+        if not self._returns:
+            return math.nan
+        return math.fsum(self._returns) / len(self._returns)
 
     @property
     def mean_length(self) -> float:
         """Mean length over the window, in steps."""
-        return sum(self._lengths) / len(self._lengths) if self._lengths else math.nan
+        if not self._lengths:
+            return math.nan
+        return sum(self._lengths) / len(self._lengths)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The window and the counter as tensors."""

@@ -1,5 +1,5 @@
-"""What a perturbation costs a trained agent, and how much of it comes back: level before, drop,
-recovery, asymptote.
+"""The costs of a perturbation for a trained agent, and how much of it comes back: level before,
+drop, recovery, asymptote.
 
 A brain that goes on learning lives alone: a copy of the trained agent in an environment of its own,
 with noise of its own. So lives are independent, and their standard errors are what they seem.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,8 +20,8 @@ import torch
 
 from bio_rl import vector
 from bio_rl.contracts import Agent
-from bio_rl.machine import trust
 from bio_rl.training import api
+from bio_rl.training.commands import trusting
 from bio_rl.training.fitting import GENERATORS
 from bio_rl.training.runner import Life, begin, collect, decide
 from bio_rl.vector import TensorVectorEnv
@@ -34,8 +34,10 @@ lives: one episode's limit.
 """
 LIFE = 1000
 """Steps, where an environment has no time limit."""
-BEFORE, AFTER = 5, 40
-"""Episode limits that a learning brain lives before the perturbation and after it.
+BEFORE = 5
+"""Episode limits that a learning brain lives before the perturbation."""
+AFTER = 40
+"""Episode limits that it lives after the perturbation.
 
 Measured on CartPole with its motor inverted (three_factor, let_go 1, anneal 0.5): each of 10 brains
 earned 90 % again over a whole limit after 3 to 20 of them, and their mean after 26.
@@ -76,17 +78,17 @@ class Resilience:
     """[steps] the smoothed mean over lives."""
     curve_se: list[float]
     lives_back: int = 0
-    """Lives whose own smoothed curve has regained 90 % of its own drop; those without a drop among
-    them.
+    """Number of lives whose smoothed curve has regained 90 % of its drop by itself, those without a
+    drop among them.
     """
     one_fall: bool = False
     """Whether a life was one episode and some ended by a fall: nothing can come back before the
     episode's limit then.
     """
     command: str = ""
-    """What was run."""
+    """The command line that gave these figures."""
     trained: str = ""
-    """The settings of the training that differ from the defaults, the preset's too."""
+    """Settings of the training that differ from the defaults, the preset's too."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,20 +96,17 @@ class Resilience:
     def __str__(self) -> str:
         share = f" ({self.drop / abs(self.before):.0%})" if self.before else ""
         brains = "a brain each, learning goes on" if self.learn else "frozen"
-        exact = (
-            [f"\n  command   {self.command}", f"\n  run       {self.trained}"]
-            if self.command
-            else []
-        )
-        return (
+        lines = [
             f"reward per step, {self.lives} lives of {self.steps:,} steps, "
-            f"{' '.join(self.perturb)} at step {self.at:,}, "
-            f"{brains}:\n"
-            f"  before    {self.before:.3f} ± {self.before_se:.3f}\n"
-            f"  drop      {self.drop:.3f}{share}, to {self.lowest:.3f}\n"
-            f"  recovery  {self._back()}\n"
-            f"  asymptote {self.asymptote:.3f} ± {self.asymptote_se:.3f}"
-        ) + "".join(exact)
+            f"{' '.join(self.perturb)} at step {self.at:,}, {brains}:",
+            f"  before    {self.before:.3f} ± {self.before_se:.3f}",
+            f"  drop      {self.drop:.3f}{share}, to {self.lowest:.3f}",
+            f"  recovery  {self._back()}",
+            f"  asymptote {self.asymptote:.3f} ± {self.asymptote_se:.3f}",
+        ]
+        if self.command:
+            lines += [f"  command   {self.command}", f"  run       {self.trained}"]
+        return "\n".join(lines)
 
     def _back(self) -> str:
         """When the drop was regained, in words."""
@@ -119,8 +118,8 @@ class Resilience:
         never = f"90 % of the drop never, within {self.steps - self.at:,} steps{lives}"
         if self.one_fall:
             never += (
-                "\n            (a life was one episode, and who falls earns nothing until "
-                "its limit: --steps gives more)"
+                "\n            (a life was one episode, and who falls earns nothing until its limit: "
+                "--steps gives more)"
             )
         return never
 
@@ -132,20 +131,16 @@ def summarise(
     episode's greatest length.
     """
     lives, steps = scores.shape
-    window = max(1, min(50, int(WINDOW * steps), steps - at))
-    if (
-        slot is not None and slot < steps
-    ):  # within a slot scores fall to 0 where a row falls; over a whole one they tell
-        window = min(slot, steps - at)
+    window = _window(steps, at, slot)
     smooth = np.stack([_trailing_mean(life, window) for life in scores])
-    mean, spread = smooth.mean(0), smooth.std(0) / np.sqrt(max(1, lives - 1))
+    mean = smooth.mean(0)
+    spread = smooth.std(0) / np.sqrt(max(1, lives - 1))
     before = scores[:, at // 2 : at].mean(1)
-    end = scores[:, steps - max(1, (steps - at) // 4) :].mean(1)
+    last_quarter = steps - max(1, (steps - at) // 4)
+    end = scores[:, last_quarter:].mean(1)
     lowest, drop, recovery = _fall_and_rise(mean, float(before.mean()), at, window)
-    alone = [
-        _fall_and_rise(life, float(level), at, window)
-        for life, level in zip(smooth, before, strict=True)
-    ]
+    levels = zip(smooth, before, strict=True)
+    alone = [_fall_and_rise(life, float(level), at, window) for life, level in levels]
     return Resilience(
         perturb=tuple(perturb),
         learn=learn,
@@ -165,18 +160,30 @@ def summarise(
     )
 
 
+def _window(steps: int, at: int, slot: int | None) -> int:
+    """Steps of the moving average over a life of `steps`, perturbed at step `at`."""
+    # Within a slot scores fall to 0 where a row falls; over a whole one they tell.
+    if slot is not None and slot < steps:
+        return min(slot, steps - at)
+    return max(1, min(50, int(WINDOW * steps), steps - at))
+
+
 def _fall_and_rise(
     smooth: np.ndarray, before: float, at: int, window: int
 ) -> tuple[float, float, int | None]:
     """(Least value, drop below `before`, steps from `at` until 90 % of it is regained) of a
     smoothed curve [steps].
     """
-    settled = smooth[at + window - 1 :]  # from here on the average holds no step from before
+    # From here on the average holds no step from before.
+    settled = smooth[at + window - 1 :]
     lowest = int(settled.argmin())
-    drop = before - float(settled[lowest])
+    least = float(settled[lowest])
+    drop = before - least
+    if drop <= 0:
+        return least, drop, 0
     regained = np.flatnonzero(settled[lowest:] >= settled[lowest] + RECOVERED * drop)
     recovery = lowest + int(regained[0]) + window if len(regained) else None
-    return float(settled[lowest]), drop, recovery if drop > 0 else 0
+    return least, drop, recovery
 
 
 def _trailing_mean(x: np.ndarray, window: int) -> np.ndarray:
@@ -188,7 +195,9 @@ def _trailing_mean(x: np.ndarray, window: int) -> np.ndarray:
 
 
 def _standard_error(x: np.ndarray) -> float:
-    return float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0
+    if len(x) < 2:
+        return 0.0
+    return float(x.std(ddof=1) / np.sqrt(len(x)))
 
 
 def evaluate_run(
@@ -214,23 +223,27 @@ def evaluate_run(
     run = trained.experiment.run
     limit = gym.spec(vector.find_id(run.env)).max_episode_steps
     at, steps = life_of(limit, at, steps, learn)
-    lives = (LEARNING_LIVES if learn else api.FINAL_EPISODES) if episodes is None else episodes
+    usual = LEARNING_LIVES if learn else api.FINAL_EPISODES
+    lives = usual if episodes is None else episodes
     if lives < 1:
         raise ValueError(f"--episodes is {lives}, expected at least 1")
     if not 1 <= at < steps:
         raise ValueError(
             f"--at is {at}, expected a step from 1 to {steps - 1}, within the life of {steps} steps"
         )
+    # A text with a schedule of its own keeps it.
     timed = [text if "@" in text else f"{text}@life:{at}" for text in perturb]
+    slot = limit or steps
     with api.single_thread():
         live = _learning_lives if learn else _frozen_lives
         rewards, fell = live(trained, (*run.perturb, *timed), lives, seed, steps)
     bodies = len(rewards) // lives
-    scores = score(rewards, fell, limit or steps).reshape(lives, bodies, steps).mean(1)
+    scores = score(rewards, fell, slot).reshape(lives, bodies, steps).mean(1)
+    flags = {"episodes": lives, "at": at, "steps": steps, "seed": seed}
     return replace(
         summarise(scores, at, perturb, learn, limit),
-        one_fall=bool(fell.any()) and steps <= (limit or steps),
-        command=_command(trained, perturb, lives, seed, at, steps, learn, best),
+        one_fall=bool(fell.any()) and steps <= slot,
+        command=_command(trained, perturb, learn, best, flags),
         trained=_settings(trained),
     )
 
@@ -242,45 +255,34 @@ def life_of(limit: int | None, at: int | None, steps: int | None, learn: bool) -
     learns lives BEFORE episodes' limits before and AFTER of them after, since learning anew takes
     many episodes, short ones at first.
     """
-    one = limit or LIFE
+    episode = limit or LIFE
     if learn and steps is None:
-        at = BEFORE * one if at is None else at
-        return at, at + AFTER * one
-    steps = one if steps is None else steps
-    return steps // 2 if at is None else at, steps
+        at = BEFORE * episode if at is None else at
+        return at, at + AFTER * episode
+    steps = episode if steps is None else steps
+    at = steps // 2 if at is None else at
+    return at, steps
 
 
 def _command(
     trained: api.Trained,
     perturb: Sequence[str],
-    lives: int,
-    seed: int,
-    at: int,
-    steps: int,
     learn: bool,
     best: bool,
+    flags: Mapping[str, int],
 ) -> str:
     """The command line that gives these figures, every number in it."""
-    words = [
-        "python",
-        "train.py",
-        "eval",
-        str(trained.folder),
-        "--perturb",
-        *perturb,
-        "--learn",
-        "on" if learn else "off",
-    ]
-    words += ["--episodes", str(lives), "--at", str(at), "--steps", str(steps), "--seed", str(seed)]
-    module = trust.module_of(trained.experiment.run.env)
-    words += (["--best"] if best else []) + (["--trust", module] if module else [])
+    words = ["python", "train.py", "eval", str(trained.folder), "--perturb", *perturb]
+    words += ["--learn", "on" if learn else "off"]
+    for name, value in flags.items():
+        words += [f"--{name}", str(value)]
+    words += ["--best"] if best else []
+    words += trusting(trained.experiment.modules())
     return shlex.join(words)
 
 
 def _settings(trained: api.Trained) -> str:
-    """How the run was trained: its flags that differ from the defaults, those that its preset set
-    too.
-    """
+    """The flags of the training that differ from the defaults, those that its preset set too."""
     words = []
     for name, value in trained.experiment.changed().items():
         values = value if isinstance(value, tuple | list) else [value]
@@ -297,7 +299,9 @@ def score(rewards: np.ndarray, fell: np.ndarray, slot: int) -> np.ndarray:
     """
     down = np.zeros(rewards.shape, bool)
     for t in range(1, rewards.shape[1]):
-        down[:, t] = (down[:, t - 1] | fell[:, t - 1]) & (t % slot != 0)
+        # Who is down stays so until the next slot begins.
+        begins = t % slot == 0
+        down[:, t] = (down[:, t - 1] | fell[:, t - 1]) & (not begins)
     return np.where(down, 0.0, rewards)
 
 
@@ -305,9 +309,8 @@ def _frozen_lives(
     trained: api.Trained, perturb: Sequence[str], lives: int, seed: int, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rewards and terminations [lives, steps] of the agent as it is, all lives at once."""
-    with closing(
-        api.make_env(trained.experiment.run, lives, trained.agent.device, perturb=perturb)
-    ) as env:
+    run = trained.experiment.run
+    with closing(api.make_env(run, lives, trained.agent.device, perturb=perturb)) as env:
         return _live(trained.agent, env, seed, steps, learn=False)
 
 
@@ -317,18 +320,18 @@ def _learning_lives(
     """Rewards and terminations [lives · bodies, steps], one life after the other; life i is that of
     seed + i, alone or not.
     """
-    run, device, lived = trained.experiment.run, trained.agent.device, []
+    run = trained.experiment.run
+    device = trained.agent.device
+    rewards = []
+    fell = []
     for i in range(lives):
         with closing(api.make_env(run, bodies_of(trained), device, perturb=perturb)) as env:
-            lived.append(
-                _live(own_brain(trained, env, steps, seed + i), env, seed + i, steps, learn=True)
-            )
-        print(
-            f"life {i + 1} of {lives}: {lived[-1][0].mean():.3f} a step",
-            file=sys.stderr,
-            flush=True,
-        )
-    rewards, fell = zip(*lived, strict=True)
+            brain = own_brain(trained, env, steps, seed + i)
+            earned, ended = _live(brain, env, seed + i, steps, learn=True)
+        rewards.append(earned)
+        fell.append(ended)
+        said = f"life {i + 1} of {lives}: {earned.mean():.3f} a step"
+        print(said, file=sys.stderr, flush=True)
     return np.concatenate(rewards), np.concatenate(fell)
 
 
@@ -365,11 +368,13 @@ def _live(
     rewards: list[np.ndarray] = []
     fell: list[np.ndarray] = []
     while len(rewards) < steps:
-        seen, life = (
-            _learned(agent, env, life) if learn else decide(agent, env, life, explore=False)
-        )
-        rewards += [*np.atleast_2d(seen.reward.cpu().numpy())]
-        fell += [*np.atleast_2d(seen.terminated.cpu().numpy())]
+        if learn:
+            transition, life = _learned(agent, env, life)
+        else:
+            transition, life = decide(agent, env, life, explore=False)
+        # [T, lives] of a rollout, [lives] of a single decision: a row a step of either.
+        rewards += [*np.atleast_2d(transition.reward.cpu().numpy())]
+        fell += [*np.atleast_2d(transition.terminated.cpu().numpy())]
     return np.stack(rewards[:steps], 1).astype(np.float64), np.stack(fell[:steps], 1)
 
 
