@@ -34,7 +34,9 @@ APART = "replay"
 
 
 class MisfitError(ValueError):
-    """Something saved is not of the kind that is expected there; the message begins with its place."""
+    """Something saved is not of the kind that is expected there; the message begins with
+    its place.
+    """
 
 
 def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> None:
@@ -217,8 +219,8 @@ def optimisers(agent: Any) -> Iterator[tuple[str, Optimizer]]:
 
 
 def _check_moments(name: str, optimiser: Optimizer) -> None:
-    """Raise MisfitError for a state of an optimiser with which its first step would fail, or compute
-    nonsense: torch loads any.
+    """Raise MisfitError for a state of an optimiser with which its first step would fail,
+    or compute nonsense: torch loads any.
     """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
     strangers = [key for key in optimiser.state if all(key is not w for w in weights)]
@@ -252,10 +254,10 @@ def _check_moment(key: str, x: Any, weights: Tensor, at: str) -> None:
 
 def _check_rows(replay: Replay, runner: Runner) -> None:
     """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
-    if replay.kept is None:
+    if replay.stored is None:
         return
-    percept, kept = runner.life.percept, replay.kept
-    seen = runner.agent.narrowed(percept.obs)
+    percept, kept = runner.life.percept, replay.stored
+    seen = runner.agent.compact(percept.obs)
     for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
         compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
     compare(kept.action[0], percept.action, "replay.action")

@@ -118,8 +118,8 @@ class Resilience:
         never = f"90 % of the drop never, within {self.steps - self.at:,} steps{lives}"
         if self.one_fall:
             never += (
-                "\n            (a life was one episode, and who falls earns nothing until its limit: "
-                "--steps gives more)"
+                "\n            (a life was one episode, and who falls earns nothing until "
+                "its limit: --steps gives more)"
             )
         return never
 
