@@ -11,7 +11,7 @@ import torch
 from bio_rl import vector
 from bio_rl.agents import three_factor
 from bio_rl.faults import DivergedError
-from bio_rl.networks import Blueprint, cells
+from bio_rl.networks import Blueprint, cells, mlp
 from bio_rl.plasticity import Post, Pre, load
 from bio_rl.rl.clock import Horizon
 from bio_rl.testing import no_autograd
@@ -217,6 +217,32 @@ def test_it_learns_and_not_with_dopamine_of_other_moments_or_none():
     assert learned(hebbian=True, bound=3.0) > 19.0
     assert learned(dopamine="none") < 15.0
     assert sum(learned(dopamine="shuffled", seed=seed) for seed in range(6)) / 6 < 15.0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "three_factor",
+        "eprop",
+        pytest.param(
+            "oja",
+            marks=pytest.mark.xfail(
+                strict=True, reason="hidden synapses without a modulator learn from junk rows"
+            ),
+        ),
+    ],
+)
+def test_a_step_of_junk_rows_teaches_nothing(rule):
+    network = Blueprint("mlp", mlp.Config(hidden=(5,)))
+    runner = make(network=network, rule=rule)
+    for _ in range(3):
+        runner.step()
+    before = [x.clone() for x in runner.agent.trained_tensors()]
+    rollout, life = collect(runner.agent, runner.env, runner.life)
+    junk = rollout.steps._replace(valid=torch.zeros_like(rollout.steps.valid))
+    runner.agent.update(rollout._replace(steps=junk), life.state)
+    after = runner.agent.trained_tensors()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_a_critic_that_diverges_is_said():
