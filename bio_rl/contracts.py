@@ -25,9 +25,9 @@ State = Any
 """Nested tuples of [B, ...] tensors; `()` for a memoryless network."""
 
 Metrics = dict[str, Tensor | float | Callable[[], Tensor]]
-"""Named scalars, still on the device where they are tensors: the metrics sink reads them once per log interval, as means
-over it. What costs more than an update may spend on it is a function, which is called only then,
-for the update at hand.
+"""Named scalars, tensors still on the device: the metrics sink reads them once per log interval, as
+means over it. What costs more than an update may spend on it is a function, which is called only
+then, for the update at hand.
 """
 
 

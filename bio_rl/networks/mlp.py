@@ -41,6 +41,8 @@ class Network(contracts.Network):
     """[B, n_in] features to [B, n_out]; no state."""
 
     teachable = True
+    layers: nn.Sequential
+    """Connections and units in turn, the connection onto the outputs last."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class Network(contracts.Network):
 
     def drop_readout(self) -> None:
         """Remove the last layer."""
-        self.layers = nn.Sequential(*self.layers[:-1])
+        self.layers = nn.Sequential(*list(self.layers)[:-1])
 
     def live(
         self,
