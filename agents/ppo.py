@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
@@ -146,7 +146,7 @@ class Agent(base.Agent):
         adam = torch.optim.Adam(self.weights, c.lr, eps=1e-5, fused=True)
         self.optimisers["adam"] = adam
 
-    def trained_tensors(self) -> list[Tensor]:
+    def trained_tensors(self) -> list[nn.Parameter]:
         return self.weights
 
     def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
@@ -181,7 +181,7 @@ class Agent(base.Agent):
             self.features(steps.final_obs, 1),
             self.see(rollout.next),
         )
-        log: list[Metrics] = []
+        log: list[dict[str, Tensor]] = []
         start = rollout.states.critic
         for epoch in range(c.epochs):
             if epoch == 0 or c.recompute_advantage:
@@ -268,9 +268,11 @@ class Agent(base.Agent):
 
     def _step(self, loss: Tensor) -> None:
         (flat,) = self.weights
-        flat.grad.zero_()
+        gradient = flat.grad
+        assert gradient is not None  # `flatten` gives weights that learn their place for it
+        gradient.zero_()
         loss.backward()
-        clip_(flat.grad, self.config.max_grad_norm)
+        clip_(gradient, self.config.max_grad_norm)
         self.optimisers["adam"].step()
 
     def _loss(self, batch: Batch, actor_state: State, critic_state: State) -> Losses:
@@ -294,7 +296,7 @@ class Agent(base.Agent):
         )
 
     @torch.no_grad()
-    def _measure(self, x: Losses) -> Metrics:
+    def _measure(self, x: Losses) -> dict[str, Tensor]:
         """What the last minibatch of an epoch shows."""
         change = x.logp - x.logp_old
         return {
@@ -325,7 +327,7 @@ class Agent(base.Agent):
             batch.target.var(correction=0),
         )
         unexplained = error / target.clamp(min=1e-8)
-        report = {
+        report: Metrics = {
             "train/explained_variance": 1.0 - unexplained,
             "train/learning_rate": torch.tensor(
                 self.optimisers["adam"].param_groups[0]["lr"], device=self.device

@@ -172,8 +172,8 @@ class Agent(base.Agent):
         self.network = self._network(network, n_out)
         self.readout = Readout(self.groups, n_out, self.network.width)
         self.dopamine = DopamineGate(config.dopamine, self.groups)
-        decision = network.config.ticks if network.name != "mlp" else 1.0
-        rule = make_rule(config.rule, config.constants, config.gamma * config.trace, decision)
+        fade = config.gamma * config.trace
+        rule = make_rule(config.rule, config.constants, fade, network.config.ticks)
         self.hidden = HiddenSynapses(self.network, rule, n_out)
         self.requires_grad_(False)
 
@@ -402,12 +402,13 @@ class Agent(base.Agent):
     def _move_cells(self, x: Tensor, obs: Tensor) -> None:
         """Centres turn to what their cells answered for."""
         code = self.network.code
+        assert isinstance(code, Scattered)  # `_network` refuses others
         rate = self.config.cells_lr * 0.01**self.clock.lived
         columns, cells, _ = code.centres.shape
         inputs = code.column_features(self.features(obs)).squeeze(-2)
         local = instar.LastTick(inputs, x.view(-1, columns, cells))
         change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
-        code.centres += change.sum(0)
+        code.centres.add_(change.sum(0))
 
     def _let_go(self, rpe: Tensor, before: NoradrenalineState) -> NoradrenalineState:
         """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -24,10 +24,10 @@ Obs = Tensor | Mapping[str, Tensor]
 State = Any
 """Nested tuples of [B, ...] tensors; `()` for a memoryless network."""
 
-Metrics = dict[str, Tensor | Callable[[], Tensor]]
-"""Named scalars, still on the device: the metrics sink reads them once per log interval, as means
-over it. What costs more than an update may spend on it is a function, which is called only then,
-for the update at hand.
+Metrics = dict[str, Tensor | float | Callable[[], Tensor]]
+"""Named scalars, tensors still on the device: the metrics sink reads them once per log interval, as
+means over it. What costs more than an update may spend on it is a function, which is called only
+then, for the update at hand.
 """
 
 
@@ -107,10 +107,16 @@ class NetworkConfig(Protocol):
     here are the answers of a network that has no say in the matter, not settings.
     """
 
+    # typeshed's mark of a dataclass, so that `dataclasses.replace` and `asdict` take it
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     critic: str = ""
     """Name of the network that values states beside this one while training; "" for a twin."""
     target_rate: float = 0.0
     """Spikes per tick towards which `Network.regulate` moves its neurons; 0 for no regulation."""
+    ticks: int = 1
+    """ms of simulation per decision; 1 for a network that decides without a time within."""
+    tau_out: float = 0.0
+    """ms, time constant of the readout; 0 for one that keeps nothing."""
     image: ClassVar[bool] = False
     """Whether it looks at pictures [B, C, H, W]; their shape (C, H, W) is then its `n_in`."""
 
@@ -194,7 +200,7 @@ class Network(nn.Module, ABC):
     """The activity that `live` gives for a unit of its average: more where it is a sum."""
     unit_activity: bool = False
     """Whether the activity that `live` gives has a length of one at most."""
-    readout: nn.Module
+    readout: nn.Linear
     """Of a teachable network: the connection from its last hidden layer onto its outputs."""
 
     @property

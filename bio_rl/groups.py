@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,11 +47,14 @@ def shared(networks: Sequence[Network]) -> Network:
 
 
 class Group(Network):
-    """Members one after the other, for those that cannot be stacked: see `types.Network`."""
+    """Members one after the other, for those that cannot be stacked: see `contracts.Network`."""
+
+    members: Sequence[Network]
 
     def __init__(self, networks: Sequence[Network]) -> None:
         super().__init__()
-        self.members = nn.ModuleList(networks)
+        # torch gives the members of a ModuleList no other type than Module
+        self.members = cast("Sequence[Network]", nn.ModuleList(networks))
         self.teachable = networks[0].teachable and not networks[0].plastic
         self.unit_activity = networks[0].unit_activity
 
@@ -109,7 +112,7 @@ class Group(Network):
 
 class Stacked(Network):
     """Memoryless members as one network whose layers have weights [G, post, pre]: see
-    `types.Network`.
+    `contracts.Network`.
     """
 
     def __init__(self, network: Network, groups: int) -> None:

@@ -140,7 +140,7 @@ def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
 
     def do(updates: int) -> None:
         for _ in range(updates):
-            learner.learn(learner.draw())
+            learner.learn(learner.sample())
         # the calls return before the device has done them
         if on_gpu:
             torch.cuda.synchronize()

@@ -18,6 +18,7 @@ always active.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -50,22 +51,21 @@ class Trail(NamedTuple):
     @classmethod
     def once(cls, pre: Tensor, post: Post) -> Trail:
         """The trail of a decision of a single tick, from [B, pre] and [B, post]."""
-        return cls(pre.unsqueeze(1), Post(*(_tick_axis(x) for x in post)))
+        return cls(pre.unsqueeze(1), _each(post, lambda x: x.unsqueeze(1)))
 
     def tick(self, k: int) -> tuple[Pre, Post]:
         """Both sides at the k-th tick."""
-        post = [x if isinstance(x, tuple) else x[:, k] for x in self.post]
-        return Pre(self.pre[:, k]), Post(*post)
+        return Pre(self.pre[:, k]), _each(self.post, lambda x: x[:, k])
 
     def mean(self) -> tuple[Pre, Post]:
         """Both sides on average over the decision, for rules of activities."""
-        post = [x if isinstance(x, tuple) else x.mean(1) for x in self.post]
-        return Pre(self.pre.mean(1)), Post(*post)
+        return Pre(self.pre.mean(1)), _each(self.post, lambda x: x.mean(1))
 
 
-def _tick_axis(x: Tensor | tuple[()]) -> Tensor | tuple[()]:
-    """[B, 1, n] of [B, n]; what is left out stays so."""
-    return x if isinstance(x, tuple) else x.unsqueeze(1)
+def _each(post: Post, change: Callable[[Tensor], Tensor]) -> Post:
+    """Every variable of `post` changed; what is left out stays so."""
+    others = [() if isinstance(x, tuple) else change(x) for x in post[1:]]
+    return Post(change(post.spike), *others)
 
 
 class Plastic:
@@ -115,7 +115,7 @@ class Plastic:
     def forward(self, x: Tensor, state: PlasticState) -> Tensor:
         """The drive [B, post] of activities x [B, pre]."""
         x = self.with_bias(x)
-        if self.per_row:
+        if isinstance(state.w, Tensor):
             return torch.bmm(state.w, x.unsqueeze(-1)).squeeze(-1)
         return linear(x, self.weights)
 
@@ -137,7 +137,7 @@ class Plastic:
             blank = tree_map(torch.zeros_like, traces)
             traces = where_reset(fresh, blank, traces)
         pre = pre._replace(spike=self.with_bias(pre.spike))
-        weights = self._of_rows(len(pre.spike)) if state.w == () else state.w
+        weights = state.w if isinstance(state.w, Tensor) else self._of_rows(len(pre.spike))
         return state._replace(traces=self.rule.trace(traces, weights, pre, post, signal, dt))
 
     def learn(
@@ -147,12 +147,12 @@ class Plastic:
 
         lr: a number, or [post] for each neuron its own.
         """
-        rows = self._of_rows(len(modulator)) if state.w == () else state.w
+        rows = state.w if isinstance(state.w, Tensor) else self._of_rows(len(modulator))
         change = self.rule.delta(state.traces, rows, modulator)
         change = change * (lr.unsqueeze(-1) if isinstance(lr, Tensor) else lr)
         if self.mask is not None:
             change = change * self.mask
-        if state.w != ():
+        if isinstance(state.w, Tensor):
             return state._replace(w=self._bounded(state.w + change))
         with torch.no_grad():
             self.weights += self._summed(change)

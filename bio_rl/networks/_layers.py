@@ -107,7 +107,9 @@ class Layer(nn.Module, Generic[P]):
 
     def plastic(self, pre: str) -> tuple[Synapses, ...]:
         """The synapses that local rules can teach; pre: what they see of the input."""
-        return (Synapses(self.connection, pre=pre, post="spike", neuron=self.constants()),)
+        connection = self.connection
+        assert isinstance(connection, nn.Module)  # every file of connections makes modules
+        return (Synapses(connection, pre=pre, post="spike", neuron=self.constants()),)
 
     def live(self, inputs: Tensor, state: State, reset: Tensor, noise: Tensor | None) -> Ran:
         """One decision: inputs [K, B, pre], the neurons' state, reset [B], noise [B, N] that is

@@ -41,15 +41,15 @@ class Network(contracts.Network):
     """[B, n_in] features to [B, n_out]; no state."""
 
     teachable = True
+    layers: nn.Sequential
+    """Connections and units in turn, the connection onto the outputs last."""
 
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for size in config.hidden:
-            layers += [
-                orthogonal(nn.Linear(n_in, size), math.sqrt(2)),
-                ACTIVATIONS[config.activation](),
-            ]
+            layers.append(orthogonal(nn.Linear(n_in, size), math.sqrt(2)))
+            layers.append(ACTIVATIONS[config.activation]())
             n_in = size
         self.activation = config.activation
         self.depth = len(config.hidden)
@@ -74,23 +74,23 @@ class Network(contracts.Network):
         return tuple(Synapses(connection) for connection in self.hidden)
 
     @property
-    def hidden(self) -> list[nn.Module]:
+    def hidden(self) -> list[nn.Linear]:
         """The connections onto hidden units."""
-        return list(self.layers[: 2 * self.depth : 2])
+        return self._linear()[: self.depth]
 
     @property
     def readout(self) -> nn.Linear:
         """The connection onto the outputs."""
-        return self.layers[-1]
+        return self._linear()[self.depth]
 
     @property
     def width(self) -> int:
         """Units of the last hidden layer."""
-        return self.layers[2 * self.depth - 2].out_features
+        return self.hidden[-1].out_features
 
     def drop_readout(self) -> None:
         """Remove the last layer."""
-        self.layers = self.layers[:-1]
+        self.layers = nn.Sequential(*list(self.layers)[:-1])
 
     def live(
         self,
@@ -126,10 +126,14 @@ class Network(contracts.Network):
         """The output of all layers for x."""
         if self.activation not in FUSED:
             return self.layers(x)
-        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
-        return perceptron(
-            x, [layer.weight for layer in linear], [layer.bias for layer in linear], self.activation
-        )
+        linear = self._linear()
+        weights = [layer.weight for layer in linear]
+        biases = [layer.bias for layer in linear]
+        return perceptron(x, weights, biases, self.activation)
+
+    def _linear(self) -> list[nn.Linear]:
+        """Its connections, that onto the outputs last where it has not been dropped."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
     def parts(self) -> tuple[contracts.Part, ...]:
         parts: list[contracts.Part] = []

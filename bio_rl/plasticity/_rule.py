@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, overload, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -222,6 +222,14 @@ def remembered(activity: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return activity
     return activity.detach()
+
+
+@overload
+def decay(tau: float, dt: float) -> float: ...
+
+
+@overload
+def decay(tau: float | Tensor, dt: float) -> float | Tensor: ...
 
 
 def decay(tau: float | Tensor, dt: float) -> float | Tensor:

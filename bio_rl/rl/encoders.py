@@ -51,7 +51,7 @@ def only_picture(size: int | Mixed) -> Picture | None:
 
 
 class Encoded(Network):
-    """A network behind an encoder: see `types.Network`."""
+    """A network behind an encoder: see `contracts.Network`."""
 
     def __init__(self, encoder: nn.Module, network: Network) -> None:
         super().__init__()

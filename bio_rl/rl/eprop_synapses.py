@@ -132,7 +132,7 @@ class EPropSynapses(nn.Module):
         """Ask nothing where there is no synapse."""
         for synapses, weight in zip(self.synapses, self.weights, strict=True):
             if synapses.mask is not None:
-                weight.grad *= synapses.mask
+                _tensor(weight.grad).mul_(synapses.mask)
 
 
 def _tensor(x: Tensor | tuple[()] | None) -> Tensor:

@@ -85,6 +85,14 @@ class Learner(Agent):
     """The networks that learn, by the names that `Weights` knows them under."""
     targets: dict[str, Target]
     """The networks that follow them."""
+    replay: Replay
+    """Experience that is kept to learn from again; `prepare` makes it."""
+    weights: Weights
+    episodes: Tensor
+    """[G] episodes of each seed."""
+    gradient_steps: Tensor
+    steps_due: Tensor
+    """Gradient steps that are due: a fraction of one, between updates."""
 
     @classmethod
     def batches(cls, spec: Spec) -> bool:
@@ -99,10 +107,8 @@ class Learner(Agent):
         self.critic: TwinCritic | None = None
         self.networks(network, self.spec.action_space)
         self.episodes = nn.Buffer(torch.zeros(self.groups, dtype=torch.int64))
-        """[G] episodes of each seed."""
         self.gradient_steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
         self.steps_due = nn.Buffer(torch.zeros((), dtype=torch.float64))
-        """Gradient steps that are due: a fraction of one, between updates."""
 
     def prepare(self) -> None:
         """Make what needs the networks on their device."""

@@ -28,6 +28,8 @@ own, and since 3 every agent has one form of state.
 """
 KEEP = 3
 """Checkpoints of a run that are kept, the best aside."""
+NUMPY_SCALARS: tuple[type[Any], ...] = (np.bool_, np.integer, np.float16, np.float32, np.float64)
+"""Kinds of numpy's scalars that are saved as numbers of Python."""
 # key that marks a wide unsigned tensor, stored as the signed one with the same bits
 _UNSIGNED = "__unsigned__"
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -90,7 +92,7 @@ def _encode(value: Any, at: str) -> Any:
         return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, Tensor):
         return _encode_tensor(value, at)
-    if isinstance(value, np.bool_ | np.integer | np.float16 | np.float32 | np.float64):
+    if isinstance(value, NUMPY_SCALARS):
         return value.item()
     if isinstance(value, np.ndarray):
         try:

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 
 from bio_rl.machine.files import one_line, printable
 from bio_rl.rl.off_policy import Learner
-from bio_rl.rl.replay import Replay
 from bio_rl.state import leaves
 from bio_rl.training.checkpoint import CheckpointError
 from bio_rl.training.runner import Runner, begin
@@ -121,7 +120,7 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
             saved = {**saved, "env": {**env, "env": _arrays(env["env"])}}
         runner.load_state_dict(saved)
         if isinstance(runner.agent, Learner):
-            _check_rows(runner.agent.replay, runner)
+            _check_rows(runner.agent, runner)
     # a simulator, or an environment of one's own, raises what it likes over a junk state
     except Exception as error:
         raise CheckpointError(
@@ -252,18 +251,19 @@ def _check_moment(key: str, x: Any, weights: Tensor, at: str) -> None:
     _expect(right, f"{at}.step", "0 or more", x)
 
 
-def _check_rows(replay: Replay, runner: Runner) -> None:
+def _check_rows(learner: Learner, runner: Runner) -> None:
     """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
+    replay = learner.replay
     if replay.stored is None:
         return
     percept, kept = runner.life.percept, replay.stored
-    seen = runner.agent.compact(percept.obs)
+    seen = learner.compact(percept.obs)
     for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
         compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
     compare(kept.action[0], percept.action, "replay.action")
     compare(kept.reward[0], percept.reward, "replay.reward")
     compare(kept.flags[0], percept.reward.to(torch.uint8), "replay.flags")
-    states = replay.states and runner.agent.initial_state(runner.env.num_envs)
+    states = replay.states and learner.initial_state(runner.env.num_envs)
     compare([x[0] for x in leaves(replay.states)], list(leaves(tuple(states))), "replay.states")
 
 

@@ -125,6 +125,7 @@ def _check_keys(obs: Any, space: spaces.Dict, name: str) -> None:
 
 
 def _owned_array(obs: Any, space: Arrays, name: str) -> Any:
+    assert space.shape is not None  # each kind of `Arrays` has one
     expected = f"{space.dtype} of shape {list(space.shape)}"
     try:
         values = np.asarray(obs)

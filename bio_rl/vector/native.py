@@ -85,7 +85,8 @@ class NativeVectorEnv(VectorEnv, ABC):
         self.render_mode = render_mode
         self.max_episode_steps = None if max_episode_steps == -1 else max_episode_steps
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.metadata = metadata  # type: ignore[misc]  # an instance's own, as in gymnasium
         if reference is not None:
             self.metadata["reference"] = dict(reference)
 

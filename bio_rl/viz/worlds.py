@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+from gymnasium.envs import registration
 from gymnasium.envs.registration import EnvSpec
 
 from bio_rl import discovery, envs, vector
@@ -96,7 +97,7 @@ def entry_point(spec: EnvSpec) -> Callable[..., Any]:
     """The class, or the function, that makes the vectorised form."""
     entry = spec.vector_entry_point
     assert entry is not None  # every world of ours has one
-    return gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    return registration.load_env_creator(entry) if isinstance(entry, str) else entry
 
 
 def family(spec: EnvSpec) -> str:
