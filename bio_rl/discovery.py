@@ -69,6 +69,11 @@ def allow(module: str) -> None:
     _allowed.add(module)
 
 
+def is_allowed(module: str) -> bool:
+    """Whether things may be taken from a module."""
+    return module in _allowed and module in sys.modules
+
+
 def needs(name: str, module: str) -> str:
     """The words for a module that nobody named, with the way to ask for it."""
     return (
@@ -80,7 +85,7 @@ def needs(name: str, module: str) -> str:
 def _users_own(package: ModuleType, name: str) -> ModuleType:
     """The module of `my_module:Name` in the form of the package's own."""
     module_name, _, attribute = name.rpartition(":")
-    if module_name not in _allowed or module_name not in sys.modules:
+    if not is_allowed(module_name):
         raise ValueError(needs(name, module_name))
     folder = package.__name__.rpartition(".")[2]
     if folder not in PARTS:

@@ -222,6 +222,7 @@ def read(folder: Path) -> Experiment:
     path = folder / runfolder.CONFIG
     saved = runfolder.read_config(folder)
     try:
+        users.check_allowed(saved)
         found = Experiment.from_dict(saved)
         if found.run.seeds != 1:
             raise ValueError(

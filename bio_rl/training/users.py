@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bio_rl import discovery
 from bio_rl.machine import trust
+from bio_rl.machine.files import printable
 
 FLAGS = ("agent", "network", "neuron", "rule", "critic")
 """Last words of flags that name a part, as in `--agent`, `--neuron` and `--three-factor.rule`."""
@@ -28,6 +31,25 @@ def modules_of_settings(config: Any) -> list[str]:
     """The modules that the settings of an agent or a network need."""
     fields = dataclasses.fields(config)
     return modules_of(getattr(config, field.name) for field in fields)
+
+
+def check_allowed(saved: Mapping[str, Any]) -> None:
+    """Raise ValueError that names all modules which a saved experiment needs and nobody has named.
+
+    A single one is named where it is met, with what it is needed for.
+    """
+    run, *parts = (saved.get(name) for name in ("run", "agent", "network"))
+    env = run.get("env") if isinstance(run, Mapping) else None
+    of_env = trust.module_of(env) if isinstance(env, str) else ""
+    missing = [of_env] if of_env and of_env not in sys.modules else []
+    missing += [m for m in modules_of([run, *parts]) if not discovery.is_allowed(m)]
+    names = list(dict.fromkeys(missing))
+    if len(names) > 1:
+        shown = " ".join(printable(name) for name in names)
+        raise ValueError(
+            "it needs modules of the user's own, and importing them runs their code; "
+            f"if you trust them, add: --trust {shown}"
+        )
 
 
 def modules_typed(arguments: Sequence[str]) -> list[str]:
