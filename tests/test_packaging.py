@@ -154,12 +154,19 @@ def test_every_module_is_ours_and_there_once(scripts: Path, trap: Path, kind: st
 
 
 def test_ten_steps_are_trained(scripts: Path, trap: Path, kind: str) -> None:
-    flags = (
-        ("--env", "CartPole-v1")
-        if kind == "wheel"
-        else ("--env", "InvertedPendulum-v5", "--network", "mlp")
-    )
+    env = "CartPole-v1" if kind == "wheel" else "InvertedPendulum-v5"
+    flags = ("--env", env, "--network", "mlp")
     run(scripts / "python", "-m", "bio_rl", *flags, *TEN_STEPS, cwd=trap)
+    assert (trap / "runs" / "latest" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel"], indirect=True)
+def test_the_wheel_trains_spiking_neurons_with_kernels_that_it_compiles(
+    scripts: Path, trap: Path
+) -> None:
+    said = run(scripts / "python", "-m", "bio_rl", *TEN_STEPS, cwd=trap)
+    assert "neuron kernels on cpu: numba" in said
     assert (trap / "runs" / "latest" / "config.json").is_file()
 
 

@@ -57,6 +57,7 @@ class Training:
     def case(self) -> str:
         """The name of what is trained, whatever the seed."""
         # Flags make another case: their trainings must not be mixed.
+        # Flags make another case: their trainings must not be mixed.
         name = f"{self.env}/{self.agent}/{self.network}"
         return " ".join([name, *self.flags.split()])
 
@@ -91,6 +92,7 @@ class Training:
         """
         seed = self.seed if seed is None else seed
         # A training that was begun again has several: the newest is what finished.
+        # A training that was begun again has several: the newest is what finished.
         folders = self.parent(parent).glob(f"*_s{seed}_*/")
         return max(folders, key=lambda folder: folder.stat().st_mtime).resolve()
 
@@ -120,6 +122,7 @@ def run_all(
                 error = future.exception()
                 yield futures[future], error if isinstance(error, Exception) else future.result()
         finally:
+            # Whoever stops listening, by Ctrl-C say, wants no more trainings.
             # Whoever stops listening, by Ctrl-C say, wants no more trainings.
             pool.shutdown(wait=False, cancel_futures=True)
             for started in list(running):
@@ -160,6 +163,7 @@ def run(
 
 def record(training: Training, folder: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
     """The record of one seed: result.json, the evaluation of its final weights, the commit."""
+    # A process of its own, as a reader of the record would do it.
     # A process of its own, as a reader of the record would do it.
     arguments = ["eval", str(folder), "--episodes", str(training.episodes), "--json"]
     output = process(arguments, training, running, cores=set())

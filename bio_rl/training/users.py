@@ -23,6 +23,7 @@ def modules_of(values: Iterable[Any]) -> list[str]:
     A text may chain several parts by "+", as rules do. What is no such text needs none.
     """
     texts = (text for value in values for text in _texts(value))
+    # Rules are chained by "+": my_module:Mine+scaling.
     parts = (part.strip() for text in texts for part in text.split("+"))
     return list(dict.fromkeys(trust.module_of(part) for part in parts if _NAME.fullmatch(part)))
 
@@ -56,6 +57,7 @@ def modules_typed(arguments: Sequence[str]) -> list[str]:
     """The modules that a command line names for the parts of a run: as good as typed."""
     values = []
     modules = []
+    # --flag value and --flag=value are both typed.
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
         flag, equals, value = argument.partition("=")
         value = value if equals else following
@@ -68,6 +70,7 @@ def modules_typed(arguments: Sequence[str]) -> list[str]:
 
 def prefix(name: str) -> str:
     """The word with which the flags of an agent or a network begin: `mine` of `mine:Tiny`."""
+    # The last word of a dotted module is what its author calls it.
     return trust.module_of(name).rpartition(".")[2] or name
 
 
@@ -77,7 +80,9 @@ def prefixes(agent: str, network: str, taken: Iterable[str]) -> tuple[str, str]:
     taken: names of the run's own settings, which no part may have. Where a module's name is among
     them, or both parts are in one module, `_agent` or `_network` is added to it.
     """
+    # A module may well be called steps.py.
     occupied = set(taken)
+    # The agent chooses first, so that its flags are the same beside every network.
     of_agent = prefix(agent)
     if of_agent in occupied:
         of_agent += "_agent"

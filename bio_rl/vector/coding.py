@@ -133,7 +133,9 @@ def _finite_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     low = space.low.astype(np.float64)
     high = space.high.astype(np.float64)
     if space.dtype.kind == "f":
-        top = np.finfo(space.low.dtype).max.astype(np.float64)
+        # Of the space's own dtype: its largest number is what infinity stands for.
+        dtype: Any = space.dtype
+        top = float(np.finfo(dtype).max)
         low = np.maximum(low, -top)
         high = np.minimum(high, top)
     return low, high
