@@ -33,7 +33,7 @@ from bio_rl.training.config import Experiment, Run
 from bio_rl.training.flags import Doctor, Eval, List, Play, Plot, Resume
 
 WHITE = " \n\t"
-"""What separates words and lines; other control characters of a file's text do not reach the
+"""The separators of words and lines; other control characters of a file's text do not reach the
 terminal as they are.
 """
 LONG_WORD = 300
@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _main(argv: Sequence[str] | None) -> str:
     """Run the command; returns its name."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # Without a command the flags are those of train.
     name = arguments[0] if arguments and not arguments[0].startswith("-") else "train"
     rest = arguments[1:] if arguments[:1] == [name] else arguments
     if name not in COMMANDS:
@@ -95,6 +96,7 @@ def _main(argv: Sequence[str] | None) -> str:
 
 def crash(error: EnvironmentCrashedError) -> NoReturn:
     """Show the traceback of a user's own world, say what is kept, and exit with status 1."""
+    # Only the lines of the user's own world: ours are no help to them.
     trace = faults.users_traceback(error)
     print(f"{shown(trace)}error: {shown(error)}", file=sys.stderr)
     sys.exit(1 if trace or "Traceback" in str(error) else 2)
@@ -163,6 +165,7 @@ def parsed_experiment(arguments: Sequence[str]) -> Experiment:
     chosen = _chosen(arguments)
     vector.find_id(chosen.env)
     base = config.experiment(chosen.env, chosen.agent, chosen.network)
+    # The flags of a run are those of its parts, so the parts are chosen first.
     agent, network = base.prefixes
     parts = {agent: with_flags(base.agent), network: with_flags(base.network.config)}
     kind = dataclasses.make_dataclass(
@@ -182,7 +185,9 @@ def parsed_experiment(arguments: Sequence[str]) -> Experiment:
     )
     run = Run(**{name: getattr(flags, name) for name in of_run})
     own_agent = dataclasses.replace(base.agent, **vars(getattr(flags, agent)))
-    own_network = dataclasses.replace(base.network.config, **vars(getattr(flags, network)))
+    # Every network's settings are a dataclass, which their contract cannot say.
+    settings: Any = base.network.config
+    own_network = dataclasses.replace(settings, **vars(getattr(flags, network)))
     blueprint = networks.Blueprint(base.run.network, own_network)
     return Experiment(run, own_agent, blueprint, base.preset)
 
@@ -219,6 +224,7 @@ def ended(trained: Sequence[api.Trained]) -> None:
         folders = {run.env: {f"{run.agent} {run.network}": [one.folder]}}
         with suppress(ImportError):  # the extra `plots`
             curves.draw(folders, one.folder / "learning_curve.png")
+    # Seeds are stopped together, by one signal.
     stopped = [one.stopped for one in trained if one.stopped is not None]
     if stopped:
         sys.exit(signals.exit_status(stopped[0]))
@@ -237,6 +243,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     _refuse_without_perturb(flags)
     episodes = api.FINAL_EPISODES if flags.episodes is None else flags.episodes
     result = api.evaluate_run(trained, episodes, flags.seed)
+    # What a spiking network saves shows only beside what it replaces.
     counts = api.operations_per_decision(trained)
     normal = _normalised(trained, result.mean)
     if flags.json:
@@ -341,6 +348,7 @@ def play(arguments: Sequence[str]) -> None:
         print(f"wrote {path}")
         if flags.video is None:
             return
+    # The folder may be a stranger's: a link in it would write elsewhere.
     usual = trained.folder / "episode.mp4"
     refuse_link(usual)
     path, total = video.film(trained, expanded(flags.video or usual), flags.seed)

@@ -43,6 +43,7 @@ def names(package: ModuleType) -> dict[str, str]:
     """{file name: dotted module} of every public module below `package`; names with a leading
     underscore are helpers.
     """
+    # A file may lie in a folder of its kind, as robotics/ant.py: its name alone counts.
     found = pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     modules = {m.name.rpartition(".")[2]: m.name for m in found if not m.ispkg}
     return {name: module for name, module in sorted(modules.items()) if not name.startswith("_")}
@@ -69,6 +70,11 @@ def allow(module: str) -> None:
     _allowed.add(module)
 
 
+def is_allowed(module: str) -> bool:
+    """Whether things may be taken from a module."""
+    return module in _allowed and module in sys.modules
+
+
 def needs(name: str, module: str) -> str:
     """The words for a module that nobody named, with the way to ask for it."""
     return (
@@ -80,7 +86,7 @@ def needs(name: str, module: str) -> str:
 def _users_own(package: ModuleType, name: str) -> ModuleType:
     """The module of `my_module:Name` in the form of the package's own."""
     module_name, _, attribute = name.rpartition(":")
-    if module_name not in _allowed or module_name not in sys.modules:
+    if not is_allowed(module_name):
         raise ValueError(needs(name, module_name))
     folder = package.__name__.rpartition(".")[2]
     if folder not in PARTS:
@@ -107,6 +113,7 @@ def _thing(module: ModuleType, attribute: str, part: str, kind: str) -> type:
     thing = vars(module).get(attribute)
     if isinstance(thing, type) and _lacks(thing, part) is None:
         return thing
+    # What it imports from elsewhere is not offered: nobody mistypes that.
     known = [name for name, value in vars(module).items() if _is_own(value, module, part)]
     near = suggestion(attribute, known)
     if isinstance(thing, type):
@@ -129,7 +136,7 @@ def _lacks(kind: object, part: str) -> str | None:
 
 
 def _kind(package: ModuleType) -> str:
-    """What a thing of a package is called in messages."""
+    """The word for a thing of a package in messages."""
     return package.__name__.rpartition(".")[2].removesuffix("s")
 
 
@@ -150,5 +157,6 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
+    # Longer lists are no help.
     shown = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
     return f"{guess}known: {shown}"

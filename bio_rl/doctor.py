@@ -23,7 +23,7 @@ OK, MISSING, BROKEN = "ok", "missing", "broken"
 STYLES = {OK: "green", MISSING: "yellow", BROKEN: "bold red"}
 PACKAGES = ("torch", "gymnasium", "mujoco", "numpy", "numba", "tensorboard", "tyro", "rich")
 OPTIONAL = ("numba",)
-"""Of these, the packages without which everything still runs, slower."""
+"""Packages among these without which everything still runs, slower."""
 WIDTH = 140
 """Characters of the table where the output is no terminal."""
 FRAME = """
@@ -112,9 +112,10 @@ def python() -> list[Finding]:
 
 
 def packages() -> list[Finding]:
-    """What bio_rl needs: there, new enough, and importable."""
+    """The packages that bio_rl needs: there, new enough, and importable."""
     from bio_rl.machine import requirements
 
+    # The versions that pyproject.toml asks for.
     wanted = {requirement.name: requirement for requirement in requirements.declared()[""]}
     return [package(name, wanted[name]) for name in PACKAGES]
 
@@ -201,6 +202,7 @@ def kernel(backend: str) -> Finding:
     if backend == "triton" and not torch.cuda.is_available():
         return Finding(what, MISSING, "no CUDA device to run on", "optional: numba serves the CPU")
     try:
+        # Triton has an interpreter for the CPU, but nobody trains with it.
         wrong = differing(backend, "cuda" if backend == "triton" else "cpu")
     except Exception as error:
         get = f"pip install --force-reinstall {backend}"
@@ -279,6 +281,7 @@ def writable(folder: Path) -> Finding:
     removed again.
     """
     try:
+        # The folder itself may be made by the first run only.
         place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"x")

@@ -1,4 +1,4 @@
-"""What can go wrong between an agent and its world, and whose fault it is."""
+"""Faults between an agent and its world, by whose fault they are."""
 
 from __future__ import annotations
 

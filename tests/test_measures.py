@@ -14,7 +14,6 @@ NOT_YET = {
     "learners": "3 levels (dqn, sac and td3 extend Learner, which extends the base), 2 accepted",
     "long": "agents/three_factor.py, 0 accepted",
     "shared": "5 pairs, four of them in kernels, 0 accepted",
-    "comments": "2.4 per cent, 3 asked for",
     "fragments": "87 docstrings, 0 accepted",
 }
 

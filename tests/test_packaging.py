@@ -5,6 +5,7 @@ Nothing is downloaded: both go into new virtual environments that see the packag
 runs the tests.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from build import ProjectBuilder
+
+from tests.training import own_parts
 
 ROOT = Path(__file__).parents[1]
 KINDS = ("wheel", "editable")
@@ -151,13 +154,39 @@ def test_every_module_is_ours_and_there_once(scripts: Path, trap: Path, kind: st
 
 
 def test_ten_steps_are_trained(scripts: Path, trap: Path, kind: str) -> None:
-    flags = (
-        ("--env", "CartPole-v1")
-        if kind == "wheel"
-        else ("--env", "InvertedPendulum-v5", "--network", "mlp")
-    )
+    env = "CartPole-v1" if kind == "wheel" else "InvertedPendulum-v5"
+    flags = ("--env", env, "--network", "mlp")
     run(scripts / "python", "-m", "bio_rl", *flags, *TEN_STEPS, cwd=trap)
     assert (trap / "runs" / "latest" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel"], indirect=True)
+def test_the_wheel_trains_spiking_neurons_with_kernels_that_it_compiles(
+    scripts: Path, trap: Path
+) -> None:
+    said = run(scripts / "python", "-m", "bio_rl", *TEN_STEPS, cwd=trap)
+    assert "neuron kernels on cpu: numba" in said
+    assert (trap / "runs" / "latest" / "config.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel"], indirect=True)
+@pytest.mark.parametrize("name", own_parts.RUNS)
+def test_parts_of_ones_own_train_resume_and_evaluate_from_the_wheel(
+    scripts: Path, trap: Path, name: str
+) -> None:
+    """An agent, a network, a neuron, a rule and a fast world, each in a file of the user's own."""
+    own_parts.write(trap)
+    flags, modules = own_parts.RUNS[name]
+    program = scripts / "bio-rl"
+    few = "--steps 128 --num-envs 2 --eval-episodes 0 --checkpoints 1"
+    run(program, *flags.split(), *few.split(), cwd=trap)
+    assert run(program, "resume", "--steps", "256", "--trust", *modules, cwd=trap)
+    said = run(program, "eval", "--episodes", "2", "--json", "--trust", *modules, cwd=trap)
+    assert json.loads(said.splitlines()[-1])["episodes"] == 2
+    tree = sorted((trap / "runs" / "latest" / "checkpoints").glob("step_*.pt"))
+    assert tree[-1].name == "step_000000000256.pt"
 
 
 def test_the_console_script_shows_its_flags(scripts: Path, trap: Path) -> None:

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from bio_rl.machine.files import printable, refuse_link, refuse_links_out
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 NAME = ".lock"
 """The file stays when the lock is gone: to delete it would let two processes hold locks on two
@@ -78,6 +77,7 @@ def _take(handle: int, folder: Path) -> None:
     text = json.dumps(holder).encode()
     # On a full disk the lock holds without a name.
     with suppress(OSError):
+        # Nobody else writes it: the lock is held.
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, text)
@@ -87,12 +87,12 @@ def _lock_file(handle: int) -> None:
     """Take the lock at once. Raises BlockingIOError or PermissionError where another process has
     it.
     """
-    if fcntl is not None:
+    if sys.platform == "win32":
+        os.lseek(handle, FAR, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        os.lseek(handle, 0, os.SEEK_SET)
+    else:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    os.lseek(handle, FAR, os.SEEK_SET)
-    msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows alone
-    os.lseek(handle, 0, os.SEEK_SET)
 
 
 def _holder(handle: int) -> str:

@@ -121,6 +121,7 @@ def run_experiment(experiment: Experiment) -> Trained:
         agent = make_agent(experiment, env)
         check_room(agent, run)
         vector.probe(env)
+        # A world that cannot begin must fail before there is a folder of a run.
         start = Runner(agent, env)
         start.start(run.seed)
         folder = stack.enter_context(new_folder(experiment))
@@ -146,6 +147,7 @@ def resume(
     """
     folder, experiment = _read(run, run_dir, trust)
     bounds = {"steps": steps, "episodes": episodes if steps is None else episodes or 0}
+    # Steps alone lift the bound by episodes: who asks for more steps means all of them.
     asked = {**bounds, "device": device}
     changes = {name: value for name, value in asked.items() if value is not None}
     experiment = config.changed_run(experiment, **changes)
@@ -182,6 +184,7 @@ def load(
     folder, experiment = _read(run, run_dir, trust)
     with open_env(make_env(experiment.run, 1)) as env:
         agent = _rebuilt(experiment, env, folder)
+    # The replay stays on the disk: to evaluate needs none, and to learn on reads it.
     tree = read_best(folder) if best else read_last(folder)
     fit_agent(agent, tree["agent"], folder / "checkpoints")
     return Trained(experiment, agent, folder, tree["runner"]["seen"], rows=tree.get("replay"))
@@ -193,6 +196,7 @@ def _read(
     """The folder of a run and its experiment, with the modules imported that the user trusts."""
     if not isinstance(run, str | Path):
         raise ValueError(f"run is {run!r:.80}, expected a run folder, its name, or latest")
+    # A path with ~ is meant as a path, a plain text as a name below run_dir.
     folder = runfolder.resolve(str(expanded(run)) if str(run) else "", expanded(run_dir))
     for module in trusted:
         trusted_modules.import_named(module, run_folder=folder)
@@ -225,6 +229,7 @@ def evaluate_run(
     if not isinstance(episodes, int) or not 1 <= episodes <= config.MOST["eval_episodes"]:
         most = config.MOST["eval_episodes"]
         raise ValueError(f"--episodes is {episodes!r}, expected a whole number from 1 to {most:,}")
+    # A name or a folder stands for the run in it.
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
     return evaluate_trained(trained, episodes, seed)
 
@@ -235,6 +240,7 @@ def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:
 
     Warns of each that it passes. Raises CheckpointError where there is none.
     """
+    # A crash may have torn the newest one: the one before it is as good a start.
     checkpoints = Checkpoints(folder / "checkpoints")
     fault = None
     for step, path in checkpoints.newest_first():

@@ -61,6 +61,7 @@ class Trained:
                 f"--learn on: {self.experiment.run.agent} learns from whole episodes, "
                 "not while it lives; leave it off"
             )
+        # Schedules are stretched over what it will live, as a resume to more steps does.
         longer = config.replace_run(self.experiment, steps=self.steps + extra, episodes=0)
         agent = make_agent(longer, env)
         agent.load_state_dict(self._state())
@@ -72,6 +73,7 @@ class Trained:
         if self.rows is None or replay is None or replay.size:
             return self.agent.state_dict()
         state = self.agent.learned_state()
+        # The form of a checkpoint, which is what knows how to find its rows.
         tree = {"agent": state, "runner": {"seen": self.steps}, "replay": self.rows}
         add_rows(tree, self.folder / "checkpoints")
         return tree["agent"]
@@ -79,6 +81,7 @@ class Trained:
 
 def pick_device(name: str) -> torch.device:
     """The device that `--device` means. Raises ValueError for cuda without CUDA."""
+    # Refused here, in words, and not by torch at the first tensor.
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError(
             "--device cuda, but torch sees no CUDA device; go on with --device cpu, or install a "
@@ -94,6 +97,7 @@ def make_env(
     """`num_envs` environments of a run, perturbed as it says. settings: those of `vector.make`."""
     # The name may come from a stranger's config.json.
     trust.check_named(run.env)
+    # Settings given here win over those of the run: more faults, or a camera.
     arguments = {**run.env_kwargs, "perturb": run.perturb, **settings}
     return vector.make(run.env, num_envs, device=device, **arguments)
 
@@ -121,6 +125,7 @@ def make_agent(experiment: Experiment, env: TensorVectorEnv) -> Any:
 
 
 def _cannot_learn(run: Run, reason: str) -> ValueError:
+    # One seed is what everybody has: it needs no word.
     several = f" with {run.seeds} seeds" if run.seeds > 1 else ""
     return ValueError(f"{run.agent} with {run.network} cannot learn {run.env}{several}: {reason}")
 
@@ -173,6 +178,7 @@ def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str,
     run = experiment.run
     counts = {}
     with open_env(make_env(run, 1, trained.agent.device)) as env:
+        # The network decides on what it meets itself, as its spikes depend on it.
         recording = record(trained.agent, env, FINAL_SEED, decisions)
         counts[run.network] = operations(recording.probe, 1)
         if run.network != "mlp" and not experiment.network.image:

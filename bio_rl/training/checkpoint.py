@@ -28,12 +28,9 @@ own, and since 3 every agent has one form of state.
 """
 KEEP = 3
 """Checkpoints of a run that are kept, the best aside."""
-NUMPY_SCALARS: tuple[type[Any], ...] = (np.bool_, np.integer, np.float16, np.float32, np.float64)
-"""Kinds of numpy's scalars that are saved as numbers of Python."""
 # key that marks a wide unsigned tensor, stored as the signed one with the same bits
 _UNSIGNED = "__unsigned__"
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
-_BIT_GENERATORS = ("PCG64", "PCG64DXSM")
 
 
 class CheckpointError(RuntimeError):
@@ -72,6 +69,7 @@ def save(path: Path, tree: dict[str, Any]) -> None:
 def _reason(error: BaseException) -> str:
     """One line: the system's own words where an OSError lies at the bottom."""
     root = error
+    # torch's writer hides the system's error below its own.
     while root.__context__ is not None and not isinstance(root, OSError):
         root = root.__context__
     shown = root if isinstance(root, OSError) else error
@@ -92,23 +90,29 @@ def _encode(value: Any, at: str) -> Any:
         return tuple(items) if isinstance(value, tuple) else items
     if isinstance(value, Tensor):
         return _encode_tensor(value, at)
-    if isinstance(value, NUMPY_SCALARS):
+    if isinstance(value, np.generic) and _is_number(value.dtype):
         return value.item()
     if isinstance(value, np.ndarray):
-        try:
-            writable = (
-                np.asarray(value, order="C")
-                if value.flags.writeable
-                else np.array(value, order="C")
-            )
-            return _encode_tensor(torch.from_numpy(writable), at)
-        except (TypeError, ValueError) as cause:
-            raise TypeError(f"cannot save {at}: {cause}") from cause
+        return _encode_array(value, at)
     raise TypeError(
         f"cannot save {at}: a {type(value).__qualname__}; a checkpoint holds dicts, lists and "
-        "tuples of tensors, numpy "
-        "arrays, int, float, bool, str and None"
+        "tuples of tensors, numpy arrays, int, float, bool, str and None"
     )
+
+
+def _is_number(dtype: np.dtype) -> bool:
+    """Whether Python's numbers can stand for those of a dtype; not for a longdouble's."""
+    return dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def _encode_array(value: np.ndarray, at: str) -> Any:
+    try:
+        # torch warns of memory that it must not write to.
+        copies = not value.flags.writeable
+        writable = np.array(value, order="C") if copies else np.asarray(value, order="C")
+        return _encode_tensor(torch.from_numpy(writable), at)
+    except (TypeError, ValueError) as cause:
+        raise TypeError(f"cannot save {at}: {cause}") from cause
 
 
 def _key(key: Any, at: str) -> str | int:
@@ -135,6 +139,7 @@ def _encode_tensor(value: Tensor, at: str) -> Any:
             f"{value.layout}"
         )
     value = value.resolve_conj().resolve_neg()
+    # A slice would drag its whole buffer along.
     if value.untyped_storage().nbytes() != value.numel() * value.element_size():
         value = value.clone(memory_format=torch.contiguous_format)
     if value.dtype in _SIGNED:
@@ -146,8 +151,8 @@ def _encode_tensor(value: Tensor, at: str) -> Any:
 
 
 def _decode(value: Any, at: str) -> Any:
-    """What `_encode` was given. Raises CheckpointError, with the key path `at`, for all that it
-    never writes.
+    """The value that `_encode` was given. Raises CheckpointError, with the key path `at`, for all
+    that it never writes.
     """
     if value is None or type(value) in (int, float, bool, str):
         return value
@@ -213,6 +218,7 @@ def _read(path: Path, mmap: bool) -> Any:
         ) from cause
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
         raise CheckpointError(f"{shown} is a torch file, but not a checkpoint written by bio_rl")
+    # A newer version may mean other things by the same names.
     version = whole.get("version")
     if type(version) is not int or version not in READS:
         raise CheckpointError(
@@ -325,46 +331,3 @@ def _being_written(temporary: Path) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def generator_state(generator: np.random.Generator) -> dict[str, Any]:
-    """The exact state of a PCG64 generator as int64 tensors (128-bit numbers: low word,
-    high word).
-    """
-    state = generator.bit_generator.state
-    if state["bit_generator"] not in _BIT_GENERATORS:
-        raise ValueError(
-            f"cannot encode a {state['bit_generator']} generator; known: "
-            f"{', '.join(_BIT_GENERATORS)}"
-        )
-    words = np.array(
-        [
-            (state["state"][name] >> shift) & (2**64 - 1)
-            for name in ("state", "inc")
-            for shift in (0, 64)
-        ],
-        np.uint64,
-    )
-    spare = torch.tensor([state["has_uint32"], state["uinteger"]], dtype=torch.int64)
-    return {
-        "kind": state["bit_generator"],
-        "words": torch.from_numpy(words.view(np.int64)),
-        "spare": spare,
-    }
-
-
-def set_generator_state(generator: np.random.Generator, state: Mapping[str, Any]) -> None:
-    """Put `generator` exactly where `generator_state` found the other one. Raises ValueError for
-    another kind.
-    """
-    kind = type(generator.bit_generator).__name__
-    if kind != state["kind"]:
-        raise ValueError(f"the state is of a {state['kind']} generator, this one is a {kind}")
-    low, high, inc_low, inc_high = (int(word) for word in state["words"].numpy().view(np.uint64))
-    has_uint32, uinteger = state["spare"].tolist()
-    generator.bit_generator.state = {
-        "bit_generator": kind,
-        "state": {"state": high << 64 | low, "inc": inc_high << 64 | inc_low},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }

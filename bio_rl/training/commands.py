@@ -10,6 +10,7 @@ from pathlib import Path
 
 def program() -> str:
     """The words that start this program again: `python train.py`, `bio-rl`, `python -m bio_rl`."""
+    # A notebook has no script, or one of its own.
     script = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
     if script.name == "train.py":
         return f"python {shlex.quote(str(script))}"

@@ -99,6 +99,7 @@ class Run:
         return settings.parse_env_args(self.env_arg)
 
     def __post_init__(self) -> None:
+        # Frozen for everybody else.
         object.__setattr__(self, "run_dir", expanded(self.run_dir))
         _ = self.env_kwargs  # refuses what is no name=value
         if not 0 <= self.save_minutes < math.inf:
@@ -132,10 +133,12 @@ class Experiment:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for config.json."""
+        # Every network's settings are a dataclass, which their contract cannot say.
+        of_network: Any = self.network.config
         return {
             "run": {**dataclasses.asdict(self.run), "run_dir": str(self.run.run_dir)},
             "agent": dataclasses.asdict(self.agent),
-            "network": dataclasses.asdict(self.network.config),
+            "network": dataclasses.asdict(of_network),
             "preset": list(self.preset),
         }
 
@@ -148,6 +151,7 @@ class Experiment:
         """The modules of the user's own that the run needs: those of its world, agent, network and
         of the parts that their settings name.
         """
+        # A module may register any name: my_module:Id-v0 is no identifier.
         of_env = trust.module_of(self.run.env)
         modules = [of_env] if of_env else []
         modules += users.modules_of([self.run.agent, self.run.network])
@@ -158,6 +162,7 @@ class Experiment:
     def settings(self) -> dict[str, Any]:
         """Every setting under the name of its flag: `num-envs`, `ppo.gamma`, `spiking.ticks`, …"""
         agent, network = self.prefixes
+        # agent and network themselves are no settings: they say whose settings follow.
         parts = {"": self.run, f"{agent}.": self.agent, f"{network}.": self.network.config}
         return {
             f"{owner}{name.replace('_', '-')}": value
@@ -168,6 +173,7 @@ class Experiment:
 
     def changed(self) -> dict[str, Any]:
         """The settings that differ from the defaults: those that the preset and the flags set."""
+        # Presets count as changes too: the defaults are those of the bare classes.
         run = Run(agent=self.run.agent, network=self.run.network)
         plain = Experiment(run, agents_module(run.agent).Config(), Blueprint.default(run.network))
         base = plain.settings()
@@ -185,6 +191,7 @@ class Experiment:
                 f"an experiment is {reprlib.repr(saved)}, "
                 "expected a mapping with run, agent and network"
             )
+        # A file may come from a stranger, so every part is looked at before it is used.
         of_run, of_agent, of_network = (_section(saved, x) for x in ("run", "agent", "network"))
         for name in ("env", "agent", "network"):
             if type(of_run.get(name)) is not str:
@@ -222,6 +229,7 @@ def read(folder: Path) -> Experiment:
     path = folder / runfolder.CONFIG
     saved = runfolder.read_config(folder)
     try:
+        users.check_allowed(saved)
         found = Experiment.from_dict(saved)
         if found.run.seeds != 1:
             raise ValueError(
@@ -283,6 +291,7 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
             f"{owner} is {reprlib.repr(values)}, expected settings by name, as in {{'gamma': 0.98}}"
         )
     fields = {field.name for field in dataclasses.fields(config)}
+    # The names of types in annotations are texts until they are looked up.
     hints = typing.get_type_hints(type(config))
     for name in values:
         if name not in fields:
@@ -292,6 +301,7 @@ def fill(config: Any, values: Mapping[str, Any], owner: str) -> Any:
     fitted = {}
     for name, value in values.items():
         at = f"--{name.replace('_', '-')}" if owner == "run" else f"{owner}.{name}"
+        # First brought to the kind of the field (64.0 to 64), then checked.
         fitted[name] = settings.fitted(hints[name], value, at)
         schema.check(fitted[name], hints[name], at)
     return dataclasses.replace(config, **fitted)
@@ -326,6 +336,7 @@ def experiment(
         agent_config = fill(agent_config, preset.get("agent", {}), f"preset {name}")
         network_config = fill(network_config, preset.get("network", {}), f"preset {name}")
     run = fill(run, run_settings, "run")
+    # What is asked for here comes last, over every preset.
     agent_config = fill(agent_config, agent_settings or {}, agent_prefix)
     network_config = fill(network_config, network_settings or {}, network_prefix)
     return Experiment(run, agent_config, Blueprint(network, network_config), tuple(applied))
@@ -339,6 +350,7 @@ def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[s
     for one network only, and `*/mlp` for one network in any task.
     """
     table = preset_table(agent)
+    # A module in front of an id is where it comes from, not another task.
     task = env.rpartition(":")[2].removeprefix("bio_rl/")
     fitting = (f"*/{network}", task, f"{task}/{network}")
     return [(name, table[name]) for name in fitting if name in table]

@@ -67,6 +67,7 @@ class Evaluation:
         return asdict(self)
 
     def __str__(self) -> str:
+        # Three digits that count, whatever the scale of the rewards.
         digits = 1 if abs(self.mean) >= 10 else 2
         figures = (self.mean, self.std, self.median, self.min)
         mean, std, median, least = (f"{x:.{digits}f}" for x in figures)
@@ -139,6 +140,7 @@ def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], ob
     life = begin(agent, env, seed)
     total = 0.0
     for t in range(FILMED):
+        # A vector environment renders all of its rows.
         picture: Any = env.env.render()
         show(np.asarray(picture[0]))
         transition, life = decide(agent, env, life, explore=False)
@@ -155,6 +157,7 @@ def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
     The pictures lie on disk, packed: memory does not grow with them. See `filmed` for one picture
     at a time.
     """
+    # An hour of pictures does not fit into memory.
     pictures = Reel()
     return pictures, filmed(agent, env, seed, pictures.append).total
 
@@ -164,7 +167,7 @@ class Recording:
     """A record of a brain in the first environment, decision by decision: D of them."""
 
     probe: Probe
-    """What the network reported in all D decisions, of all rows."""
+    """Reports of the network in all D decisions, of all rows."""
     actions: np.ndarray
     """[D, A], or [D, 1] for choices."""
     rewards: np.ndarray
@@ -228,6 +231,7 @@ class Moment(NamedTuple):
     @property
     def last(self) -> bool:
         """Whether the episode of the first row ended with it."""
+        # Either way the next percept is of a new life.
         ended = self.step.terminated | self.step.truncated
         return bool(ended[0])
 

@@ -47,6 +47,7 @@ def check_tree(tree: Mapping[str, Any], path: Path, step: int | None = None) -> 
     try:
         for name, kind in PARTS.items():
             _is(tree.get(name), kind, name)
+        # Parts are there now; what follows may look into them.
         _check_counters(tree["runner"], step)
         _check_stats(tree["stats"])
         _check_scalars(tree)
@@ -94,6 +95,7 @@ def fit_agent(agent: Any, saved: Mapping[str, Any], path: Path) -> None:
     """
     like = agent.learned_state()
     try:
+        # torch would take a state of other shapes for some modules, and fail late for others.
         compare(_without(saved, APART), _without(like, APART), "agent")
         agent.load_state_dict(dict(saved))
         for name, optimiser in optimisers(agent):
@@ -116,6 +118,7 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
     try:
         if runner.env.exact:
             _check_life(runner, saved)
+            # Arrays were made tensors to be saved; a world wants its own back.
             env = saved["env"]
             saved = {**saved, "env": {**env, "env": _arrays(env["env"])}}
         runner.load_state_dict(saved)
@@ -152,6 +155,7 @@ def _is_mask(x: Any, rows: int) -> bool:
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
     """An environment's state as it has made it: arrays, where a file holds tensors."""
+    # Numbers and texts come back as they were.
     return {name: x.numpy() if isinstance(x, Tensor) else x for name, x in state.items()}
 
 
@@ -222,6 +226,7 @@ def _check_moments(name: str, optimiser: Optimizer) -> None:
     or compute nonsense: torch loads any.
     """
     weights = [w for group in optimiser.param_groups for w in group["params"]]
+    # The keys of an optimiser are its weights themselves: no == , they are tensors.
     strangers = [key for key in optimiser.state if all(key is not w for w in weights)]
     _expect(
         not strangers,
@@ -246,24 +251,27 @@ def _check_moment(key: str, x: Any, weights: Tensor, at: str) -> None:
     if key != "step":
         compare(x, torch.zeros_like(weights), f"{at}.{key}")
         return
+    # Fused optimisers count in a tensor, others in a number.
     is_number = isinstance(x, Tensor | int | float)
     right = is_number and math.isfinite(float(x)) and float(x) >= 0
     _expect(right, f"{at}.step", "0 or more", x)
 
 
-def _check_rows(learner: Learner, runner: Runner) -> None:
+def _check_rows(agent: Learner, runner: Runner) -> None:
     """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
-    replay = learner.replay
-    if replay.stored is None:
+    replay = agent.replay
+    stored = replay.stored
+    if stored is None:
         return
-    percept, kept = runner.life.percept, replay.stored
-    seen = learner.compact(percept.obs)
-    for name, rows, now in (("obs", kept.obs, seen), ("final_obs", kept.final_obs, seen)):
-        compare([x[0] for x in leaves(rows)], list(leaves(now)), f"replay.{name}")
-    compare(kept.action[0], percept.action, "replay.action")
-    compare(kept.reward[0], percept.reward, "replay.reward")
-    compare(kept.flags[0], percept.reward.to(torch.uint8), "replay.flags")
-    states = replay.states and learner.initial_state(runner.env.num_envs)
+    percept = runner.life.percept
+    # A row of the replay [B, ...] is one step of all environments, as a percept is.
+    now = list(leaves(agent.compact(percept.obs)))
+    compare([x[0] for x in leaves(stored.obs)], now, "replay.obs")
+    compare([x[0] for x in leaves(stored.final_obs)], now, "replay.final_obs")
+    compare(stored.action[0], percept.action, "replay.action")
+    compare(stored.reward[0], percept.reward, "replay.reward")
+    compare(stored.flags[0], percept.reward.to(torch.uint8), "replay.flags")
+    states = replay.states and agent.initial_state(runner.env.num_envs)
     compare([x[0] for x in leaves(replay.states)], list(leaves(tuple(states))), "replay.states")
 
 
@@ -289,6 +297,7 @@ def _shown(value: Any) -> str:
     """A short text for a message: small values as they are, others by their kind."""
     if isinstance(value, Tensor):
         return f"a tensor of {str(value.dtype).removeprefix('torch.')}, shape {tuple(value.shape)}"
+    # A hostile file can make the text of a value as long as it likes.
     if isinstance(value, dict | list | tuple) and len(value) > 8:
         return f"a {type(value).__name__} of {len(value)}"
     try:

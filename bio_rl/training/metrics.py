@@ -68,6 +68,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_row(row: Any) -> bool:
+    # Any JSON value may stand on a line that somebody else wrote.
     if not isinstance(row, dict) or not _is_step(row.get("step")):
         return False
     return all(map(_is_logged, row.values()))
@@ -118,6 +119,7 @@ class MetricsLog:
         """Log `values` at `step` (environment steps) and return them as floats; non-finite ones are
         null in JSON.
         """
+        # One synchronisation for the file and the board together.
         floats = to_floats(values)
         row = {"step": step, "time": round(time.time(), 3)}
         row |= {name: value if math.isfinite(value) else None for name, value in floats.items()}
@@ -206,6 +208,7 @@ def _truncate(path: Path, step: int) -> None:
     """Drop the rows beyond `step` and torn ones, in one atomic replacement."""
     if not path.is_file():
         return
+    # What came after the checkpoint is lived once more, and logged once more.
     rows = [row for row in read_rows(path) if row["step"] <= step]
     with replacing(path) as file:
         file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
@@ -226,6 +229,7 @@ class Means:
     def add(self, values: Mapping[str, Scalar | Lazy]) -> None:
         """Count what one update reported."""
         for name, value in values.items():
+            # A lazy scalar is replaced, never added: to add is to work it out.
             if callable(value):
                 self._lazy[name] = value
             else:

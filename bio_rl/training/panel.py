@@ -36,6 +36,7 @@ def clock(seconds: float) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)
+    # A run of several days is told in days: 53:10:07 is no time that one knows.
     if days:
         return f"{days}d {h}:{m:02}:{s:02}"
     return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
@@ -91,6 +92,7 @@ class Panel:
         self._began = time.monotonic()
         self._samples.append(Sample(self._began, self.step, self.share))
         if self._console.file.isatty() and not self._console.is_dumb_terminal:
+            # Only where there is a terminal: plain lines need none of it.
             from rich.live import Live
 
             live = Live(console=self._console, auto_refresh=False, get_renderable=self._picture)
@@ -142,6 +144,7 @@ class Panel:
 
     def _facts(self) -> tuple[dict[str, str], list[tuple[str, str]]]:
         """The texts that both forms show, as far as they are known, and the named values."""
+        # Means of nothing yet are None.
         known = {name: value for name, value in self._values.items() if value is not None}
         values = to_floats(known)
         facts = {"percent": f"{math.floor(100 * min(1.0, self.share))}%"}
@@ -191,6 +194,7 @@ class Panel:
         """
         from rich import box, panel, table, text
 
+        # Worked out once a picture, however often it is updated.
         facts, named = self._facts()
         width = min(self._console.width, WIDTH)
         whole = table.Table.grid(expand=True)
@@ -243,6 +247,7 @@ def _grid(cells: Sequence[tuple[str, str]], pairs: int) -> Any:
 
     grid = table.Table.grid(expand=True, padding=(0, 2))
     for style, ratio in (("dim", 2), ("", 3)) * pairs:
+        # A long value is cut rather than wrapped: the panel must not change its height.
         grid.add_column(style=style, ratio=ratio, no_wrap=True)
     for left in range(0, len(cells), pairs):
         row = cells[left : left + pairs]

@@ -37,6 +37,7 @@ class Reel:
     def append(self, picture: np.ndarray) -> None:
         """Keep a picture of any form."""
         packed = zlib.compress(picture.tobytes(), FAST)
+        # At the end, wherever somebody has read meanwhile.
         offset = self._file.seek(0, 2)
         self._file.write(packed)
         self._places.append(_Place(offset, len(packed), picture.shape, picture.dtype))
@@ -48,6 +49,7 @@ class Reel:
         """Picture i, a fresh array; negative numbers count from the end."""
         place = self._places[i]
         self._file.seek(place.offset)
+        # A bytearray, so that the picture may be written on.
         data = bytearray(zlib.decompress(self._file.read(place.size)))
         return np.frombuffer(data, place.dtype).reshape(place.shape)
 

@@ -135,6 +135,7 @@ class ReplayFiles:
             return state | {"kept": (), "states": ()}
         parts = [self._part(name, found) for name in found["files"]]
         try:
+            # Of each file its rows and its states.
             kept, states = (_joined([part[i] for part in parts]) for i in range(2))
         except (ValueError, RuntimeError, TypeError, KeyError) as cause:
             raise CheckpointError(
@@ -222,6 +223,7 @@ def add_rows(tree: dict[str, Any], checkpoints: Path) -> None:
     agent begins without. Raises CheckpointError where those that are there are damaged or
     incomplete.
     """
+    # The id ties rows to their checkpoint: a copied file of another run has another.
     wanted = tree.get("replay")
     if wanted is None:
         return
@@ -243,6 +245,7 @@ def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: 
     They are the kept checkpoints, the best and the one being written; and of a replay the rows that
     the oldest of these needs. The tensors of an optimiser that is still to move count as well.
     """
+    # Seeds are alike but for their numbers.
     one = agent.member(0) if seeds > 1 else agent
     needed = seeds * (checkpoint.KEEP + 2) * MOMENTS * _weights(one)
     advice = "another --run-dir"
@@ -289,7 +292,7 @@ _FIELDS = {
         else type(x) is tuple and not x
     ),
 }
-"""What each field of an index must be."""
+"""A test of each field of an index."""
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -307,6 +310,7 @@ def _span(name: str) -> tuple[int, int]:
 
 def _number(path: Path) -> int:
     """The step in the name of an index, -1 for another name."""
+    # Only to tell files apart: of what is no index, nothing is needed.
     match = re.fullmatch(r"step_(\d+)", path.stem)
     return int(match[1]) if match else -1
 

@@ -1,4 +1,4 @@
-"""What a training tells its user: what begins, what it finds, what is kept when it stops."""
+"""Texts of a training for its user: what begins, what it finds, what is kept when it stops."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Notes:
 
     def once(self, topic: str, text: str, say: Callable[[str], object]) -> None:
         """Say a text by `say`, unless something was said on its topic already."""
+        # A note at every evaluation would hide what else is said.
         if topic not in self.said:
             self.said.add(topic)
             say(text)
@@ -54,6 +55,7 @@ def announce(
     """Print what will be trained, and where it is kept."""
     run = experiment.run
     count = sum(weights.numel() for weights in agent.trained_tensors())
+    # The user typed a short name: the id says which of two worlds of that name it is.
     env_id = vector.find_id(run.env)
     is_native = env_id != run.env and env_id.startswith("bio_rl/")
     native = f" ({env_id}, natively vectorised)" if is_native else ""
@@ -91,6 +93,7 @@ def warn_of_idle_layers(
     """
     for name, value in values.items():
         layer, _, figure = name.rpartition("_")
+        # spikes/2_dead is the share of layer 2 that never fires.
         if figure not in ("dead", "saturated") or not value > MOST:
             continue
         never = "never fire" if figure == "dead" else "fire at every tick"
@@ -118,6 +121,7 @@ def say_result(
         f"trained {trained.steps:,} steps in {trained.seconds:.0f} s; saved in {trained.folder}\n"
         "next:"
     )
+    # A run with parts of the user's own needs them in every command.
     modules = experiment.modules()
     print(f"  {commands.command('eval', trained.folder, modules)}")
     print(f"  {commands.command('play', trained.folder, modules)}")
@@ -139,6 +143,7 @@ class Reported:
         return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        # It goes on as what it is: only words are added.
         if isinstance(error, Interrupted):
             print(f"\nstopped at once; {self.kept()}")
         elif isinstance(error, DivergedError):
@@ -153,6 +158,7 @@ def cure(experiment: Experiment) -> str:
     flags = []
     for field in dataclasses.fields(experiment.agent):
         value = getattr(experiment.agent, field.name)
+        # No list of names: an agent of a user's own has rates as well.
         is_rate = field.name == "lr" or field.name.endswith(("_lr", "learning_rate"))
         if is_rate and value:
             flags.append(f"--{owner}.{field.name.replace('_', '-')} (now {value:g})")
@@ -164,6 +170,7 @@ def reason(error: Exception) -> str:
     is_users = isinstance(error, FaultyEnvironmentError) and error.__cause__ is not None
     cause = error.__cause__ if is_users and error.__cause__ is not None else error
     text = f"{type(cause).__name__}: {cause}".splitlines()[0]
+    # The last frame is where it was raised, in the user's file.
     frames = traceback.extract_tb(cause.__traceback__)
     if cause is error or not frames:
         return text

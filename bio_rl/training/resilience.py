@@ -136,6 +136,7 @@ def summarise(
     mean = smooth.mean(0)
     spread = smooth.std(0) / np.sqrt(max(1, lives - 1))
     before = scores[:, at // 2 : at].mean(1)
+    # What is left at the end, when learning anew has had its time.
     last_quarter = steps - max(1, (steps - at) // 4)
     end = scores[:, last_quarter:].mean(1)
     lowest, drop, recovery = _fall_and_rise(mean, float(before.mean()), at, window)
@@ -188,6 +189,7 @@ def _fall_and_rise(
 
 def _trailing_mean(x: np.ndarray, window: int) -> np.ndarray:
     """Mean of the last `window` values, of fewer at the start, [T]."""
+    # A difference of two running sums is the sum of the window.
     total = np.cumsum(np.concatenate(([0.0], x)))
     t = np.arange(1, len(x) + 1)
     first = np.maximum(0, t - window)
@@ -237,6 +239,7 @@ def evaluate_run(
     with api.single_thread():
         live = _learning_lives if learn else _frozen_lives
         rewards, fell = live(trained, (*run.perturb, *timed), lives, seed, steps)
+    # A brain with a replay has as many bodies as it was trained in: its life is their mean.
     bodies = len(rewards) // lives
     scores = score(rewards, fell, slot).reshape(lives, bodies, steps).mean(1)
     flags = {"episodes": lives, "at": at, "steps": steps, "seed": seed}
@@ -285,6 +288,7 @@ def _settings(trained: api.Trained) -> str:
     """The flags of the training that differ from the defaults, those that its preset set too."""
     words = []
     for name, value in trained.experiment.changed().items():
+        # A flag with several values takes them as words of their own.
         values = value if isinstance(value, tuple | list) else [value]
         words += [f"--{name}", *(str(x) for x in values)]
     return shlex.join(words)
@@ -326,6 +330,7 @@ def _learning_lives(
     fell = []
     for i in range(lives):
         with closing(api.make_env(run, bodies_of(trained), device, perturb=perturb)) as env:
+            # Every life starts from the same weights: what one has learned, no other knows.
             brain = own_brain(trained, env, steps, seed + i)
             earned, ended = _live(brain, env, seed + i, steps, learn=True)
         rewards.append(earned)
@@ -380,6 +385,7 @@ def _live(
 
 def _learned(agent: Agent, env: TensorVectorEnv, life: Life) -> tuple[Any, Life]:
     """A rollout and its update: the transitions [T, lives] and the life after."""
+    # The very loop of a training, without its log.
     rollout, life = collect(agent, env, life)
     state, _ = agent.update(rollout, life.state)
     return rollout.steps, life._replace(state=state)

@@ -36,6 +36,7 @@ class RunNotFoundError(ValueError):
 def create(parent: Path, env: str, agent: str, network: str, seed: int) -> Path:
     """A new run folder with an empty `checkpoints/`. Unique if many start at once."""
     parent.mkdir(parents=True, exist_ok=True)
+    # my_module:Id-v0 has a colon, which Windows takes for a drive.
     stem = "_".join(_sanitised(part) for part in (env, agent, network))
     stem += f"_s{seed}_{time.strftime('%Y%m%d-%H%M%S')}"
     copy = 1
@@ -63,6 +64,7 @@ def point_latest(folder: Path) -> None:
     It is a symlink or, where that is not possible, a text file with the name.
     """
     parent, name = folder.parent, folder.name
+    # Two runs that start together would trip over one name.
     temporary = parent / f"{LATEST}.{os.getpid()}.tmp"
     try:
         try:
@@ -84,6 +86,7 @@ def runs(parent: Path) -> list[Path]:
     """The run folders under `parent`, newest first."""
     if not parent.is_dir():
         return []
+    # A symlink such as `latest` is another name of a run that is there already.
     found = [p for p in parent.iterdir() if not p.is_symlink() and _is_run(p)]
     return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
 
@@ -127,6 +130,7 @@ def resolve(run: str, parent: Path) -> Path:
 
     Raises RunNotFoundError, a ValueError.
     """
+    # A name is looked for among the runs first, then as a path of its own.
     candidates = [_follow(path) for path in (parent / run, Path(run))] if run else []
     for folder in candidates:
         if _is_run(folder):
@@ -158,6 +162,7 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
         with suppress(ValueError):
             written = read_config(folder)
     kept = {name: written[name] for name in PROVENANCE if name in written}
+    # A run that goes on keeps who began it.
     began = {} if "versions" in kept else {"versions": versions(), "commit": commit()}
     write_json(folder / CONFIG, {**config, **began, **kept})
 
@@ -186,8 +191,8 @@ def _path_text(value: object) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """What `write_config` wrote. Raises ValueError, one printable line, when it is missing or
-    damaged.
+    """The values that `write_config` wrote. Raises ValueError, one printable line, when they are
+    missing or damaged.
     """
     path = folder / CONFIG
     try:
@@ -203,8 +208,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def note_resume(folder: Path, step: int) -> list[str]:
-    """What runs now and did not when the run began, in words; it is added to the `history` in
-    config.json.
+    """The differences between what runs now and what began the run, in words; what runs now is
+    added to the `history` in config.json.
 
     Each entry of the history is {versions, commit, step, time}: who went on from which step, when.
     """
@@ -216,6 +221,7 @@ def note_resume(folder: Path, step: int) -> list[str]:
         "step": step,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    # A file that somebody has changed may hold anything there.
     config["history"] = [*(history if isinstance(history, list) else []), now]
     write_json(folder / CONFIG, config)
     return _differences(config, now)
@@ -247,6 +253,7 @@ def _commit_text(found: object) -> str:
     """The first digits of a commit, with a remark where files had changed since."""
     if not isinstance(found, dict):
         return "unknown"
+    # A commit alone would say too much of what has run.
     changed = " with uncommitted changes" if found.get("dirty") else ""
     return printable(str(found.get("hash"))[:12]) + changed
 

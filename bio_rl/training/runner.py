@@ -31,7 +31,7 @@ from bio_rl.vector import Ended, Step, TensorVectorEnv
 
 
 class Life(NamedTuple):
-    """What passes from one decision to the next."""
+    """All that passes from one decision to the next."""
 
     percept: Percept
     """[B, ...]."""
@@ -67,6 +67,7 @@ def begin(
     n = env.num_envs
     zero = torch.zeros(n, device=env.device)
     never = torch.zeros(n, dtype=torch.bool, device=env.device)
+    # Nothing was done and nothing earned before the first decision.
     percept = Percept(obs, env.no_action(), zero, terminated=never, reset=~never)
     return Life(percept, agent.initial_state(n))
 
@@ -144,6 +145,7 @@ def collect(
     chunk = agent.rollout.chunk or n
     transitions, states = [], []
     for t in range(n):
+        # Training sequences start from the states that the agent really had.
         if t % chunk == 0:
             states.append(life.state)
         transition, life = decide(agent, env, life, probe=probe)
@@ -212,11 +214,13 @@ class Runner:
     def start(self, seed: int) -> None:
         """Begin fresh lives."""
         self.seed = seed
+        # Not the lives that it had before: a stream of their own for each beginning.
         self.life = begin(self.agent, self.env, seed, TRAINING + self.seen)
 
     def step(self) -> Metrics:
         """One rollout and one update; returns the agent's metrics."""
         t0 = time.perf_counter()
+        # The state after the last decision, before the reset: a terminal reward is still felt.
         rollout, life = collect(self.agent, self.env, self.life)
         t1 = time.perf_counter()
         state, metrics = self._update(rollout, life.state)
@@ -224,6 +228,7 @@ class Runner:
         self.episodes = counted(self.env.take_episodes(), self.agent.rollout)
         self._count(rollout.steps.valid)
         self.updates += 1
+        # To look at a weight on a GPU is to wait for all that it was told to do.
         if self.env.device.type == "cpu" or self.updates % CHECK_EVERY_ON_GPU == 0:
             self.check()
         self.collect_s += t1 - t0
@@ -252,6 +257,7 @@ class Runner:
 
     def speed(self) -> float:
         """Environment steps per second, over all of this process so far."""
+        # Before the first update nothing has passed.
         seconds = max(self.collect_s + self.learn_s, 1e-9)
         return (self.seen - self.began) / seconds
 
@@ -280,7 +286,7 @@ class Runner:
 
 
 def divergence(agent: Agent) -> str:
-    """What is wrong with the weights of an agent that has diverged, in words; "" for another."""
+    """The fault of the weights of an agent that has diverged, in words; "" for another agent."""
     for weights in agent.trained_tensors():
         # The sum of squares is one pass, and neither NaN nor infinity can hide in it.
         flat = weights.detach().flatten()
@@ -288,6 +294,7 @@ def divergence(agent: Agent) -> str:
         length = math.sqrt(square) if square >= 0 else math.nan
         if length < LONGEST:
             continue
+        # Counted only now: it is several passes.
         bad = int((~weights.isfinite()).sum())
         if bad:
             return f"{bad:,} of {weights.numel():,} weights are NaN or infinite"

@@ -1,4 +1,4 @@
-"""What a run keeps on the disk: checkpoints, the rows of its replay, and the best weights."""
+"""The files that a run goes on from: checkpoints, the rows of its replay, the best weights."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Keeper:
         due: an evaluation follows; a resume makes up for it where it was lost.
         """
         runner = self.runner
+        # A checkpoint of NaN would take the place of a good one.
         runner.check()
         tree = {
             "agent": runner.agent.learned_state(),
@@ -83,6 +84,7 @@ class Keeper:
 
     def take_last_as_best(self) -> None:
         """Keep the newest checkpoint as the one of the best weights."""
+        # The file, not the memory: what is kept as best is what can be read.
         last = self.checkpoints.last()
         if last is None:
             raise CheckpointError(f"{self.folder} has no readable checkpoint")
@@ -95,6 +97,7 @@ class Keeper:
     @property
     def is_late(self) -> bool:
         """Whether so long has passed since the last checkpoint that the clock asks for one."""
+        # Beside the evenly spaced ones, which may be hours apart.
         minutes = self.run.save_minutes
         return minutes > 0 and time.monotonic() - self.saved_at >= 60.0 * minutes
 
@@ -116,6 +119,7 @@ class Keeper:
         return {name: part for name, part in tree.items() if name != "replay"} | {"due": False}
 
     def _was_evaluated(self) -> bool:
+        # The row is written after the evaluation: without it, that was cut off.
         rows = read_rows(self.folder.parent / "metrics.jsonl")
         return any(row["step"] == self.saved and "eval/mean_reward" in row for row in rows)
 
@@ -125,6 +129,7 @@ class Keeper:
         """
         with suppress(CheckpointError):
             tree = self.load_best()
+            # A best from beyond this checkpoint did not happen: the run is lived again from here.
             if tree["runner"]["seen"] <= self.runner.seen:
                 return max(recorded, float(tree["best"]))
         return recorded
@@ -147,12 +152,14 @@ def new_folder(experiment: Experiment) -> Iterator[Path]:
     leaves none behind.
     """
     run = experiment.run
+    # Its name holds the time: no two runs share one.
     folder = runfolder.create(run.run_dir, run.env, run.agent, run.network, run.seed)
     try:
         with runfolder.lock(folder):
             runfolder.write_config(folder, experiment.as_dict())
             yield folder
     except BaseException:
+        # A folder with a checkpoint is a run, however it ended.
         if not any(folder.glob("checkpoints/step_*.pt")):
             shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -30,6 +30,7 @@ def check(value: Any, hint: Any, at: str) -> None:
     if not fits(value, hint):
         raise ValueError(f"{at} is {_short(value)}, expected {words(hint)}")
     for text in _texts(value):
+        # A name of a stranger's run is printed: it must not move the cursor.
         if any(c in TURNING or unicodedata.category(c) == "Cc" for c in text):
             raise ValueError(f"{at} is {_short(text)}, expected a text without control characters")
 
@@ -48,6 +49,7 @@ def fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, part) for part in inner)
     if origin is typing.Literal:
+        # 1 == True for Python, but not for who reads the file.
         return any(type(value) is type(part) and value == part for part in inner)
     if origin is not None:
         return (
@@ -65,6 +67,7 @@ def fits(value: Any, hint: Any) -> bool:
 def _fits_mapping(value: Any, inner: tuple[Any, ...]) -> bool:
     if not isinstance(value, Mapping):
         return False
+    # Mapping without parameters holds anything.
     return not inner or all(fits(k, inner[0]) and fits(x, inner[1]) for k, x in value.items())
 
 
@@ -86,6 +89,7 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, Mapping):
+        # Names reach the terminal as values do.
         value = [*value.keys(), *value.values()]
     return (
         [text for part in value for text in _texts(part)] if isinstance(value, list | tuple) else []

@@ -80,6 +80,7 @@ class Scoring:
         no second can be made.
         """
         run = self.experiment.run
+        # A training goes on where it was: its own episodes are not touched.
         env = None if self.only_one else self._second_env(episodes)
         if env is not None:
             with open_env(env), single_thread():
@@ -94,6 +95,7 @@ class Scoring:
         try:
             return make_env(run, episodes, self.runner.env.device)
         except Exception as error:
+            # There are several already, so the fault is another one.
             if not self.alone or self.runner.env.num_envs > 1:
                 raise
             self.only_one = True
@@ -141,9 +143,11 @@ class Scoring:
         if not math.isfinite(self.keeper.best):
             return None
         last = self.runner.seen
+        # The score that proposed it is the best of many, and so too good: both play anew.
         proposed = self.keeper.load_best()
         if proposed["runner"]["seen"] == last:
             return last
+        # More starts than proposed it: the difference of two means is noisier than one.
         episodes = CHOICE_SHARE * self.experiment.run.eval_episodes
         score_of_proposed = self.evaluated(self._agent_of(proposed), episodes, CHOICE_SEED).mean
         score_of_last = self.evaluated(self.runner.agent, episodes, CHOICE_SEED).mean
@@ -158,6 +162,7 @@ class Scoring:
 
     def _agent_of(self, tree: Mapping[str, Any]) -> Agent:
         """The agent in a checkpoint of this run."""
+        # Built anew: the one that trains must not change.
         agent = make_agent(self.experiment, self.runner.env)
         fit_agent(agent, tree["agent"], self.keeper.folder)
         return agent
@@ -175,5 +180,6 @@ class Scoring:
             recording = record(self.runner.agent, env, EVAL_SEED, PICTURED)
         if not recording.layers:
             return None
+        # Neurons of all layers side by side, ticks below each other.
         trains = [recording.train(f"spikes/{i + 1}") for i in range(recording.layers)]
         return 1.0 - np.concatenate(trains, 1).T

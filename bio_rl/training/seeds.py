@@ -10,6 +10,7 @@ stays in the batch, its world stands still, and nobody looks at its numbers any 
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,12 +52,14 @@ def run_seeds(experiment: Experiment) -> list[Trained]:
     device = pick_device(run.device)
     alone = [replace_run(experiment, seed=run.seed + i, seeds=1) for i in range(run.seeds)]
     with StopRequest() as stop, ExitStack() as stack:
+        # A world of its own for each: their random numbers never mix.
         vectors = [make_env(run, run.num_envs, device, workers=run.workers) for _ in alone]
         env = stack.enter_context(open_env(SideBySide(vectors)))
         agent = make_agent(experiment, env)
         check_room(agent, run)
         for one in vectors:
             vector.probe(one)
+        # Worlds are seeded by their places: the i-th begins as it would alone with seed + i.
         group = GroupRunner(agent, env, seeds=run.seeds)
         group.start(run.seed)
         sessions = []
@@ -89,6 +92,7 @@ class GroupRunner(Runner):
     def _count(self, valid: Tensor) -> None:
         """Add the steps of a rollout that counted, `valid` [T, G·B], to those of each seed."""
         super()._count(valid)
+        # Junk rows differ from seed to seed where worlds reset in a step of their own.
         counts = valid.view(len(valid), self.seeds, -1).sum((0, 2)).tolist()
         self.steps_of = [before + new for before, new in zip(self.steps_of, counts, strict=True)]
 
@@ -96,11 +100,12 @@ class GroupRunner(Runner):
         """Do nothing: who trains several seeds asks for `problems`, seed by seed."""
 
     def problems(self) -> dict[int, str]:
-        """What is wrong with the weights of seeds that have diverged, by their place."""
+        """The faults of the weights of seeds that have diverged, in words, by their place."""
         # A seed that has ended may spoil the sum over all; then each is looked at, now and then.
         on_gpu = self.env.device.type != "cpu"
         if (on_gpu or self.spoilt) and self.updates % CHECK_EVERY_ON_GPU:
             return {}
+        # One pass over all weights, as for a single seed; the seeds are told apart only then.
         if not divergence(self.agent):
             return {}
         reasons = {i: divergence(self.agent.member(i)) for i in self.running}
@@ -123,6 +128,7 @@ class GroupRunner(Runner):
     def sync(self, i: int, one: Runner) -> None:
         """Give the runner of the i-th seed its agent and its life, as they are now."""
         percept, state, junk = self.life
+        # Views of the batch: a checkpoint copies what it keeps of them.
         own_percept, own_state = blocks((percept, state), self.seeds)[i]
         own_junk = None if junk is None else junk.chunk(self.seeds)[i]
         one.agent = self.agent.member(i)
@@ -153,6 +159,9 @@ def learn_together(group: GroupRunner, env: SideBySide, sessions: list[Session])
                 for i in over:
                     env.stop(i)
                     if group.running:  # the last ones are evaluated when the panel is closed
+                        # The group goes on learning, and a member may be a part of it.
+                        runner = sessions[i].runner
+                        runner.agent = copy.deepcopy(runner.agent)
                         results[i] = _finish(i, sessions[i], began)
             for i in group.running:
                 group.sync(i, sessions[i].runner)
@@ -180,6 +189,7 @@ def _step(group: GroupRunner, sessions: list[Session], panel: Panel) -> None:
     """
     reports: dict[str, Any] = group.step()
     problems = group.problems()
+    # One panel for all: it shows the first that still trains.
     shown = group.running[0]
     for i in group.running:
         if i in problems:
@@ -193,6 +203,7 @@ def _step(group: GroupRunner, sessions: list[Session], panel: Panel) -> None:
         except DivergedError as error:
             problems[i] = str(error)
     if problems:
+        # Their update is over and sound: nothing of it needs to be lost.
         healthy = [i for i in group.running if i not in problems]
         _save(group, sessions, healthy)
         raise SeedDivergedError(*next(iter(problems.items())))
@@ -226,6 +237,7 @@ def _reported(sessions: list[Session]) -> Iterator[None]:
     try:
         yield
     except SeedDivergedError as error:
+        # Its own folder is where its last good weights are.
         session = sessions[error.index]
         others = [other for other in sessions if other is not session]
         folders = ", ".join(str(other.folder) for other in others)

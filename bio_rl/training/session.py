@@ -125,6 +125,7 @@ class Session:
         self.before = self.keeper.elapsed
         self.logged = step
         self.marked = self.share()
+        # A row beyond the checkpoint was lived by a process that is gone.
         self.log = MetricsLog(self.folder, resume_step=step or None)
         self.log.text("settings", reporting.settings_table(self.experiment))
         if self.keeper.saved is None:
@@ -145,9 +146,11 @@ class Session:
         """
         run = self.experiment.run
         self.means.add(metrics)
+        # Before the share is asked for: episodes may be what bounds the run.
         self._count_episodes()
         values: dict[str, Any] = {**self._rollout_values(), **metrics}
         share = self.share()
+        # Evenly spaced over the share of the run, however episodes or steps bound it.
         due = int(share * run.checkpoints) > int(self.marked * run.checkpoints)
         late = self.keeper.is_late
         if due or late:
@@ -173,6 +176,7 @@ class Session:
         floats = to_floats(values | self.means.take())
         self._check_losses(floats)
         if due:
+            # Marked before the evaluation, which may be interrupted: it is not tried twice.
             self.marked = share
             # Saved first, so that an evaluation which fails costs nothing but itself.
             tree = self.keeper.save(due=True)
@@ -186,11 +190,13 @@ class Session:
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:
         best = self.keeper.best
+        # Minus infinity is the score of no evaluation.
         shown = {**values, "eval/best": best} if best > -math.inf else values
         panel.update(self.runner.seen, shown, share)
 
     def _log_picture(self) -> None:
         """Put the spikes of a few greedy decisions on TensorBoard."""
+        # A picture is a luxury: where it fails the training goes on.
         pixels = self.scoring.picture()
         if pixels is not None:
             self.log.image("spikes/raster", pixels, self.runner.seen)
@@ -213,6 +219,7 @@ class Session:
         undefined for a moment.
         """
         for name, value in values.items():
+            # Others may be undefined for a moment, a correlation of constants say.
             decides = "loss" in name or name.startswith("dopamine/")
             if decides and not math.isfinite(value):
                 raise DivergedError(
@@ -228,6 +235,7 @@ class Session:
             "time/learn": runner.learn_s,
         }
         if self.stats.count:
+            # Before the first end there is no mean, and no row of NaN.
             values["rollout/ep_rew_mean"] = self.stats.mean_return
             values["rollout/ep_len_mean"] = self.stats.mean_length
         return values
@@ -249,6 +257,7 @@ class Session:
         """
         runner = self.runner
         trained = Trained(self.experiment, runner.agent, self.folder, runner.seen, seconds=seconds)
+        # A stop in the last update is none: the run is over.
         if self.stop.asked and self.share() < 1.0:
             print(
                 f"\nstopped at step {runner.seen:,}, saved; go on with\n  {self._resume_command()}"
@@ -260,6 +269,7 @@ class Session:
         """Evaluate the last weights and the best, write result.json and print what to do next."""
         step = self.scoring.chosen_step()
         last = self.scoring.final(trained.agent)
+        # Where the last weights are the best, their evaluation is that of both.
         best = last
         if step is not None and step != trained.steps:
             best = self.scoring.final_of_best()

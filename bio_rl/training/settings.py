@@ -37,6 +37,7 @@ def fitted(kind: Any, value: Any, name: str) -> Any:
     if get_origin(kind) is tuple:
         given = tuple(value) if isinstance(value, list | tuple) else (value,)
         kinds = get_args(kind)
+        # tuple[int, ...] holds as many as one likes.
         kinds = kinds[:1] * len(given) if kinds[1:] == (...,) else kinds
         if len(kinds) != len(given):
             raise ValueError(f"{name} is {value!r}, expected {len(kinds)} values")
@@ -58,6 +59,7 @@ def fitted(kind: Any, value: Any, name: str) -> Any:
 
 def plain(value: Any) -> Any:
     """A NumPy number, or an array of them, as Python's; anything else as it is."""
+    # NumPy's numbers print as np.float64(0.5), which no JSON holds.
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -78,6 +80,7 @@ def env_kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise ValueError(f"env_kwargs is {given!r:.80}, expected arguments by name")
     for name in given:
+        # It becomes the name of an argument.
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"--env-arg: {name!r} is no name of an argument, expected name=value")
         if name in FLAGS_OF_THEIR_OWN:
@@ -130,6 +133,7 @@ def parse_env_args(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
+    # Python first: 1_000 and None are no JSON; true and null are none of Python's.
     for read in (ast.literal_eval, json.loads):
         try:
             return read(text)

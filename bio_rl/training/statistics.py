@@ -46,6 +46,7 @@ def bootstrap(
         )
     if samples < 1:
         raise ValueError(f"bootstrap: samples is {samples}, expected a positive number")
+    # Runs are resampled, never episodes of a run: those are not independent.
     drawn = np.random.default_rng(seed).integers(len(values), size=(samples, len(values)))
     return np.asarray(statistic(values[drawn], axis=-1), np.float64)
 
@@ -56,6 +57,7 @@ def interval(draws: NDArray[np.float64], confidence: float = 0.95) -> tuple[floa
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}, expected a number between 0 and 1")
+    # Half of the rest at either end.
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(draws, (tail, 1.0 - tail))
     return float(low), float(high)

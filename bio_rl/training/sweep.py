@@ -1,5 +1,13 @@
-"""Whole trainings in processes of their own, several at a time; of learners that can, the seeds
-side by side in one.
+"""A scheduler of trainings: whole runs in processes of their own, several at a time.
+
+    todo = [Training(env="CartPole-v1", agent="ppo", network="mlp", seed=s, steps=None, episodes=20)
+            for s in range(5)]
+    for training, outcome in run_all(todo, jobs=2, run_dir=Path("sweep")):
+        ...                       # {seed: record}, or the exception that it ended with
+
+A `Training` is one process; with `seeds` it holds several seeds side by side. A record is the run's
+result.json with what `eval` says of its final weights, so a sweep needs no code of its own to read
+run folders.
 """
 
 from __future__ import annotations
@@ -19,6 +27,8 @@ from typing import Any
 
 TAIL = 30
 """Lines of a failed training's output that are shown."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Environment of each process; the physics has threads of its own, which this does not concern."""
 
 
 class TrainingError(RuntimeError):
@@ -33,10 +43,11 @@ class Training:
     network: str
     agent: str
     seed: int
+    """The first seed."""
     steps: int | None
-    """None: the preset's."""
+    """Environment steps of each seed; None for the preset's."""
     episodes: int
-    """Of the final greedy evaluation."""
+    """Greedy episodes of the evaluation that a record holds."""
     flags: str = ""
     """Further flags of train.py, as they are typed."""
     seeds: int = 1
@@ -44,50 +55,52 @@ class Training:
 
     @property
     def case(self) -> str:
-        return " ".join([f"{self.env}/{self.agent}/{self.network}", *self.flags.split()])
+        """The name of what is trained, whatever the seed."""
+        # Flags make another case: their trainings must not be mixed.
+        # Flags make another case: their trainings must not be mixed.
+        name = f"{self.env}/{self.agent}/{self.network}"
+        return " ".join([name, *self.flags.split()])
 
     @property
     def each(self) -> range:
-        """Its seeds."""
+        """The seeds that this process trains."""
         return range(self.seed, self.seed + self.seeds)
 
     def __str__(self) -> str:
-        return f"{self.case} seed{'s' if self.seeds > 1 else ''} {', '.join(map(str, self.each))}"
+        word = "seeds" if self.seeds > 1 else "seed"
+        seeds = ", ".join(map(str, self.each))
+        return f"{self.case} {word} {seeds}"
 
     def arguments(self) -> list[str]:
-        """Of train.py."""
-        flags = [
-            "--env",
-            self.env,
-            "--network",
-            self.network,
-            "--agent",
-            self.agent,
-            "--seed",
-            str(self.seed),
-        ]
-        flags += ["--seeds", str(self.seeds)] if self.seeds > 1 else []
-        return [
-            *flags,
-            *(["--steps", str(self.steps)] if self.steps is not None else []),
-            *shlex.split(self.flags),
-        ]
+        """The arguments of train.py."""
+        flags: dict[str, object] = {
+            "env": self.env,
+            "network": self.network,
+            "agent": self.agent,
+            "seed": self.seed,
+        }
+        if self.seeds > 1:
+            flags["seeds"] = self.seeds
+        if self.steps is not None:
+            flags["steps"] = self.steps
+        words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+        return [*words, *shlex.split(self.flags)]
 
     def folder(self, parent: Path, seed: int | None = None) -> Path:
         """Where `run` keeps the run folder of a seed, by default the first, under `parent`: the
         newest.
         """
         seed = self.seed if seed is None else seed
+        # A training that was begun again has several: the newest is what finished.
+        # A training that was begun again has several: the newest is what finished.
         folders = self.parent(parent).glob(f"*_s{seed}_*/")
         return max(folders, key=lambda folder: folder.stat().st_mtime).resolve()
 
     def parent(self, parent: Path) -> Path:
         """The folder of this training alone."""
+        case = self.case.translate(str.maketrans("/ ", "-_"))
         last = f"-{self.each[-1]}" if self.seeds > 1 else ""
-        return (
-            parent.absolute()
-            / f"{self.case.translate(str.maketrans('/ ', '-_'))}_s{self.seed}{last}"
-        )
+        return parent.absolute() / f"{case}_s{self.seed}{last}"
 
 
 def run_all(
@@ -100,28 +113,30 @@ def run_all(
     started and those that run are stopped.
     """
     running: set[subprocess.Popen] = set()
-    slots = shares(jobs)
+    slots = processors(jobs)
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(jobs) as pool:
+        parent = run_dir or Path(temporary)
         try:
-            futures = {
-                pool.submit(run, t, run_dir or Path(temporary), running, slots): t for t in todo
-            }
+            futures = {pool.submit(run, one, parent, running, slots): one for one in todo}
             for future in as_completed(futures):
                 error = future.exception()
                 yield futures[future], error if isinstance(error, Exception) else future.result()
         finally:
+            # Whoever stops listening, by Ctrl-C say, wants no more trainings.
+            # Whoever stops listening, by Ctrl-C say, wants no more trainings.
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
+            for started in list(running):
+                started.terminate()
 
 
-def shares(jobs: int) -> SimpleQueue[set[int]]:
+def processors(jobs: int) -> SimpleQueue[set[int]]:
     """Processors for each of `jobs` trainings at a time, so that their threads do not get in each
-    other's way.
+    other's way; empty sets where the system binds no process to any.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
     slots: SimpleQueue[set[int]] = SimpleQueue()
     for job in range(jobs):
+        # Dealt out in turn; with more jobs than processors some share all of them.
         slots.put(set(cores[job::jobs] or cores))
     return slots
 
@@ -132,58 +147,53 @@ def run(
     """The records of a training by seed: result.json and the commit, with what `eval` says of its
     `episodes` greedy episodes.
 
+    running: processes at work, to be stopped by who gives up. slots: processors that are free.
     Raises TrainingError.
     """
+    arguments = [*training.arguments(), "--run-dir", str(training.parent(parent))]
     cores = slots.get()
     try:
-        _process(
-            [*training.arguments(), "--run-dir", str(training.parent(parent))],
-            training,
-            running,
-            cores,
-        )
+        process(arguments, training, running, cores)
     finally:
+        # Evaluations are short: they need no processors of their own.
         slots.put(cores)
-    return {
-        seed: _record(training, training.folder(parent, seed), running) for seed in training.each
-    }
+    folders = {seed: training.folder(parent, seed) for seed in training.each}
+    return {seed: record(training, folder, running) for seed, folder in folders.items()}
 
 
-def _record(training: Training, folder: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    text = _process(
-        ["eval", str(folder), "--episodes", str(training.episodes), "--json"],
-        training,
-        running,
-        set(),
-    )
+def record(training: Training, folder: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
+    """The record of one seed: result.json, the evaluation of its final weights, the commit."""
+    # A process of its own, as a reader of the record would do it.
+    # A process of its own, as a reader of the record would do it.
+    arguments = ["eval", str(folder), "--episodes", str(training.episodes), "--json"]
+    output = process(arguments, training, running, cores=set())
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    evaluation = json.loads(output.splitlines()[-1])
     commit = json.loads((folder / "config.json").read_text(encoding="utf-8"))["commit"]
     together = {"side_by_side": training.seeds} if training.seeds > 1 else {}
-    return record | json.loads(text.splitlines()[-1]) | {"commit": commit} | together
+    return result | evaluation | {"commit": commit} | together
 
 
-def _process(
+def process(
     arguments: list[str], training: Training, running: set[subprocess.Popen], cores: set[int]
 ) -> str:
     """The output of `python -m bio_rl` with these arguments, on these processors (any, where none
-    are named).
+    are named). Raises TrainingError.
     """
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-m", "bio_rl", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-        },  # the physics has threads of its own, which this does not concern
+        env={**os.environ, **ONE_THREAD},
     )
-    if cores:
-        os.sched_setaffinity(process.pid, cores)  # before it has made a thread
-    running.add(process)
-    output, _ = process.communicate()
-    running.discard(process)
-    if process.returncode != 0:
+    if cores and sys.platform == "linux":
+        # At once, before it has made a thread: those inherit it.
+        os.sched_setaffinity(started.pid, cores)
+    running.add(started)
+    output, _ = started.communicate()
+    running.discard(started)
+    if started.returncode != 0:
         tail = "\n".join(output.splitlines()[-TAIL:])
-        raise TrainingError(f"{training} ended with status {process.returncode}:\n{tail}")
+        raise TrainingError(f"{training} ended with status {started.returncode}:\n{tail}")
     return output

@@ -21,6 +21,7 @@ def as_tensors(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tenso
 def transfer(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
     """The arrays as tensors on `device`, moved in one copy of their packed bytes."""
     sizes = [-(-x.nbytes // ALIGNED) * ALIGNED for x in arrays]
+    # One block in pinned memory: a copy for each array would wait for the bus each time.
     packed = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
     raw = packed.numpy()
     offset = 0
@@ -31,6 +32,7 @@ def transfer(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]
     tensors = []
     offset = 0
     for x, size in zip(arrays, sizes, strict=True):
+        # The dtype of torch that has the bytes of the array's.
         dtype = torch.from_numpy(np.empty(0, x.dtype)).dtype
         tensors.append(moved[offset : offset + x.nbytes].view(dtype).view(x.shape))
         offset += size
@@ -47,6 +49,7 @@ def dense_final(obs: Any, info: Mapping[str, Any], done: np.ndarray) -> Any:
         return _with_rows(obs, done, final[done])
     if isinstance(final, Mapping):
         return {key: _with_rows(values, done, final[key][done]) for key, values in obs.items()}
+    # Rows that go on hold None, or whatever was there before.
     ended = final[done]
     return {
         key: _with_rows(values, done, [row[key] for row in ended]) for key, values in obs.items()

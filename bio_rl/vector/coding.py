@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -133,8 +133,9 @@ def _finite_bounds(space: spaces.Box) -> tuple[np.ndarray, np.ndarray]:
     low = space.low.astype(np.float64)
     high = space.high.astype(np.float64)
     if space.dtype.kind == "f":
-        floating = cast("np.dtype[np.floating[Any]]", space.low.dtype)  # as its kind says
-        top = np.finfo(floating).max.astype(np.float64)
+        # Of the space's own dtype: its largest number is what infinity stands for.
+        dtype: Any = space.dtype
+        top = float(np.finfo(dtype).max)
         low = np.maximum(low, -top)
         high = np.minimum(high, top)
     return low, high

@@ -42,6 +42,7 @@ def find_id(env: str) -> str:
     trust.check_named(env)
     module, _, name = env.rpartition(":")
     third_party.register(name, module)
+    # Gymnasium has worlds of our names: ours win, unless a module is named.
     users_own = module and name in gym.registry
     if f"{OURS}{name}" in gym.registry and not users_own:
         return f"{OURS}{name}"
@@ -129,6 +130,7 @@ def _make(
     if package is not None and package.vector is not None:
         settings = {"vectorization_mode": "vector_entry_point", **package.vector, **settings}
     elif not _has_vector_form(env_id):
+        # The guard comes first: what it checks is what the world itself gives.
         of_package = () if package is None else package.wrappers
         wrappers: list[Callable[[gym.Env], Any]] = [partial(Guarded, opened=opened), *of_package]
         with _deaf_to_ctrl_c(workers):
@@ -167,6 +169,7 @@ def _refusal(error: Exception, env: str, env_id: str, settings: Mapping[str, Any
             f"--env {env}: so many environments do not fit into memory; "
             "fewer --num-envs or episodes do"
         )
+    # It was asked for by a flag, so the flag is what must be named.
     unknown = _unknown_argument(error)
     if unknown == "perturb":
         return ValueError(f"--perturb: {env} cannot be perturbed; these can: {PERTURBED}")
@@ -192,6 +195,7 @@ def _unknown_argument(error: Exception) -> str:
 
 def _reason(error: Exception) -> str:
     """The error's words; where it has none, the line that raised it."""
+    # An assert has no words of its own.
     at = traceback.extract_tb(error.__traceback__)[-1]
     return str(error) or f"{type(error).__name__} in {at.name}: {at.line}"
 

@@ -76,6 +76,7 @@ class Guarded(gym.Wrapper):
         return owned(obs, self.env.observation_space, f"{self._name()}: the observation")
 
     def _reward(self, reward: Any) -> float:
+        # Worlds return arrays of one number as often as numbers.
         value = np.asarray(reward)
         if value.size != 1 or value.dtype.kind not in "fiub":
             raise FaultyEnvironmentError(
@@ -125,8 +126,7 @@ def _check_keys(obs: Any, space: spaces.Dict, name: str) -> None:
 
 
 def _owned_array(obs: Any, space: Arrays, name: str) -> Any:
-    assert space.shape is not None  # each kind of `Arrays` has one
-    expected = f"{space.dtype} of shape {list(space.shape)}"
+    expected = f"{space.dtype} of shape {list(space.shape or ())}"
     try:
         values = np.asarray(obs)
     except (TypeError, ValueError) as error:

@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What B environments return for one decision."""
+    """The result of one decision in B environments."""
 
     obs: Any
     """[B, *obs] the next observation: the new episode's first one where `reset`."""

@@ -48,6 +48,7 @@ class SideBySide(TensorVectorEnv):
 
     def step(self, action: Tensor) -> Step:
         """The steps of all vectors as one. Raises SeedDivergedError for an action of NaN."""
+        # [G·B, ...] as G blocks of B.
         parts = action.chunk(len(self.vectors))
         steps = [self._step_of(i, part) for i, part in enumerate(parts)]
         self._last = list(steps)
@@ -85,6 +86,7 @@ class SideBySide(TensorVectorEnv):
         )
 
     def take_episodes(self) -> list[Ended]:
+        # Row r of vector i is row i·B + r of all.
         rows = self.vectors[0].num_envs
         return [
             end._replace(row=end.row + i * rows)

@@ -83,6 +83,7 @@ _NUMBERS = {word: i for i, word in enumerate(WORDS.split(), 1)}
 
 def tokens(mission: str) -> np.ndarray:
     """int64 [MISSION], the numbers of its words."""
+    # Colours and things are single words; signs between them say nothing.
     words = re.findall("[a-z]+", mission.lower())[:MISSION]
     numbers = [_NUMBERS.get(word, 0) for word in words]
     padding = [0] * (MISSION - len(numbers))

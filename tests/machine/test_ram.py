@@ -13,7 +13,7 @@ from bio_rl.machine import ram
 assert ram.keep_freed()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(50):
+    for _ in range(8):
         arrays = [torch.ones(2**21) for _ in range(8)]
         del arrays
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

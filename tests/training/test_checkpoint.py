@@ -245,28 +245,6 @@ def test_leftovers_are_cleaned_up_but_not_what_another_process_is_writing(tmp_pa
     assert list(tmp_path.iterdir()) == ([live] if os.getppid() > 0 else [])
 
 
-def test_a_generator_continues_bitwise(tmp_path):
-    source = np.random.default_rng(7)
-    source.integers(2**32, dtype=np.uint32)  # leaves half a 64-bit draw in the generator
-    assert source.bit_generator.state["has_uint32"] == 1
-    state = round_trip(tmp_path, checkpoint.generator_state(source))
-    copy = np.random.default_rng(8)
-    checkpoint.set_generator_state(copy, state)
-    assert copy.bit_generator.state == source.bit_generator.state
-    assert copy.integers(2**32, dtype=np.uint32) == source.integers(2**32, dtype=np.uint32)
-    assert np.array_equal(copy.normal(size=9), source.normal(size=9))
-
-
-def test_another_kind_of_generator_is_refused():
-    with pytest.raises(ValueError, match=r"MT19937.*PCG64"):
-        checkpoint.generator_state(np.random.Generator(np.random.MT19937(1)))
-    with pytest.raises(ValueError, match="PCG64"):
-        checkpoint.set_generator_state(
-            np.random.Generator(np.random.MT19937(1)),
-            checkpoint.generator_state(np.random.default_rng(1)),
-        )
-
-
 def test_a_checkpoint_is_read_in_a_new_process(tmp_path):
     import subprocess
 

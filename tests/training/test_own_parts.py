@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import bio_rl
 from bio_rl import discovery, networks, plasticity
@@ -52,10 +53,7 @@ CASES = {
         ("own_network",),
     ),
     "neuron": ("--neuron own_neuron:Loud --spiking.hidden 4", ("own_neuron",)),
-    "both": (
-        "--agent own_agent:Agent --network own_network:Stretched --own-network.hidden 4",
-        ("own_agent", "own_network"),
-    ),
+    **own_parts.RUNS,
 }
 
 
@@ -69,7 +67,7 @@ def test_a_part_of_ones_own_trains_resumes_and_evaluates(
     assert f"--steps 256 {trusting}" in capsys.readouterr().out
     for command in ("eval", "resume", "play"):
         forget(monkeypatch)
-        assert f"add: --trust {modules[0]}" in refused(capsys, command, "--run-dir", "runs")
+        assert f"add: {trusting}" in refused(capsys, command, "--run-dir", "runs")
         assert not set(modules) & set(sys.modules)
     forget(monkeypatch)
     main(["eval", "--run-dir", "runs", "--episodes", "1", *trusting.split()])
@@ -78,13 +76,13 @@ def test_a_part_of_ones_own_trains_resumes_and_evaluates(
 
 
 def test_config_json_keeps_the_names_and_the_settings() -> None:
-    flags, _ = CASES["both"]
-    main([*flags.split(), "--own-agent.lr", "0.25", "--own-network.stretch", "3", *SMALL.split()])
-    assert saved()["run"]["agent"] == "own_agent:Agent" and saved()["agent"]["lr"] == 0.25
+    flags, _ = CASES["agent and network"]
+    main([*flags.split(), "--own-network.stretch", "3", *SMALL.split()])
+    assert saved()["run"]["agent"] == "own_agent:Agent" and saved()["agent"]["lr"] == 0.5
     assert saved()["run"]["network"] == "own_network:Stretched"
     assert saved()["network"]["stretch"] == 3.0
     trained = bio_rl.load("latest", run_dir="runs")
-    assert trained.experiment.settings()["own_agent.lr"] == 0.25
+    assert trained.experiment.settings()["own_agent.lr"] == 0.5
     assert trained.experiment.changed()["own_network.stretch"] == 3.0
 
 
@@ -114,10 +112,30 @@ def test_python_names_parts_as_the_command_line_does(tmp_path: Path) -> None:
 
 def test_a_rule_of_ones_own_is_found_by_its_name() -> None:
     with pytest.raises(ValueError, match="add: --trust own_rule"):
-        discovery.load(plasticity, "own_rule:Mine")
+        plasticity.make("own_rule:Half")
     trust.import_named("own_rule")
-    rule = discovery.load(plasticity, "own_rule:Mine").RULE
-    assert rule is sys.modules["own_rule"].Mine
+    rule = plasticity.make("own_rule:Half", {"lr": 0.5})
+    assert type(rule) is sys.modules["own_rule"].Half and rule.lr == 0.5
+    chained = plasticity.make("own_rule:Half+scaling")
+    assert type(chained).__name__ == "Chain"
+
+
+def test_the_rule_of_ones_own_is_what_changes_the_weights(tmp_path: Path) -> None:
+    def weights(rule: str) -> list[torch.Tensor]:
+        trained = bio_rl.train(
+            agent="three_factor",
+            network="spiking",
+            three_factor={"rule": rule},
+            spiking={"hidden": (4,)},
+            steps=64,
+            num_envs=2,
+            eval_episodes=0,
+            run_dir=tmp_path / "runs",
+        )
+        return list(trained.agent.trained_tensors())
+
+    half, whole = weights("own_rule:Half"), weights("three_factor")
+    assert any(not torch.equal(a, b) for a, b in zip(half, whole, strict=True))
 
 
 @pytest.mark.parametrize(

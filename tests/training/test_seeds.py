@@ -137,6 +137,20 @@ def test_an_agent_by_gradients_with_seeds_ends_each_by_its_episodes(tmp_path: Pa
     assert api.resume(trained[0].folder, episodes=10).steps > trained[0].steps
 
 
+@pytest.mark.parametrize(("agent", "network"), [("ppo", "mlp"), ("three_factor", "mlp")])
+def test_the_agent_of_a_seed_that_ended_early_is_that_of_its_checkpoint(
+    tmp_path: Path, agent: str, network: str
+) -> None:
+    run = {"num_envs": 2, "eval_episodes": 0, "checkpoints": 2, "run_dir": tmp_path}
+    together = config.experiment(
+        "CartPole-v1", agent, network, seeds=3, steps=100_000, episodes=20, **run
+    )
+    for one in api.run_seeds(together):
+        kept = tree(one.folder)["agent"]["modules"]
+        for name, value in one.agent.state_dict()["modules"].items():
+            assert torch.equal(value, kept[name]), name
+
+
 def test_the_command_line_draws_the_curve_of_every_seed(tmp_path: Path, capsys: Any) -> None:
     pytest.importorskip("matplotlib")
     flags = f"--agent {TOY} --network mlp --seeds 2 --steps 400 --num-envs 2 --eval-episodes 0"
