@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bio_rl.kernels.backends import form, pick
-from bio_rl.kernels.unroll import is_fusable, unroll
+from bio_rl.kernels.unroll import unroll
 from bio_rl.neurons import Core, Neuron
 
 
@@ -51,12 +51,10 @@ def respond(
     raise ValueError(f"{kind} is more than a membrane, which is all that backend 'numba' runs here")
 
 
-def _membrane(neuron: Any) -> Core | None:
+def _membrane(neuron: Neuron) -> Core | None:
     """The core of a neuron that is nothing but a leaky membrane with constants that are numbers;
     None for others.
     """
-    if not is_fusable(type(neuron)):
-        return None
     try:
         core = neuron.core(1.0)
     except ValueError:  # constants that no fused loop knows

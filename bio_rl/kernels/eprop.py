@@ -100,7 +100,8 @@ def eprop_decision(
     chosen = _chosen(tensors, signal, backend)
     # ε belongs to the presynaptic neurons alone, and takes no part in the pass over synapses.
     left = keep.unsqueeze(-1) * s.eps_v
-    eps_v, eps = _low_passed(decay(p.tau_mem, dt), left, pre)
+    alpha = float(decay(p.tau_mem, dt))  # the time constants of e-prop are numbers
+    eps_v, eps = _low_passed(alpha, left, pre)
     coefficients = _coefficients(p, psi, keep, dt)
     new = _memory(s) if out is None else out
     run = reference if chosen == "torch" else form("eprop", chosen).run

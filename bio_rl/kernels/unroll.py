@@ -8,7 +8,7 @@ matrix product is computed once and not K times.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,15 +35,6 @@ class Schedule(NamedTuple):
     """κ, the share of a row's sum that the next tick keeps."""
     dt: float
     """ms of a tick."""
-
-
-@runtime_checkable
-class Fusable(Protocol):
-    """A neuron whose ticks the fused loops may know."""
-
-    def core(self, dt: float) -> Core | None:
-        """The constants of these ticks. Raises ValueError where they are not the loops'."""
-        ...
 
 
 def unroll(
@@ -90,7 +81,7 @@ def _schedule(ticks: int, hold: int, span: int, keep: float, dt: float) -> Sched
 
 
 def _fused(
-    p: Any, state: State, drive: Tensor, dt: float, backend: str | None
+    p: Neuron, state: State, drive: Tensor, dt: float, backend: str | None
 ) -> tuple[str, Core | None]:
     """(backend, the core that its loops run), None for the reference. Raises ValueError where the
     backend that is asked for does not run this neuron.
@@ -112,19 +103,12 @@ def _fused(
     )
 
 
-@functools.cache
-def is_fusable(kind: type) -> bool:
-    """Whether neurons of a kind say what a fused loop would run."""
-    # cached: looking through a protocol takes longer than a small layer
-    return issubclass(kind, Fusable)
-
-
-def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple[Core | None, str]:
+def _core(
+    p: Neuron, state: State, drive: Tensor, dt: float, backend: str
+) -> tuple[Core | None, str]:
     """(what the fused loops run, None where there is none; in words why they cannot, else
     nothing).
     """
-    if not is_fusable(type(p)):
-        return None, ""
     try:
         core = p.core(dt)
     except ValueError as error:
@@ -134,9 +118,11 @@ def _core(p: Any, state: State, drive: Tensor, dt: float, backend: str) -> tuple
     if any([isinstance(x, Tensor) for x in core]):
         return core, obstacle(core, state, drive)
     # Triton's kernels make a state single themselves.
-    dtypes = [x.dtype for x in state if isinstance(x, Tensor)]
-    if backend == "numba" and any([dtype is not torch.float32 for dtype in dtypes]):
-        return core, f"the state is of {dtypes}, not all torch.float32"
+    if backend != "numba":
+        return core, ""
+    for x in state:
+        if isinstance(x, Tensor) and x.dtype is not torch.float32:
+            return core, f"the state has a field of {x.dtype}, not of torch.float32"
     return core, ""
 
 

@@ -9,6 +9,7 @@ rest follows from it. S ticks, B rows, N neurons.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -84,15 +85,14 @@ def run(
 def _run(
     core: Core, state: State, drive: Tensor, reset: Tensor, schedule: Schedule
 ) -> tuple[Tensor, Any]:
-    by_name = dict(zip(state._fields, state, strict=True))
-    # in the order of the loops; () stands for a field that the neuron does not have
-    fields = {name: by_name[name] for name in PER_NEURON if isinstance(by_name.get(name), Tensor)}
-    before = [*fields.values()]
+    # in the order of the loops, those that the neuron has
+    values = [() if k is None else state[k] for k in _places(type(state))]
+    present = tuple([isinstance(x, Tensor) for x in values])
+    before = [x for x in values if isinstance(x, Tensor)]
     memory.check("a drive or a state", (drive, *before))
     decay = core.decay if isinstance(core.decay, Tensor) else None
     # A plan is found by its numbers, and a decay that is learned is a new tensor at every call.
     numbers = core if decay is None else core._replace(decay=0.0)
-    present = tuple([name in fields for name in PER_NEURON])
     planned = plan(numbers, present, schedule)
     reset = reset.contiguous()
     wants_grad = drive.requires_grad or any([x.requires_grad for x in before])
@@ -102,7 +102,15 @@ def _run(
         out, *after = results
     else:
         out, after, _, _ = _advance(planned, reset, decay, drive, before, save=False)
-    return out, state._replace(**dict(zip(fields, after, strict=True)))
+    names = itertools.compress(PER_NEURON, present)
+    return out, state._replace(**dict(zip(names, after, strict=True)))
+
+
+@functools.cache
+def _places(kind: type) -> tuple[int | None, ...]:
+    """For each of PER_NEURON its place in a kind of state; None where that has no such field."""
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # a state is a NamedTuple
+    return tuple([fields.index(name) if name in fields else None for name in PER_NEURON])
 
 
 def _advance(
