@@ -1,5 +1,5 @@
 # make demo   train the default agent in a fresh .venv       make test   lint, then every test that CI runs
-# make lint   style only                                     make clean  remove what these made, .venv included
+# make lint   style and types                                make clean  remove what these made, .venv included
 # make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine in real processes
 # make hostile   hundreds of lines of hostile input: minutes
 # make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
@@ -34,9 +34,15 @@ thorough: $(venv)/installed-dev
 hostile: $(venv)/installed-dev
 	$(python) -m bio_rl.bench hostile
 
-lint: $(venv)/installed-dev
+lint: $(venv)/installed-dev typings/bio_rl/envs typings/bio_rl/agents
 	$(python) -m ruff check .
 	$(python) -m ruff format --check .
+	$(python) -m pyright --pythonpath $(python)
+
+# Links by which pyright finds both under their names; git brings them, and an sdist does not.
+typings/bio_rl/%:
+	@mkdir -p $(@D)
+	@ln -sfn ../../$* $@
 
 # A stamp is newer than both files: an install is repeated only when one of them changed.
 $(venv)/installed: pyproject.toml constraints.txt | $(venv)/made
