@@ -93,6 +93,9 @@ class Plastic:
         self.rule = rule
         self.per_row = per_row
         self.mask = mask
+        if mask is not None and connection._parameters.get("bias") is not None:
+            # every neuron has the synapse of the bias
+            self.mask = torch.cat((mask, torch.ones_like(mask[..., :1])), -1)
         self.bound = bound or None
         bias = connection._parameters.get("bias")
         self.has_bias = bias is not None
