@@ -70,6 +70,18 @@ def check_settings(
             check(owner(config), name, value, kind)
 
 
+def numbers(texts: Iterable[str], owner: str, example: str) -> dict[str, float]:
+    """The constants in texts such as "tau_e=500". Raises ValueError for a text that is none."""
+    constants = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            constants[name] = float(number)
+        except ValueError:
+            raise ValueError(f"{owner}: {text!r} is not NAME=NUMBER, as in {example}") from None
+    return constants
+
+
 def owner(config: Any) -> str:
     """The name of the file that a configuration's class is in, with which its flags begin."""
     return type(config).__module__.rpartition(".")[2]

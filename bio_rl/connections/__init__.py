@@ -58,6 +58,8 @@ def make(
             near = discovery.suggestion(key, defaults)
             raise ValueError(f"the connection {name} has no setting called {key!r}; {near}")
         # a whole number, such as ticks, comes from the command line as a float
+        if isinstance(defaults[key], int) and not float(value).is_integer():
+            raise ValueError(f"{key} of the connection {name} is {value}, expected a whole number")
         of_its_type = type(defaults[key])
         values[key] = of_its_type(value)
     return kind(n_pre, n_post, gain=gain, graded=graded, **values)

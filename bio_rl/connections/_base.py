@@ -28,16 +28,23 @@ class BaseConnection(nn.Module, ABC):
     """Whether what arrives depends on earlier ticks: then spikes are [B, pre], a tick at a time."""
     between_layers: ClassVar[bool] = True
     """Whether n_pre and n_post may be any numbers, so that the kind can join any two layers."""
+    releases: ClassVar[bool] = False
+    """Whether what arrives of a spike is a fraction of it, and so no spike."""
 
     weight: nn.Parameter
     """[post, pre] of the synapses."""
     bias: nn.Parameter | None
     """[post] the drive without any spikes, or None."""
+    mask: Tensor | None
+    """[post, pre] 1 where there is a synapse; None where all are."""
+    max_delay: int = 0
+    """Ticks after its spike at which the last of it arrives, at most."""
 
     def __init__(self, n_pre: int, n_post: int, graded: bool = True) -> None:
         super().__init__()
         check_sizes(self.name, n_pre=n_pre, n_post=n_post)
         self.graded = graded
+        self.register_buffer("mask", None)
 
     def initial_state(self, batch: int) -> State:
         """The state of `batch` rows of synapses at rest; () for a kind without one."""
@@ -52,8 +59,9 @@ class BaseConnection(nn.Module, ABC):
         return self.weight
 
     def product(self, arriving: Tensor) -> Tensor:
-        """drive [..., post] of what arrives [..., pre]."""
+        """drive [..., post] of what arrives [..., pre]. Raises ValueError for another layer's."""
         weight = self.effective_weight()
+        check_spikes(self.name, arriving, weight.shape[-1])
         # weights with a group axis are never packed: their product is a batched one
         grouped = weight.dim() == 3
         if self.graded or grouped:
@@ -64,7 +72,8 @@ class BaseConnection(nn.Module, ABC):
         """(drive, state) after one tick of dt ms. Raises ValueError for spikes of another layer's
         size or a state of another batch.
         """
-        self._check(spikes, state)
+        if self.stateful:
+            self._check(spikes, state)
         arriving, state = self.transmit(spikes, state, dt)
         return self.product(arriving), state
 
@@ -78,6 +87,14 @@ class BaseConnection(nn.Module, ABC):
         """
         if not self.stateful:
             return self(spikes, state, dt)
+        arriving, state = self.arrive(spikes, state, reset, ticks, dt)
+        # the weights meet all ticks at once
+        return self.product(arriving), state
+
+    def arrive(
+        self, spikes: Tensor, state: State, reset: Tensor, ticks: int, dt: float = 1.0
+    ) -> tuple[Tensor, State]:
+        """(What arrives at the weights [T·K, B, pre], state) in the decisions of `unroll`."""
         rest = self.initial_state(spikes.shape[1])
         arrived = []
         for tick, now in enumerate(spikes):
@@ -86,11 +103,10 @@ class BaseConnection(nn.Module, ABC):
                 state = where_reset(reset[tick // ticks], rest, state)
             arriving, state = self.transmit(now, state, dt)
             arrived.append(arriving)
-        # the weights meet all ticks at once
-        return self.product(torch.stack(arrived)), state
+        # no time: what is empty stays as empty
+        return torch.stack(arrived) if arrived else spikes, state
 
     def _check(self, spikes: Tensor, state: State) -> None:
         n_pre = self.weight.shape[-1]
-        check_spikes(self.name, spikes, n_pre, batched=self.stateful)
-        if self.stateful:
-            check_batch(state, spikes.shape[0], self.name)
+        check_spikes(self.name, spikes, n_pre, batched=True)
+        check_batch(state, spikes.shape[0], self.name)

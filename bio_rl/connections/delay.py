@@ -25,7 +25,7 @@ class DelayState(NamedTuple):
 class Connection(BaseConnection):
     """Spikes [B, pre] to drive [B, post]; the state holds the spikes that are still under way.
 
-    max_delay: ticks; the delays are drawn evenly from 0..max_delay at construction (buffer `delays`
+    max_delay: ticks, fewer than a decision of a network has by default; the delays are drawn evenly from 0..max_delay at construction (buffer `delays`
     [pre], int64, which may be overwritten within that range). gain: scale of the orthogonal initial
     weights; the bias starts at zero.
     """
@@ -34,7 +34,7 @@ class Connection(BaseConnection):
     stateful = True
 
     def __init__(
-        self, n_pre: int, n_post: int, *, max_delay: int = 8, gain: float = 1.0, graded: bool = True
+        self, n_pre: int, n_post: int, *, max_delay: int = 3, gain: float = 1.0, graded: bool = True
     ) -> None:
         super().__init__(n_pre, n_post, graded)
         check_sizes(self.name, max_delay=max_delay)

@@ -69,12 +69,14 @@ class Connection(BaseConnection):
     """Spikes [B, pre] to drive [B, post]; the state is one synapse per presynaptic neuron, shared
     by its targets.
 
-    U, tau_f, tau_d: see STP. gain: scale of the orthogonal initial weights; the bias starts at
-    zero. graded: spikes may be any numbers; their release is graded either way.
+    U, tau_f, tau_d: see STP. gain: scale of the orthogonal initial weights, which grow by 1 over
+    the first release, so that the first spike of a rested synapse drives as much as a dense one's;
+    the bias starts at zero. graded: spikes may be any numbers; their release is graded either way.
     """
 
     name = "stp"
     stateful = True
+    releases = True
 
     def __init__(
         self,
@@ -95,6 +97,8 @@ class Connection(BaseConnection):
                 "expected 0 < U <= 1, tau_f >= 0 ms, tau_d > 0 ms"
             )
         self.synapse = STP(U, tau_f, tau_d)
+        first_release = U * (2.0 - U) if tau_f > 0 else U
+        gain /= first_release
         self.weight = orthogonal_weight(n_post, n_pre, gain=gain)
         self.bias = zero_bias(n_post)
 

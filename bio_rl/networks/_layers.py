@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bio_rl.connections import recurrent
+from bio_rl.connections import BaseConnection, recurrent
 from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Part, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
@@ -22,15 +22,30 @@ from bio_rl.state import Tree, tree_map
 
 
 class Projection(Protocol):
-    """A connection without a state, `bio_rl.connections`, as a layer needs it."""
+    """A connection, one of `bio_rl.connections` or a picture's, as a layer needs it."""
 
     @property
     def weight(self) -> Tensor: ...
 
     @property
-    def bias(self) -> Tensor: ...
+    def bias(self) -> Tensor | None: ...
 
-    def __call__(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]: ...
+    @property
+    def mask(self) -> Tensor | None: ...
+
+    @property
+    def stateful(self) -> bool: ...
+
+    @property
+    def releases(self) -> bool: ...
+
+    def initial_state(self, batch: int) -> State: ...
+
+    def arrive(
+        self, spikes: Tensor, state: State, reset: Tensor, ticks: int
+    ) -> tuple[Tensor, State]: ...
+
+    def product(self, arriving: Tensor) -> Tensor: ...
 
 
 P = TypeVar("P", bound=Projection)
@@ -95,25 +110,39 @@ class Layer(nn.Module, Generic[P]):
         # a key of the layer's own: two layers must not draw the same
         return state._replace(key=key)
 
-    def drive(self, spikes: Tensor) -> Tensor:
-        """[S, B, N] of what came in, [S, B, pre]."""
-        drive, _ = self.connection(spikes, ())
+    def arrive(
+        self, spikes: Tensor, state: State, reset: Tensor, ticks: int
+    ) -> tuple[Tensor, State]:
+        """(What arrives at the weights [T·K, B, pre] of what came in, [S, B, pre]; the state of the
+        connection), tick by tick where that depends on earlier ticks.
+
+        S = T·K, or T where each row is held for the K = `ticks` ticks of a decision.
+        """
+        held = len(reset) * ticks // max(len(spikes), 1)
+        if held > 1:
+            spikes = spikes.repeat_interleave(held, 0)
+        return self.connection.arrive(spikes, state, reset, ticks)
+
+    def drive(self, arriving: Tensor) -> Tensor:
+        """[S, B, N] of what arrives at the weights, [S, B, pre]."""
+        drive = self.connection.product(arriving)
         unit = self.p.unit_drive
         return drive * unit if unit != 1.0 else drive
 
-    def product(self, spikes: Tensor) -> tuple[Tensor, Tensor]:
+    def product(self, arriving: Tensor) -> tuple[Tensor, Tensor]:
         """(weights [post, pre], inputs [..., pre]) of what `drive` multiplies."""
-        return self.connection.weight, spikes
+        return self.connection.weight, arriving
 
     def plastic(self, pre: str) -> tuple[Synapses, ...]:
         """The synapses that local rules can teach; pre: what they see of the input."""
         connection = self.connection
         assert isinstance(connection, nn.Module)  # every file of connections makes modules
-        return (Synapses(connection, pre=pre, post="spike", neuron=self.constants()),)
+        seen = "activity" if connection.releases else pre
+        return (Synapses(connection, connection.mask, seen, "spike", neuron=self.constants()),)
 
     def live(self, inputs: Tensor, state: State, reset: Tensor, noise: Tensor | None) -> Ran:
-        """One decision: inputs [K, B, pre], the neurons' state, reset [B], noise [B, N] that is
-        added to what drives them.
+        """One decision: what arrives at the weights [K, B, pre], the neurons' state, reset [B],
+        noise [B, N] that is added to what drives them.
         """
         p = self.constants()
         recorder, state = Recorder(p), reset_rows(p, reset, state)

@@ -6,8 +6,9 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from bio_rl import discovery, neurons
+from bio_rl import checks, connections, discovery, neurons, seeding
 from bio_rl.checks import check_settings, owner
+from bio_rl.connections import BaseConnection
 from bio_rl.contracts import NetworkConfig
 from bio_rl.networks._encoder import Encoder
 from bio_rl.networks._layers import Layer
@@ -29,6 +30,12 @@ class Spikes(NetworkConfig):
     """
     hidden: tuple[int, ...] = (128,)
     """Neurons per dense layer."""
+    connection: str = "dense"
+    """Kind of synapses onto these layers: dense, sparse, stp (short-term plasticity) or delay."""
+    synapses: tuple[str, ...] = ()
+    """Constants of the connection that differ from its own defaults: NAME=NUMBER, as in
+    density=0.2 of sparse, U=0.15 tau_f=1500 tau_d=200 (ms) of stp, max_delay=5 (ticks) of delay.
+    """
     ticks: int = 4
     """K, simulation ticks of 1 ms per decision."""
     memory: bool = False
@@ -106,6 +113,38 @@ class Spikes(NetworkConfig):
             raise ValueError(f"surrogate is {self.surrogate!r}; {known}")
         # made once here, so that constants that no neuron has are refused with the flags
         self.neurons(0, 1)
+        self._check_connection()
+
+    def _check_connection(self) -> None:
+        """Raise ValueError for a connection or constants that there are not, or whose spikes come
+        too late.
+        """
+        if self.connection == "dense" and not self.synapses:
+            return
+        # made once, but for the draws of the network that is made afterwards
+        with seeding.drawing_from(0):
+            made = self.connect(2, 2, graded=True)
+        if made.max_delay >= self.ticks and not self.memory:
+            raise ValueError(
+                f"{owner(self)}.synapses: a spike takes up to {made.max_delay} ticks, and a "
+                f"decision of {self.ticks} ticks without memory forgets what arrives later; "
+                "give memory, more ticks or a shorter max_delay"
+            )
+
+    def connect(self, n_pre: int, n_post: int, graded: bool) -> BaseConnection:
+        """The connection onto a layer of n_post neurons; graded: see `connections`.
+
+        Raises ValueError for an unknown connection or constant.
+        """
+        constants = checks.numbers(self.synapses, f"{owner(self)}.synapses", "density=0.2")
+        return connections.make(
+            self.connection,
+            n_pre,
+            n_post,
+            gain=self.gain,
+            graded=graded,
+            settings=constants,
+        )
 
     def require(self, fits: bool, name: str, expected: str) -> None:
         """Raise ValueError unless the setting `name` fits."""

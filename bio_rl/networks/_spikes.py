@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.codes.homeostat import homeostat
 from bio_rl.codes.population import Readout
-from bio_rl.connections import dense, recurrent
+from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Lived, Network, Part, Percept, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average
@@ -45,6 +45,8 @@ class SpikingState(NamedTuple):
     """
     code: tuple[State, ...] = ()
     """The state of an encoder that has one, else empty."""
+    synapses: tuple[State, ...] = ()
+    """The state of each layer's connection with `memory`, else empty."""
 
 
 class Start(NamedTuple):
@@ -57,7 +59,9 @@ class Start(NamedTuple):
     reset: Tensor
     """[T, B] bool, or [1, T·B] where every decision is a row of its own."""
     layers: tuple[State, ...]
-    """Each layer's state."""
+    """The state of each layer's neurons."""
+    synapses: tuple[State, ...]
+    """The state of each layer's connection, () for one without."""
     key: tuple[Tensor, ...]
     """The noise key after the decisions, where something draws."""
     code: tuple[State, ...]
@@ -95,13 +99,15 @@ class SpikingNetwork(Network):
         weight = self.weight
         seed = int(self.seed)
         layers: tuple[State, ...] = ()
+        synapses: tuple[State, ...] = ()
         if self.config.memory:
             keys = [seeding.keys(seed + i, batch, weight.device) for i in range(len(self.layers))]
             rested = [layer.rest(key) for layer, key in zip(self.layers, keys, strict=True)]
             layers = like_weights(tuple(rested), weight)
+            synapses = self._synapses_at_rest(batch)
         key = (seeding.keys(seed - 1, batch, weight.device),) if self.keyed else ()
         code = like_weights(self.encoder.initial_state(batch, weight.device), weight)
-        return SpikingState(layers, key, code) if layers or key or code else ()
+        return SpikingState(layers, key, code, synapses) if layers or key or code else ()
 
     def forward(
         self, x: Percept, state: SpikingState | tuple[()], probe: Probe | None = None
@@ -180,28 +186,33 @@ class SpikingNetwork(Network):
         if probe is not None:
             probe.record("input", inputs)
         trails: list[Trail] = []
-        after: list[State] = []
-        for i, (layer, before) in enumerate(zip(self.layers, start.layers, strict=True)):
+        neurons: list[State] = []
+        connections: list[State] = []
+        before = zip(self.layers, start.layers, start.synapses, strict=True)
+        for i, (layer, rested, synapses) in enumerate(before):
+            if layer.connection.stateful:
+                inputs, synapses = layer.arrive(inputs, synapses, start.reset, self.config.ticks)
             if probe is not None:
                 probe.synapses(layer.name, *layer.product(inputs))
             ticks = inputs.expand(self.config.ticks, -1, -1)
-            ran = layer.live(ticks, before, start.reset[0], noise[i] if noise else None)
+            ran = layer.live(ticks, rested, start.reset[0], noise[i] if noise else None)
             if probe is not None:
                 layer.record(probe, ran.spikes, ran.membranes)
             trails += ran.trails
-            after.append(ran.state)
+            neurons.append(ran.state)
+            connections.append(synapses)
             inputs = ran.spikes
         activity = leaky_average(inputs, self.config.ticks, self.keep).squeeze(0)
-        return Lived(activity, self._end(state, start, after), tuple(trails))
+        return Lived(activity, self._end(state, start, neurons, connections), tuple(trails))
 
     def _run(
         self, xs: Percept, state: SpikingState | tuple[()], probe: Probe | None
     ) -> tuple[Tensor, SpikingState | tuple[()]]:
         start = self._start(xs, state)
-        rates, layers = self._through(start, probe)
+        rates, layers, synapses = self._through(start, probe)
         out = self.readout(rates)
         out = out.view(*xs.reset.shape, out.shape[-1])
-        return out, self._end(state, start, layers)
+        return out, self._end(state, start, layers, synapses)
 
     def _start(self, xs: Percept, state: SpikingState | tuple[()]) -> Start:
         """What the time loop of T decisions starts from. Raises ValueError for another batch."""
@@ -212,48 +223,72 @@ class SpikingNetwork(Network):
         keys, key = decision_keys(before.key[0], decisions) if self.keyed else (None, ())
         inputs, code = self.encoder(xs.obs, xs.reset, keys, before.code)
         if self.config.memory:
-            reset, layers = xs.reset, before.layers
+            reset, layers, synapses = xs.reset, before.layers, before.synapses
         else:
             reset, layers = self._at_rest(decisions * batch, keys)
+            synapses = self._synapses_at_rest(decisions * batch)
         hold = ticks if inputs.dim() == 3 else 1
         if not self.config.memory and hold == 1:
             inputs = inputs.transpose(0, 1)  # [K, T, B, F]: all decisions run side by side
         steps = reset.shape[0] * (ticks if hold == 1 else 1)
         spikes = inputs.reshape(steps, reset.shape[1], inputs.shape[-1])
-        return Start(spikes, hold, reset, layers, key, code)
+        return Start(spikes, hold, reset, layers, synapses, key, code)
 
     def _end(
-        self, state: SpikingState | tuple[()], start: Start, layers: Sequence[State]
+        self,
+        state: SpikingState | tuple[()],
+        start: Start,
+        layers: Sequence[State],
+        synapses: Sequence[State],
     ) -> SpikingState | tuple[()]:
-        """The state after the time loop, `layers` being that of each layer's neurons."""
+        """The state after the time loop, `layers` being that of each layer's neurons and `synapses`
+        that of its connection.
+        """
         if not state:
             return ()
-        return SpikingState(tuple(layers) if self.config.memory else (), start.key, start.code)
+        if not self.config.memory:
+            return SpikingState((), start.key, start.code)
+        return SpikingState(tuple(layers), start.key, start.code, tuple(synapses))
 
-    def _through(self, start: Start, probe: Probe | None) -> tuple[Tensor, tuple[State, ...]]:
-        """(averaged spikes [T, B, N] of the last layer, states of all layers)."""
+    def _through(
+        self, start: Start, probe: Probe | None
+    ) -> tuple[Tensor, list[State], list[State]]:
+        """(averaged spikes [T, B, N] of the last layer, the states of all layers' neurons, those of
+        their connections).
+        """
         ticks = self.config.ticks
         spikes, hold, reset = start.spikes, start.hold, start.reset
         if probe is not None:
             probe.record("input", spikes)
-        after = []
-        for layer, state in zip(self.layers, start.layers, strict=True):
+        neurons = []
+        connections = []
+        before = zip(self.layers, start.layers, start.synapses, strict=True)
+        for layer, state, synapses in before:
             is_last = layer.depth == len(self.layers)
+            if layer.connection.stateful:
+                spikes, synapses = layer.arrive(spikes, synapses, reset, ticks)
+                hold = 1
             if probe is not None:
                 probe.synapses(layer.name, *layer.product(spikes))
             times = Times(ticks, hold, self.keep if is_last and probe is None else None)
             spikes, state = layer.run(layer.drive(spikes), state, reset, times, probe)
             hold = 1
-            after.append(state)
+            neurons.append(state)
+            connections.append(synapses)
         if probe is None:
-            return spikes, tuple(after)
+            return spikes, neurons, connections
         rates = leaky_average(spikes, ticks, self.keep)
         weight = self.readout.weight
         # a neuron of an output's population has one synapse, not one for every output
         probe.synapses(
             "readout", weight.view(1, -1) if self.config.out_population else weight, rates
         )
-        return rates, tuple(after)
+        return rates, neurons, connections
+
+    def _synapses_at_rest(self, rows: int) -> tuple[State, ...]:
+        """The state of each layer's connection at rest, () for one without."""
+        rested = [layer.connection.initial_state(rows) for layer in self.layers]
+        return like_weights(tuple(rested), self.weight)
 
     def _at_rest(self, rows: int, keys: Tensor | None) -> tuple[Tensor, tuple[State, ...]]:
         """Memoryless: every decision is a row that starts at rest. (reset [1, T·B], each layer's
@@ -272,7 +307,7 @@ class SpikingNetwork(Network):
 def output_layer(config: Spikes, n_in: int, n_out: int) -> Layer:
     """Populations of neurons, one for each output, on the last layer of `n_in`."""
     n = n_out * config.out_population
-    connection = dense.Connection(n_in, n, gain=config.gain, graded=False)
+    connection = config.connect(n_in, n, graded=False)
     p = config.neurons(config.depth - 1, n)
     if not config.lateral:
         return Layer(p, config.depth, connection, n)

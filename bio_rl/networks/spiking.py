@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bio_rl.connections import dense
+from bio_rl.connections import BaseConnection
 from bio_rl.networks._encoder import Encoder, PopulationEncoder, Populations
 from bio_rl.networks._layers import Layer
 from bio_rl.networks._settings import Spikes
@@ -39,12 +39,12 @@ class Config(Spikes, Populations):
         return layers
 
 
-def stack(config: Spikes, encoder: Encoder) -> Iterator[dense.Connection]:
-    """The connections of the dense layers of `config`, the first on what the encoder gives."""
+def stack(config: Spikes, encoder: Encoder) -> Iterator[BaseConnection]:
+    """The connections onto the layers of `config`, the first on what the encoder gives."""
     n_pre = encoder.size
     graded = not encoder.gives_spikes
     for n_post in config.hidden:
-        yield dense.Connection(n_pre, n_post, gain=config.gain, graded=graded)
+        yield config.connect(n_pre, n_post, graded)
         n_pre = n_post
         graded = False  # all later layers read spikes
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bio_rl.connections import conv, dense
+from bio_rl.connections import conv
 from bio_rl.contracts import Part, State
 from bio_rl.networks import _parts
 from bio_rl.networks._encoder import Encoder
@@ -64,7 +64,7 @@ class Config(Spikes):
             layers.append(PictureLayer(p, len(layers) + 1, picture, n))
         n = math.prod(shape)
         for size in self.hidden:
-            connection = dense.Connection(n, size, gain=self.gain, graded=False)
+            connection = self.connect(n, size, graded=False)
             p = self.neurons(len(layers), size)
             layers.append(Layer(p, len(layers) + 1, connection, size))
             n = size
@@ -92,6 +92,10 @@ class Picture(nn.Module):
     C'·H'·W'].
     """
 
+    mask = None
+    stateful = False
+    releases = False
+
     def __init__(
         self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, gain: float
     ) -> None:
@@ -106,10 +110,20 @@ class Picture(nn.Module):
         """[C', C, kernel, kernel]."""
         return self.conv.weight
 
-    def forward(self, spikes: Tensor, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        pictures = spikes.unflatten(-1, self.shape_in)
-        drive, state = self.conv(pictures, state)
-        return drive.flatten(-3), state
+    def initial_state(self, batch: int) -> tuple[()]:
+        return ()
+
+    def arrive(
+        self, spikes: Tensor, state: tuple[()], reset: Tensor, ticks: int
+    ) -> tuple[Tensor, tuple[()]]:
+        """(spikes, state): they arrive as they are."""
+        return spikes, state
+
+    def product(self, arriving: Tensor) -> Tensor:
+        """The drive [..., C'·H'·W'] by pictures [..., C·H·W]."""
+        pictures = arriving.unflatten(-1, self.shape_in)
+        drive, _ = self.conv(pictures, ())
+        return drive.flatten(-3)
 
 
 class PictureLayer(Layer[Picture]):

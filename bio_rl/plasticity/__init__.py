@@ -24,7 +24,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bio_rl import discovery
+from bio_rl import checks, discovery
 from bio_rl.contracts import State
 from bio_rl.plasticity._bounds import Bounds
 from bio_rl.plasticity._chain import Chain, WithBias
@@ -95,16 +95,7 @@ def make(name: str, constants: Mapping[str, float] | None = None) -> Rule:
 
 def parse(texts: Iterable[str]) -> dict[str, float]:
     """The constants in texts such as "tau_e=500". Raises ValueError for a text that is none."""
-    constants = {}
-    for text in texts:
-        name, _, number = text.partition("=")
-        try:
-            constants[name] = float(number)
-        except ValueError:
-            raise ValueError(
-                f"the constant {text!r} of the rule is not NAME=NUMBER, as in lr=0.01"
-            ) from None
-    return constants
+    return checks.numbers(texts, "the rule's constants", "lr=0.01")
 
 
 def _chained(name: str, rules: list[Rule]) -> Rule:

@@ -12,7 +12,7 @@ from bio_rl import discovery
 from bio_rl.machine import trust
 from bio_rl.machine.files import printable
 
-FLAGS = ("agent", "network", "neuron", "rule", "critic")
+FLAGS = ("agent", "network", "neuron", "connection", "rule", "critic")
 """Last words of flags that name a part, as in `--agent`, `--neuron` and `--three-factor.rule`."""
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

@@ -53,7 +53,7 @@ PARTS: dict[str, ModuleType] = {
 NOT_REACHED_YET: dict[str, set[str]] = {
     "rule": set(),
     "neuron": {"leaky_integrator"},  # it never spikes: a readout
-    "connection": {"delay", "sparse", "stp"},
+    "connection": set(),
     "code": {"firing_rate", "membrane", "population_vector"},
     "modulator": set(),
 }
@@ -153,6 +153,17 @@ ENTRIES: tuple[Entry, ...] = (
         {"connection": ("dense", "recurrent"), "code": ("population",)},
         {},
         {"out_population": 4, "lateral": True},
+    ),
+    *(
+        Entry(agent, network, {"connection": (name,)}, {}, {"connection": name})
+        for agent, network in (
+            ("ppo", "spiking"),
+            ("sac", "recurrent_spiking"),
+            ("three_factor", "spiking"),
+            ("hebbian", "spiking"),
+            ("eprop", "recurrent_spiking"),
+        )
+        for name in ("sparse", "stp", "delay")
     ),
     # the readout of cells, and hidden synapses by every rule
     Entry("three_factor", "cells", {"code": ("conjunctive",), "neuron": ("lif",)}),

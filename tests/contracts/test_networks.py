@@ -18,6 +18,8 @@ T, B, N_IN, N_OUT = 7, 5, 3, 4
 SMALL = {"spiking_conv": {"channels": (3, 4), "kernel": (3, 3), "stride": (2, 1), "hidden": (12,)}}
 LIVELY = {"alif": {"gain": 60.0}}
 """Settings with which a neuron fires within 4 ms, in which a membrane of 20 ms hardly moves."""
+FAST_STP = {"synapses": ("U=0.2", "tau_f=10", "tau_d=20"), "gain": 20.0}
+"""Short-term plasticity of a few decisions; over 800 ms a current that is held runs it dry."""
 VARIANTS = {
     "spiking": [
         {"memory": True},
@@ -36,14 +38,27 @@ VARIANTS = {
         *({"neuron": name, **LIVELY.get(name, {})} for name in neurons.spiking()),
         {"neuron": "escape_noise", "memory": True},
         {"neuron": "alif", "memory": True, "constants": ("tau_adapt=20",)},
+        {"connection": "sparse", "synapses": ("density=0.2",), "hidden": (20, 10)},
+        {"connection": "stp"},
+        {"connection": "stp", "memory": True, "hidden": (20, 10), **FAST_STP},
+        {"connection": "delay"},
+        {"connection": "delay", "memory": True, "synapses": ("max_delay=9",), "hidden": (20, 10)},
+        {"connection": "delay", "code": "deterministic", "memory": True, "out_population": 20},
     ],
     "cells": [{"linger": 5.0}, {"columns": 5, "order": 2, "cells": (20,)}, {"cells": ()}],
     "recurrent_spiking": [
         {"dale": True},
         {"memory": False, "neuron": "plif"},
         {"hidden": (20, 10)},
+        {"connection": "sparse"},
+        {"connection": "stp", **FAST_STP},
+        {"connection": "delay", "hidden": (20, 10)},
     ],
-    "spiking_conv": [{"memory": True, "neuron": "plif"}, {"out_population": 3}],
+    "spiking_conv": [
+        {"memory": True, "neuron": "plif"},
+        {"out_population": 3},
+        {"connection": "delay", "memory": True},
+    ],
     "cnn": [{"channels": (5,), "kernel": (4,), "stride": (2,), "hidden": (10, 6)}],
 }
 CASES = [
