@@ -55,7 +55,7 @@ def make(
     values = {}
     for key, value in (settings or {}).items():
         if key not in defaults:
-            near = discovery.suggestion(key, defaults)
+            near = discovery.suggestion(key, defaults) if defaults else "it has none"
             raise ValueError(f"the connection {name} has no setting called {key!r}; {near}")
         # a whole number, such as ticks, comes from the command line as a float
         if isinstance(defaults[key], int) and not float(value).is_integer():

@@ -17,6 +17,10 @@ from bio_rl.connections._check import check_sizes
 from bio_rl.connections._init import orthogonal_weight, zero_bias
 
 
+LONGEST = 1000
+"""Ticks: the spikes of as many are kept for every row, and axons delay by some tens of ms."""
+
+
 class DelayState(NamedTuple):
     past: Tensor
     """[B, D, pre] spikes of the last D = max_delay ticks, the newest first."""
@@ -38,6 +42,8 @@ class Connection(BaseConnection):
     ) -> None:
         super().__init__(n_pre, n_post, graded)
         check_sizes(self.name, max_delay=max_delay)
+        if max_delay > LONGEST:
+            raise ValueError(f"delay: max_delay is {max_delay}, expected at most {LONGEST} ticks")
         self.max_delay = max_delay
         delays = torch.randint(max_delay + 1, (n_pre,))
         self.delays = nn.Buffer(delays)

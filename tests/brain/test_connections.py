@@ -270,6 +270,7 @@ def test_impossible_settings_are_refused_at_construction():
         (stp, {"tau_f": -1.0}, "tau_f >= 0 ms"),
         (stp, {"tau_d": 0.0}, "tau_d > 0 ms"),
         (delay, {"max_delay": 0}, "max_delay is 0"),
+        (delay, {"max_delay": 1001}, "max_delay is 1001, expected at most 1000 ticks"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             module.Connection(4, 4, **settings)
@@ -350,7 +351,8 @@ def test_a_network_takes_any_kind_by_its_name(name, settings):
     [
         ("sparce", {}, "no connection called 'sparce'; did you mean 'sparse'"),
         ("sparse", {"densit": 1.0}, "no setting called 'densit'; did you mean 'density'"),
-        ("dense", {"gain": 1.0}, "the connection dense has no setting called 'gain'"),
+        ("dense", {"gain": 1.0}, "dense has no setting called 'gain'; it has none"),
+        ("delay", {"max_delay": 2.5}, "max_delay of the connection delay is 2.5, expected a whole"),
         ("recurrent", {}, "the connection recurrent cannot join a layer of 6 neurons to one of 10"),
         ("conv", {}, "it is for pictures, or from a layer to itself; give dense, sparse"),
     ],
