@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.codes import population
 from bio_rl.connections import dense
-from bio_rl.contracts import Lived, Network, Percept, Probe, State
+from bio_rl.contracts import INPUT, Lived, Network, Part, Percept, Probe, State
 from bio_rl.state import tree_map
 
 Made = TypeVar("Made")
@@ -98,6 +98,16 @@ class Group(Network):
         for member in self.members:
             member.anneal(progress)
 
+    def parts(self) -> tuple[Part, ...]:
+        """Those of each member in turn, with its number before their names."""
+        parts: list[Part] = []
+        for i, member in enumerate(self.members):
+            for part in member.parts():
+                # all members read the same observation
+                sources = (s if s == INPUT else f"{i}: {s}" for s in part.sources)
+                parts.append(part._replace(name=f"{i}: {part.name}", sources=tuple(sources)))
+        return tuple(parts)
+
     def _each(self, run: Any, x: Percept, state: State, axis: int) -> tuple[Tensor, State]:
         """What each member makes of its block of x, whose rows are at `axis`, and of the state,
         whose rows come first.
@@ -146,6 +156,10 @@ class Stacked(Network):
     def anneal(self, progress: float) -> None:
         """Of the members, where they follow a schedule."""
         self.network.anneal(progress)
+
+    def parts(self) -> tuple[Part, ...]:
+        """Those of a member, whose weights here are those of all, [G, post, pre]."""
+        return self.network.parts()
 
     def _as_rows(self, x: Tensor) -> Tensor:
         """[T, G·B, ...] as [1, G·T·B, ...]."""

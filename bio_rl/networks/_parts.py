@@ -21,7 +21,7 @@ def module_list(modules: list[M]) -> list[M]:
 
 
 def code(name: str, kind: str, n: int, *sources: str, module: nn.Module | None = None) -> Part:
-    """A part that recodes what it reads, without weights that learn."""
+    """A part that recodes what it reads and multiplies it with no weights."""
     return Part(name, "code", kind, n, sources, module)
 
 
@@ -49,7 +49,8 @@ def readout(network: Network, source: str) -> tuple[Part, ...]:
     module = network._modules.get("readout")
     if module is None:
         return ()
-    n_out = len(cast(nn.Linear, module).bias)  # every readout has a bias for each output
+    # every readout has a bias for each output, [n_out] or [G, n_out]
+    n_out = cast(nn.Linear, module).bias.shape[-1]
     return (connection("readout", module, n_out, source),)
 
 

@@ -97,6 +97,18 @@ class Trunk(nn.Module):
             x = torch.relu(drive)
         return x.flatten(-3)
 
+    def parts(self, source: str, name: str = "conv") -> list[contracts.Part]:
+        """Its connections and units in turn, the first of which reads the part `source`; `name`: as
+        in `forward`.
+        """
+        parts = []
+        for depth, (layer, size) in enumerate(zip(self.layers, self.sizes, strict=True), 1):
+            connection = f"{name} {depth}"
+            parts.append(_parts.connection(connection, layer, size, source))
+            source = f"units of {connection}"
+            parts.append(_parts.units(source, "relu", size, connection))
+        return parts
+
 
 class Network(contracts.Network):
     """Pictures [B, *n_in] to [B, n_out]; no state. Raises ValueError for pictures that are smaller
@@ -137,17 +149,10 @@ class Network(contracts.Network):
         return self.forward(xs, state)
 
     def parts(self) -> tuple[contracts.Part, ...]:
-        layers: dict[str, tuple[nn.Module, int]] = {}
-        sizes = self.trunk.sizes
-        for depth, layer in enumerate(self.trunk.layers, 1):
-            layers[f"conv {depth}"] = (layer, sizes[depth - 1])
+        parts = self.trunk.parts("input")
         for depth, layer in enumerate(self.dense, 1):
-            layers[f"dense {depth}"] = (layer, layer.out_features)
-
-        parts: list[contracts.Part] = []
-        source = "input"
-        for name, (layer, size) in layers.items():
-            parts.append(_parts.connection(name, layer, size, source))
-            source = f"units of {name}"
-            parts.append(_parts.units(source, "relu", size, name))
-        return (*parts, *_parts.readout(self, source))
+            name = f"dense {depth}"
+            size = layer.out_features
+            parts.append(_parts.connection(name, layer, size, parts[-1].name))
+            parts.append(_parts.units(f"units of {name}", "relu", size, name))
+        return (*parts, *_parts.readout(self, parts[-1].name))

@@ -195,13 +195,13 @@ class Network(contracts.Network):
         return self.readout(torch.stack(counts)), state
 
     def parts(self) -> tuple[contracts.Part, ...]:
-        columns = {"input": slice(0, self.n_in)}
+        columns = {"incoming": slice(0, self.n_in)}
         if self.config.recurrent:
             columns["recurrent"] = slice(self.n_in, None)
         parts = []
         for name, part in columns.items():
             synapses = _parts.Columns(self.weight, part, mask=self.mask)
-            source = "input" if name == "input" else "neurons"
+            source = "input" if name == "incoming" else "neurons"
             parts.append(_parts.connection(name, synapses, self.n, source))
         parts.append(_parts.neurons("neurons", self.neuron, self.n, *columns))
         parts.append(_parts.code("trace", "leaky_sum", self.n, "neurons"))
@@ -244,7 +244,7 @@ class Network(contracts.Network):
         if probe is not None:
             probe.record("spikes/1", trail.spikes)
             probe.record("membrane/1", ticks.membranes)
-            probe.synapses("input", outside, obs)
+            probe.synapses("incoming", outside, obs)
             if inside is not None:
                 probe.synapses("recurrent", inside, before)
         return LSNNState(ticks.neurons, ticks.spikes[-1], ticks.x), trail

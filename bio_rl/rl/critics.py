@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import seeding
-from bio_rl.contracts import Network, Percept, Probe, State, Transition
+from bio_rl.contracts import Network, Part, Percept, Probe, State, Transition
 from bio_rl.groups import Group, Stacked, side_by_side, stacked
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.rl import encoders
@@ -176,7 +176,7 @@ def _kinds(network: Blueprint, hidden: tuple[int, ...], size: int | Mixed) -> _K
 class Encoding(Network):
     """A learned encoder alone, as a network without memory."""
 
-    def __init__(self, encoder: nn.Module) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
 
@@ -192,6 +192,9 @@ class Encoding(Network):
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         encoded = self.encoder(xs.obs)
         return encoded, ()
+
+    def parts(self) -> tuple[Part, ...]:
+        return self.encoder.graph()
 
 
 def rows_percept(obs: Tensor) -> Percept:

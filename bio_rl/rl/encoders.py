@@ -7,11 +7,13 @@ normalised observations, which population codes expect.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Network, Percept, Probe, State
-from bio_rl.networks import Blueprint, cnn
+from bio_rl.contracts import INPUT, Network, Part, Percept, Probe, State
+from bio_rl.networks import Blueprint, _parts, cnn
 from bio_rl.networks._init import orthogonal
 from bio_rl.rl.observations import Mixed, Picture, Tokens
 
@@ -53,9 +55,10 @@ def only_picture(size: int | Mixed) -> Picture | None:
 class Encoded(Network):
     """A network behind an encoder: see `contracts.Network`."""
 
-    def __init__(self, encoder: nn.Module, network: Network) -> None:
+    def __init__(self, encoder: AsFloat | Encoder, network: Network) -> None:
         super().__init__()
-        self.encoder, self.network = encoder, network
+        self.encoder = encoder
+        self.network = network
 
     def initial_state(self, batch: int) -> State:
         return self.network.initial_state(batch)
@@ -74,6 +77,15 @@ class Encoded(Network):
         """Of the network, where it regulates itself."""
         self.network.regulate(probe)
 
+    def parts(self) -> tuple[Part, ...]:
+        parts = list(self.encoder.graph())
+        given = parts[-1].name
+        for part in self.network.parts():
+            # what the network takes for its input is what the encoder gives
+            sources = (given if s == INPUT else s for s in part.sources)
+            parts.append(part._replace(sources=tuple(sources)))
+        return tuple(parts)
+
 
 class AsFloat(nn.Module):
     """The one picture of a tuple of features, bytes in any order of axes, as [..., C, H, W] in [0,
@@ -84,6 +96,7 @@ class AsFloat(nn.Module):
         super().__init__()
         self.axes = picture.axes
         self.high = picture.high
+        self.size = math.prod(picture.shape)
 
     def forward(self, features: tuple[Tensor], probe: Probe | None = None) -> Tensor:
         (obs,) = features
@@ -92,6 +105,10 @@ class AsFloat(nn.Module):
         axes = (leading + axis for axis in self.axes)
         channels_first = obs.permute(*range(leading), *axes)
         return channels_first.to(torch.float32) / self.high
+
+    def graph(self, name: str = "picture") -> tuple[Part, ...]:
+        """It as a part of a network, called `name`."""
+        return (_parts.code(name, "as_float", self.size, INPUT, module=self),)
 
 
 class Encoder(nn.Module):
@@ -103,10 +120,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.flat = features.flat
         encoders = [
-            PictureEncoder(other, name) if isinstance(other, Picture) else TokenEncoder(other)
+            PictureEncoder(other, name) if isinstance(other, Picture) else TokenEncoder(other, name)
             for other, name in zip(features.others, features.names, strict=True)
         ]
-        self.parts = nn.ModuleList(encoders)
+        self.parts = _parts.module_list(encoders)
         self.size = self.flat + sum(encoder.size for encoder in encoders)
 
     def forward(self, features: tuple[Tensor, ...], probe: Probe | None = None) -> Tensor:
@@ -116,6 +133,16 @@ class Encoder(nn.Module):
         others = features[begin:]
         encoded = [part(x, probe) for part, x in zip(self.parts, others, strict=True)]
         return torch.cat((*numbers, *encoded), -1)
+
+    def graph(self) -> tuple[Part, ...]:
+        """It as parts of a network, those of each encoder and last the vector of all."""
+        parts: list[Part] = []
+        sources = [INPUT] if self.flat else []
+        for encoder in self.parts:
+            parts += encoder.graph()
+            sources.append(parts[-1].name)
+        together = _parts.code("features", "together", self.size, *sources)
+        return (*parts, together)
 
 
 class PictureEncoder(nn.Module):
@@ -141,6 +168,14 @@ class PictureEncoder(nn.Module):
         dense = self.dense(seen)
         return self.norm(dense)
 
+    def graph(self) -> tuple[Part, ...]:
+        """It as parts of a network, what it gives last."""
+        (picture,) = self.look.graph(f"{self.name} picture")
+        trunk = self.trunk.parts(picture.name, f"{self.name} conv")
+        dense = _parts.connection(f"{self.name} dense", self.dense, self.size, trunk[-1].name)
+        norm = _parts.code(self.name, "layer_norm", self.size, dense.name, module=self.norm)
+        return (picture, *trunk, dense, norm)
+
 
 class TokenEncoder(nn.Module):
     """Tokens w_1..w_J to [..., TOKEN_FEATURES]: the mean over positions of their embeddings,
@@ -153,8 +188,9 @@ class TokenEncoder(nn.Module):
     nothing, so a probe is told nothing.
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, name: str = "") -> None:
         super().__init__()
+        self.name = f"encoder {name}".strip()
         self.first = tokens.first
         self.size = TOKEN_FEATURES
         self.embedding = nn.Embedding(tokens.words, TOKEN_FEATURES, padding_idx=0)
@@ -168,3 +204,7 @@ class TokenEncoder(nn.Module):
         # [..., J, d]: each position weighs the d numbers of its word in its own way.
         sentence = (words * self.place).mean(-2)
         return self.norm(sentence)
+
+    def graph(self) -> tuple[Part, ...]:
+        """It as a part of a network."""
+        return (_parts.code(self.name, "embedding", self.size, INPUT, module=self),)

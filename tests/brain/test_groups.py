@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bio_rl import groups
-from bio_rl.contracts import Percept
+from bio_rl.contracts import INPUT, Percept
 from bio_rl.networks import Blueprint
 from bio_rl.state import leaves
 
@@ -81,3 +81,20 @@ def test_networks_with_constants_of_their_own_are_not_stacked():
         own, _ = network.unroll(groups.blocks(xs, G, 1)[i], network.initial_state(B))
         torch.testing.assert_close(out[:, i * B : i * B + B], own)
     assert isinstance(whole, groups.Group)
+
+
+@pytest.mark.parametrize("name", ["mlp", "spiking", "lstm", "recurrent_spiking"])
+def test_a_group_describes_every_member_with_all_that_it_learns(name):
+    alone = build(name)
+    whole = groups.side_by_side(alone)
+    parts = whole.parts()
+    names = [part.name for part in parts]
+    if isinstance(whole, groups.Group):
+        expected = [f"{i}: {part.name}" for i in range(G) for part in alone[i].parts()]
+    else:
+        expected = [part.name for part in alone[0].parts()]
+    assert names == expected
+    assert {source for part in parts for source in part.sources} <= {INPUT, *names}
+    assert [part.n for part in parts][-1] == OUT
+    held = {id(x) for part in parts if part.module for x in part.module.parameters()}
+    assert held == {id(x) for x in whole.parameters()}

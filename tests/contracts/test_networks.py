@@ -362,7 +362,7 @@ def connections(net):
 def test_parts_are_in_order_and_read_parts_that_exist(name, settings):
     parts = build(name, settings).parts()
     names = [part.name for part in parts]
-    assert len(set(names)) == len(names)
+    assert len(set(names)) == len(names) and INPUT not in names
     assert {part.role for part in parts} <= {"code", "connection", "neurons"}
     before = {INPUT}
     for part in parts:
@@ -445,7 +445,7 @@ def test_the_parts_are_enough_to_compute_a_spiking_decision():
 def test_the_two_halves_of_a_fused_matrix_are_views_of_it():
     net = build("lsnn", {})
     found = connections(net)
-    incoming = found["input"].module
+    incoming = found["incoming"].module
     recurrent = found["recurrent"].module
     assert torch.equal(torch.cat((incoming.weight, recurrent.weight), 1), net.weight)
     assert torch.equal(recurrent.mask, 1.0 - torch.eye(100))

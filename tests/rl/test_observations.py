@@ -12,9 +12,9 @@ from gymnasium import spaces
 
 from bio_rl import vector
 from bio_rl.agents import ppo
-from bio_rl.contracts import Percept, Probe
+from bio_rl.contracts import INPUT, Percept, Probe
 from bio_rl.energy import operations
-from bio_rl.networks import Blueprint, cnn, mlp
+from bio_rl.networks import Blueprint, cnn, mlp, spiking_conv
 from bio_rl.rl import encoders
 from bio_rl.rl.clock import Horizon
 from bio_rl.rl.observations import Mixed, Numbers, Picture, Tokens, for_space
@@ -167,6 +167,44 @@ def test_numbers_pass_an_encoder_unchanged_beside_pictures_and_tokens():
     for part in (seen[..., 4:68], seen[..., 68:]):  # the scale of normalised numbers
         torch.testing.assert_close(part.mean(-1), torch.zeros(6, 2), atol=1e-5, rtol=0)
         torch.testing.assert_close(part.std(-1, correction=0), torch.ones(6, 2), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [
+        ("mlp", Mixed(4, (EYE, WORDS), ("eye", "words"))),
+        ("lsnn", Mixed(0, (EYE,), ("",))),
+        ("cnn", Mixed(0, (EYE,), ("",))),
+        ("spiking_conv", Mixed(0, (EYE,), ("",))),
+    ],
+)
+def test_a_network_behind_an_encoder_describes_both(network, size):
+    blueprint = Blueprint.default(network)
+    if network == "spiking_conv":
+        small = spiking_conv.Config(channels=(3,), kernel=(3,), stride=(2,), hidden=(8,))
+        blueprint = Blueprint(network, small)
+    net = encoders.build(blueprint, size, 2)
+    parts = net.parts()
+    before = {INPUT}
+    for part in parts:
+        loops = {source for source in part.sources if source not in before}
+        assert part.name not in before and loops <= {"neurons"}
+        before.add(part.name)
+    assert [part.name for part in parts if INPUT in part.sources] == {
+        "mlp": ["encoder eye picture", "encoder words", "features"],
+        "lsnn": ["encoder picture"],
+    }.get(network, ["picture"])
+    held = {id(x) for part in parts if part.module for x in part.module.parameters()}
+    assert held == {id(x) for x in net.parameters()}
+
+    features = [torch.rand(2, size.flat)] if size.flat else []
+    features.append(torch.randint(0, 256, (2, 9, 9, 1), dtype=torch.uint8))
+    if WORDS in size.others:
+        features.append(torch.randint(0, 7, (2, 3)))
+    probe = Probe()
+    net(percept(tuple(features), 2), net.initial_state(2), probe)
+    found = [part.name for part in parts if part.role == "connection"]
+    assert found == [name for name, _, _ in probe.products]
 
 
 def test_a_picture_looks_the_same_with_its_channels_first_or_last():
