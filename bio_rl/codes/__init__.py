@@ -1,20 +1,15 @@
-"""Codes, one a file: numbers to spikes (encoders), spikes to numbers (decoders), and the homeostat.
+"""Codes, one a file: numbers to spikes (encoders), spikes to numbers, and the homeostat.
 
 An encoder turns intensities [B, N] in [0, 1] into the spikes [K, B, N] of a decision of K ticks;
-`encode` calls any of them by its name. A decoder turns something at each of T·K ticks, [T·K, B, N],
-into a number for each of T decisions, [T, B, N]; DECODERS has them by their names.
+`encode` calls any of them by its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from bio_rl import discovery
-from bio_rl.codes.firing_rate import firing_rate
 from bio_rl.codes.latency import first_spike, linear_latency
-from bio_rl.codes.membrane import last_membrane, max_membrane
 from bio_rl.codes.population import deterministic
 from bio_rl.codes.rate import poisson
 
@@ -22,15 +17,6 @@ ENCODERS = ("deterministic", "first_spike", "latency", "poisson")
 """The codes that `encode` knows."""
 DRAWS = ("poisson",)
 """Those that draw, and so need a key."""
-
-DECODERS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "firing_rate": firing_rate,
-    "last_membrane": last_membrane,
-    "max_membrane": max_membrane,
-}
-"""Functions of something at each tick [T·K, B, N] and K = `ticks`, to [T, B, N]. The first is for
-spikes, the others are for `membrane.membranes` of what the spikes drive.
-"""
 
 
 def encode(code: str, intensity: Tensor, ticks: int, key: Tensor | None = None) -> Tensor:
@@ -53,4 +39,4 @@ def encode(code: str, intensity: Tensor, ticks: int, key: Tensor | None = None) 
     return poisson(intensity, key, ticks)
 
 
-__all__ = ["DECODERS", "DRAWS", "ENCODERS", "encode"]
+__all__ = ["DRAWS", "ENCODERS", "encode"]

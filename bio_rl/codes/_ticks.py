@@ -16,9 +16,8 @@ def by_decision(owner: str, train: Tensor, ticks: int) -> Tensor:
     `ticks`.
     """
     check_ticks(owner, ticks)
-    if train.dim() != 3 or not train.shape[0] or train.shape[0] % ticks:
+    if train.dim() != 3 or train.shape[0] % ticks:
         raise ValueError(
-            f"{owner}: got shape {tuple(train.shape)}, "
-            f"expected [T·K, B, N] with T >= 1 and K = {ticks} ticks"
+            f"{owner}: got shape {tuple(train.shape)}, expected [T·K, B, N] with K = {ticks} ticks"
         )
-    return train.unflatten(0, (-1, ticks))
+    return train.unflatten(0, (len(train) // ticks, ticks))

@@ -1,11 +1,12 @@
-"""Membrane decoders: the potential of output neurons that integrate and never fire is read as a
-number.
+"""Membrane decoder: the highest potential of output neurons that integrate and never fire is read as
+a number.
 
     v_t0 = 0,   v_tk = κ v_t(k-1) + I_tk / (1 + κ + … + κ^(K-1))      κ = e^(-dt/τ_out)
 
 No spike is rounded away, so few ticks suffice for a graded value such as an action or a Q value.
 v is in units of what a drive of one leaves after a whole decision. For a drive that is linear in
-spikes, the last potential is the same linear function of their leaky average.
+spikes, the last potential is the same linear function of their leaky average, and the firing rate
+where κ is one: that is what a network reads otherwise.
 """
 
 from __future__ import annotations
@@ -31,17 +32,6 @@ def membranes(drive: Tensor, ticks: int, keep: float) -> Tensor:
         v = keep * v + now
         after.append(v)
     return torch.stack(after, 1).flatten(0, 1) / largest
-
-
-def last_membrane(v: Tensor, ticks: int) -> Tensor:
-    """v_tK [T, B, N], the potential after the last of each decision's K = `ticks` ticks, of v [T·K,
-    B, N].
-
-    Differentiable. Raises ValueError unless `v` are whole decisions. Bellec et al. 2020, Methods
-    (the leaky readout).
-    """
-    decisions = by_decision("last_membrane", v, ticks)
-    return decisions[:, -1]
 
 
 def max_membrane(v: Tensor, ticks: int) -> Tensor:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from bio_rl.state import Tree, tree_map
 class Projection(Protocol):
     """A connection, one of `bio_rl.connections` or a picture's, as a layer needs it."""
 
+    stateful: ClassVar[bool]
+    releases: ClassVar[bool]
+
     @property
     def weight(self) -> Tensor: ...
 
@@ -32,12 +35,6 @@ class Projection(Protocol):
 
     @property
     def mask(self) -> Tensor | None: ...
-
-    @property
-    def stateful(self) -> bool: ...
-
-    @property
-    def releases(self) -> bool: ...
 
     def initial_state(self, batch: int) -> State: ...
 

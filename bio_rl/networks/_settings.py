@@ -16,6 +16,9 @@ from bio_rl.neurons import Neuron
 from bio_rl.surrogates import SURROGATES
 
 
+DECODERS = ("leaky_average", "max_membrane")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spikes(NetworkConfig):
     """Settings of every spiking network; one of this kind says what encodes the input, and which
@@ -47,6 +50,11 @@ class Spikes(NetworkConfig):
     tau_out: float = 2.0
     """ms, time constant of the leaky readout that averages the last layer's spikes; 0 for the plain
     firing rate.
+    """
+    decode: str = "leaky_average"
+    """How an output reads the last layer: by the leaky_average of its spikes, which is the last
+    potential of a neuron that leaks and never fires; or as max_membrane, by the highest potential
+    in the decision (DSQN, Chen et al. 2022), which local rules cannot teach.
     """
     soft_reset: bool = False
     """Subtract the threshold after a spike instead of resetting to zero."""
@@ -108,6 +116,9 @@ class Spikes(NetworkConfig):
         self.require(one_or_two, "slope", "one number, or two: from, to")
         populated = not self.lateral or self.out_population > 0
         self.require(populated, "lateral", "False without an out_population, such as 10")
+        if self.decode not in DECODERS:
+            known = discovery.suggestion(self.decode, DECODERS)
+            raise ValueError(f"decode is {self.decode!r}; {known}")
         if self.surrogate is not None and self.surrogate not in SURROGATES:
             known = discovery.suggestion(self.surrogate, SURROGATES)
             raise ValueError(f"surrogate is {self.surrogate!r}; {known}")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bio_rl import seeding
 from bio_rl.codes.homeostat import homeostat
+from bio_rl.codes.membrane import max_membrane, membranes
 from bio_rl.codes.population import Readout
 from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
@@ -80,8 +81,10 @@ class SpikingNetwork(Network):
     def __init__(self, config: Spikes, n_in: Any, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
         self.config = config
-        # a population of its own for each output leaves no layer that all outputs read
-        self.teachable = not config.out_population
+        self.peaks = config.decode == "max_membrane"
+        # a population of its own for each output leaves no layer that all outputs read, and a peak
+        # of each comes at a tick of its own
+        self.teachable = not config.out_population and not self.peaks
         self.keep = math.exp(-1.0 / config.tau_out) if config.tau_out > 0 else 1.0
         layers = config.layers(n_in)
         if config.out_population:
@@ -149,7 +152,10 @@ class SpikingNetwork(Network):
             parts += layer.parts(parts[-1].name)
         n = self.layers[-1].n
         parts.append(_parts.code("average", "leaky_average", n, parts[-1].name))
-        return (*parts, *_parts.readout(self, "average"))
+        parts += _parts.readout(self, "average")
+        if self.peaks:
+            parts.append(_parts.code("peak", "max_membrane", parts[-1].n, "readout"))
+        return tuple(parts)
 
     @property
     def weight(self) -> Tensor:
@@ -211,6 +217,8 @@ class SpikingNetwork(Network):
         start = self._start(xs, state)
         rates, layers, synapses = self._through(start, probe)
         out = self.readout(rates)
+        if self.peaks:
+            out = max_membrane(out, self.config.ticks)
         out = out.view(*xs.reset.shape, out.shape[-1])
         return out, self._end(state, start, layers, synapses)
 
@@ -253,7 +261,7 @@ class SpikingNetwork(Network):
     def _through(
         self, start: Start, probe: Probe | None
     ) -> tuple[Tensor, list[State], list[State]]:
-        """(averaged spikes [T, B, N] of the last layer, the states of all layers' neurons, those of
+        """(What the readout reads of the last layer, the states of all layers' neurons, those of
         their connections).
         """
         ticks = self.config.ticks
@@ -263,6 +271,7 @@ class SpikingNetwork(Network):
         neurons = []
         connections = []
         before = zip(self.layers, start.layers, start.synapses, strict=True)
+        fused = probe is None and not self.peaks
         for layer, state, synapses in before:
             is_last = layer.depth == len(self.layers)
             if layer.connection.stateful:
@@ -270,14 +279,18 @@ class SpikingNetwork(Network):
                 hold = 1
             if probe is not None:
                 probe.synapses(layer.name, *layer.product(spikes))
-            times = Times(ticks, hold, self.keep if is_last and probe is None else None)
+            times = Times(ticks, hold, self.keep if is_last and fused else None)
             spikes, state = layer.run(layer.drive(spikes), state, reset, times, probe)
             hold = 1
             neurons.append(state)
             connections.append(synapses)
-        if probe is None:
+        if fused:
             return spikes, neurons, connections
-        rates = leaky_average(spikes, ticks, self.keep)
+        # averages [T, B, N], or for a peak the traces at every tick [T·K, B, N]
+        average = membranes if self.peaks else leaky_average
+        rates = average(spikes, ticks, self.keep)
+        if probe is None:
+            return rates, neurons, connections
         weight = self.readout.weight
         # a neuron of an output's population has one synapse, not one for every output
         probe.synapses(

@@ -92,9 +92,9 @@ class Picture(nn.Module):
     C'·H'·W'].
     """
 
-    mask = None
-    stateful = False
-    releases = False
+    stateful: ClassVar[bool] = False
+    releases: ClassVar[bool] = False
+    mask: Tensor | None = None
 
     def __init__(
         self, shape: tuple[int, ...], channels: int, kernel: int, stride: int, gain: float

@@ -8,18 +8,16 @@ import pytest
 import torch
 
 from bio_rl import seeding
-from bio_rl.codes import DECODERS, DRAWS, ENCODERS, delta, encode, population, rate
+from bio_rl.codes import DRAWS, ENCODERS, delta, encode, population, rate
 from bio_rl.codes.conjunctive import Grid, Scattered
-from bio_rl.codes.firing_rate import firing_rate
 from bio_rl.codes.homeostat import activity, homeostat
 from bio_rl.codes.latency import first_spike, latency, linear_latency
-from bio_rl.codes.membrane import last_membrane, max_membrane, membranes
+from bio_rl.codes.membrane import max_membrane, membranes
 from bio_rl.codes.population import Population, deterministic
-from bio_rl.codes.population_vector import population_vector
 from bio_rl.codes.rate import poisson
 from bio_rl.contracts import Percept, Probe
 from bio_rl.kernels.unroll import leaky_average
-from bio_rl.networks import Blueprint
+from bio_rl.networks import Blueprint, spiking
 from bio_rl.neurons.leaky_integrator import LeakyIntegrator
 
 
@@ -245,31 +243,14 @@ def test_a_slow_signal_sends_nothing_and_carries_no_gradient():
 # --- decoders ---
 
 
-def test_firing_rate_by_hand():
-    # two decisions of three ticks, two neurons: 1 0 1 | 0 0 1 and 0 0 0 | 1 1 1
-    spikes = (
-        torch.tensor([[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
-        .T.view(6, 1, 2)
-        .requires_grad_()
-    )
-    rates = firing_rate(spikes, 3)
-    torch.testing.assert_close(rates, torch.tensor([[[2 / 3, 0.0]], [[1 / 3, 1.0]]]))
-    (grad,) = torch.autograd.grad(rates[1].sum(), spikes)
-    torch.testing.assert_close(grad[:, 0, 0], torch.tensor([0.0, 0.0, 0.0, 1 / 3, 1 / 3, 1 / 3]))
-
-
-def test_membranes_by_hand_with_the_gradient_at_the_tick_that_is_read():
+def test_the_highest_potential_by_hand_with_the_gradient_at_its_tick():
     # two decisions of three ticks: 0.1 0.7 0.2 | -3 -2 -1
     v = torch.tensor([0.1, 0.7, 0.2, -3.0, -2.0, -1.0]).view(6, 1, 1).requires_grad_()
-    for decode, values, at in (
-        (last_membrane, [0.2, -1.0], [2, 5]),
-        (max_membrane, [0.7, -1.0], [1, 5]),
-    ):
-        read = decode(v, 3)
-        assert read.shape == (2, 1, 1)
-        torch.testing.assert_close(read.flatten(), torch.tensor(values))
-        (grad,) = torch.autograd.grad(read.sum(), v)
-        assert grad.flatten().nonzero().flatten().tolist() == at and grad.sum() == 2
+    read = max_membrane(v, 3)
+    assert read.shape == (2, 1, 1)
+    torch.testing.assert_close(read.flatten(), torch.tensor([0.7, -1.0]))
+    (grad,) = torch.autograd.grad(read.sum(), v)
+    assert grad.flatten().nonzero().flatten().tolist() == [1, 5] and grad.sum() == 2
 
 
 def test_the_membranes_of_a_decision_by_hand():
@@ -284,23 +265,46 @@ def test_a_linear_readout_of_averaged_spikes_is_the_last_membrane(keep):
     spikes, weight = (uniform(12, 3, 5) < 0.4).float(), uniform(2, 5, seed=1) - 0.5
     out = leaky_average(spikes, 4, keep) @ weight.T
     v = membranes(spikes @ weight.T, 4, keep)
-    torch.testing.assert_close(last_membrane(v, 4), out)
+    last = v[3::4]
+    torch.testing.assert_close(last, out)
     if keep == 1.0:
-        torch.testing.assert_close(firing_rate(spikes, 4) @ weight.T, out)
-    assert (max_membrane(v, 4) >= last_membrane(v, 4)).all()
+        torch.testing.assert_close(spikes.unflatten(0, (3, 4)).mean(1) @ weight.T, out)
+    assert (max_membrane(v, 4) >= last).all()
     assert (max_membrane(v, 4) > out + 1e-3).any()
 
 
 def test_decoders_never_mix_rows():
     train = uniform(8, 3, 2)
-    for decode in DECODERS.values():
-        assert torch.equal(decode(train, 4)[:, 1:2], decode(train[:, 1:2], 4))
+    assert torch.equal(max_membrane(train, 4)[:, 1:2], max_membrane(train[:, 1:2], 4))
+
+
+def test_a_network_that_decodes_by_the_peak_reads_the_highest_potential_of_each_output():
+    torch.manual_seed(0)
+    config = spiking.Config(decode="max_membrane", gain=8.0, memory=True)
+    net = Blueprint("spiking", config).build(3, 4)
+    no = torch.zeros(5, 2, dtype=torch.bool)
+    xs = Percept(torch.randn(5, 2, 3), no, no, no, no)
+    out, _ = net.unroll(xs, net.initial_state(2))
+    state = net.initial_state(2)
+    p = LeakyIntegrator(tau_out=config.tau_out)
+    largest = 1.0 - math.exp(-config.ticks / config.tau_out)
+    later = 0
+    for t in range(5):
+        probe = Probe()
+        _, state = net(Percept(*(x[t] for x in xs)), state, probe)
+        outputs = p.init(2, 4)
+        potentials = []
+        for spikes in probe.records["spikes/1"][-1]:
+            v, outputs = p.step(outputs, spikes @ net.readout.weight.t())
+            potentials.append(v / largest + net.readout.bias)
+        highest = torch.stack(potentials).amax(0)
+        torch.testing.assert_close(out[t], highest)
+        later += int((highest > potentials[-1]).sum())
+    assert later  # the last potential is not always the highest
 
 
 def test_outputs_of_a_spiking_network_are_membranes_that_never_fire():
-    """Of LIs that its last spikes drive, in units of what a spike at every tick gives: Q is read so
-    in Chen et al. 2022.
-    """
+    """They are LIs that its last spikes drive, in units of what a spike at every tick gives."""
     net = Blueprint.default("spiking").build(3, 4)
     k, tau = net.config.ticks, net.config.tau_out
     zero = torch.zeros(2, dtype=torch.bool)
@@ -322,37 +326,6 @@ def test_an_output_reads_its_own_population():
         readout.bias.copy_(torch.tensor([0.5, 0.0]))
     rates = torch.tensor([[1.0, 0.0, 0.5, 0.2, 1.0, 0.8]])
     torch.testing.assert_close(readout(rates), torch.tensor([[3.0, 0.6]]))
-
-
-def test_population_vector_by_hand():
-    # three neurons prefer -1, 0, 1:  (0, 0.5, 0.5): 0.5 | (0.2, 0.2, 0.2): 0 | (0.9, 0, 0.1): -0.8
-    rates = torch.tensor([[0.0, 0.5, 0.5, 0.2, 0.2, 0.2, 0.9, 0.0, 0.1]])
-    torch.testing.assert_close(population_vector(rates, 3), torch.tensor([[0.5, 0.0, -0.8]]))
-    torch.testing.assert_close(
-        population_vector(0.01 * rates, 3), population_vector(rates, 3)
-    )  # votes, not volume
-
-
-def test_a_silent_population_says_zero_with_a_finite_gradient():
-    rates = torch.zeros(2, 10, requires_grad=True)
-    out = population_vector(rates, 5)
-    out.sum().backward()
-    assert out.tolist() == [[0, 0], [0, 0]]
-    assert rates.grad is not None
-    torch.testing.assert_close(rates.grad, torch.linspace(-1, 1, 5).repeat(2, 2))
-
-
-def test_population_vector_is_differentiable():
-    rates = (0.1 + uniform(2, 3, 8)).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda r: population_vector(r, 4), (rates,))
-
-
-def test_population_vector_reads_what_a_population_encodes():
-    values = torch.linspace(-0.5, 0.5, 11).view(
-        11, 1
-    )  # far from the edges, where the fields are cut off
-    decoded = population_vector(Population(21, reach=1.0)(values), 21)
-    torch.testing.assert_close(decoded, values, rtol=0, atol=1e-3)
 
 
 # --- homeostasis ---
@@ -434,17 +407,11 @@ NO_RESET = torch.zeros(2, dtype=torch.bool)
         ),
         (lambda: delta.events(delta.init(2, 3), ROW, NO_RESET[:1], 0.1), r"reset \(1,\), expected"),
         (
-            lambda: firing_rate(torch.zeros(7, 2, 3), 4),
-            r"firing_rate: got shape \(7, 2, 3\).*K = 4 ticks",
+            lambda: membranes(torch.zeros(7, 2, 3), 4, 1.0),
+            r"membranes: got shape \(7, 2, 3\).*K = 4 ticks",
         ),
-        (
-            lambda: last_membrane(ROW, 1),
-            r"last_membrane: got shape \(2, 3\), expected \[T·K, B, N\]",
-        ),
-        (lambda: max_membrane(torch.zeros(0, 2, 3), 4), r"max_membrane: got shape \(0, 2, 3\)"),
+        (lambda: max_membrane(ROW, 1), r"max_membrane: got shape \(2, 3\), expected \[T·K, B, N\]"),
         (lambda: max_membrane(torch.zeros(4, 2, 3), 0), r"max_membrane: ticks is 0"),
-        (lambda: population_vector(ROW, 1), r"size is 1, expected at least 2"),
-        (lambda: population_vector(ROW, 2), r"rates have shape \(2, 3\), expected \[\.\.\., A·2\]"),
         (
             lambda: homeostat(ROW[0], ROW[0], 1.5, 0.1),
             r"target is 1\.5, expected a rate between 0 and 1",

@@ -74,16 +74,15 @@ def test_a_local_rule_gives_a_sparse_layer_no_synapse_that_it_lacks(network):
     x = at(percepts(torch.randn(1, 5, 3)), 0)
     lived = net.live(x, net.initial_state(5))
     signs = torch.ones(5)
-    hidden.learn(
-        hidden.initial_state(5), lived.trails, torch.randn(5, 2), signs, signs > 2, lr=1.0
-    )
+    hidden.learn(hidden.initial_state(5), lived.trails, torch.randn(5, 2), signs, signs > 2, lr=1.0)
     changed = connection.weight != before
     assert changed.any() and not changed[connection.mask == 0].any()
     assert (connection.bias != bias).any()
 
 
 def test_short_term_depression_settles_where_its_equations_say_and_answers_to_what_is_new():
-    # a held current a releases U a x⁻ at each tick, x⁻ = (1 - b) / (1 - b (1 - U a)), b = e^{-1/τ_d}
+    # a held current a releases U a x⁻ at each tick,
+    # x⁻ = (1 - b) / (1 - b (1 - U a)),   b = e^{-1/τ_d}
     net = spiking(1, connection="stp", synapses=("U=0.4", "tau_d=10"), memory=True)
     obs = torch.full((30, 1, 1), 1.0)
     obs[20:] = -1.0
