@@ -1,5 +1,5 @@
-"""Membrane decoder: the highest potential of output neurons that integrate and never fire is read as
-a number.
+"""Membrane decoder: the highest potential of output neurons that integrate and never fire is read
+as a number.
 
     v_t0 = 0,   v_tk = κ v_t(k-1) + I_tk / (1 + κ + … + κ^(K-1))      κ = e^(-dt/τ_out)
 

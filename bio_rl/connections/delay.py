@@ -16,7 +16,6 @@ from bio_rl.connections._base import BaseConnection
 from bio_rl.connections._check import check_sizes
 from bio_rl.connections._init import orthogonal_weight, zero_bias
 
-
 LONGEST = 1000
 """Ticks: the spikes of as many are kept for every row, and axons delay by some tens of ms."""
 
@@ -29,9 +28,9 @@ class DelayState(NamedTuple):
 class Connection(BaseConnection):
     """Spikes [B, pre] to drive [B, post]; the state holds the spikes that are still under way.
 
-    max_delay: ticks, fewer than a decision of a network has by default; the delays are drawn evenly from 0..max_delay at construction (buffer `delays`
-    [pre], int64, which may be overwritten within that range). gain: scale of the orthogonal initial
-    weights; the bias starts at zero.
+    max_delay: ticks, by default fewer than a network's decision has; the delays are drawn evenly
+    from 0..max_delay at construction (buffer `delays` [pre], int64, which may be overwritten within
+    that range). gain: scale of the orthogonal initial weights; the bias starts at zero.
     """
 
     name = "delay"

@@ -27,6 +27,8 @@ class Connection(BaseConnection):
     name = "recurrent"
     between_layers = False
 
+    mask: Tensor
+
     def __init__(
         self,
         n_pre: int,

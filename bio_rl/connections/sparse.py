@@ -23,6 +23,8 @@ class Connection(BaseConnection):
 
     name = "sparse"
 
+    mask: Tensor
+
     def __init__(
         self,
         n_pre: int,

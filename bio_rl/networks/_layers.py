@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from bio_rl.connections import BaseConnection, recurrent
+from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Part, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll

@@ -15,7 +15,6 @@ from bio_rl.networks._layers import Layer
 from bio_rl.neurons import Neuron
 from bio_rl.surrogates import SURROGATES
 
-
 DECODERS = ("leaky_average", "max_membrane")
 
 
