@@ -33,7 +33,9 @@ class Spikes(NetworkConfig):
     hidden: tuple[int, ...] = (128,)
     """Neurons per dense layer."""
     connection: str = "dense"
-    """Kind of synapses onto these layers: dense, sparse, stp (short-term plasticity) or delay."""
+    """Kind of synapses onto these layers: dense, sparse, stp (short-term plasticity) or delay (see:
+    train.py list connections).
+    """
     synapses: tuple[str, ...] = ()
     """Constants of the connection that differ from its own defaults: NAME=NUMBER, as in
     density=0.2 of sparse, U=0.15 tau_f=1500 tau_d=200 (ms) of stp, max_delay=5 (ticks) of delay.

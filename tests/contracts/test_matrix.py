@@ -52,7 +52,8 @@ PARTS: dict[str, ModuleType] = {
 
 NOT_REACHED_YET: dict[str, set[str]] = {
     "rule": set(),
-    "neuron": {"leaky_integrator"},  # it never spikes: a readout
+    # it never spikes: outputs of a spiking network are such neurons, in one pass (test_codes.py)
+    "neuron": {"leaky_integrator"},
     "connection": set(),
     "code": set(),
     "modulator": set(),
@@ -446,6 +447,11 @@ def test_hidden_synapses_at_a_rate_of_zero_stay_and_the_readout_learns(entry):
     ("settings", "network_settings", "message"),
     [
         ({"rule": "rstdp"}, {}, "the rule rstdp reads spikes, .*spiking does not give"),
+        (
+            {"rule": "rstdp"},
+            {**SPIKES_IN, "connection": "stp"},
+            "the rule rstdp reads spikes, .*spiking does not give",
+        ),
         ({"rule": "r_max"}, {}, "the rule r_max reads the probability .*spiking does not give"),
         ({"rule": "rstpd"}, SPIKES_IN, "did you mean 'rstdp'"),
     ],
@@ -466,6 +472,8 @@ def test_a_rule_that_does_not_fit_is_refused_in_a_sentence(settings, network_set
         "--agent three_factor --network mlp --rule oja",
         "--agent hebbian --network spiking --rule exploratory_hebb",
         "--agent eprop --network recurrent_spiking",
+        "--agent ppo --network spiking --spiking.connection sparse --spiking.synapses density=0.5 "
+        "--ppo.update-every 24 --ppo.minibatch 48",
     ],
 )
 def test_it_trains_from_the_command_line(flags, tmp_path):
@@ -479,7 +487,9 @@ def test_it_trains_from_the_command_line(flags, tmp_path):
     with open_env(api.make_env(trained.experiment.run, 1)) as env:
         fresh = api.make_agent(trained.experiment, env).trained_tensors()
     pairs = zip(fresh, trained.agent.trained_tensors(), strict=True)
-    assert sum(not torch.equal(a, b) for a, b in pairs) >= 2
+    changed = [not torch.equal(a, b) for a, b in pairs]
+    # agents by gradients keep all their weights in one vector
+    assert sum(changed) >= min(2, len(changed))
 
 
 def test_the_command_line_says_what_an_agent_can_teach(capsys, tmp_path):
