@@ -41,9 +41,8 @@ from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
-from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.local import BY_DECISION, DopamineGate, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
@@ -151,7 +150,7 @@ class Agent(base.Agent):
         super().prepare()
         hidden = [synapses.connection for synapses in self.network.plastic]
         connections = (*hidden, self.network.readout, self.critic)
-        self.plastic = tuple(Plastic(connection, ThreeFactor()) for connection in connections)
+        self.plastic = tuple(Plastic(connection, BY_DECISION) for connection in connections)
         self.running_mean = ExploratoryHebb(tau_mean=self.config.tau_mean)
 
     @property

@@ -43,10 +43,9 @@ from bio_rl.kernels.td import TDError, td_error
 from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import instar
-from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
 from bio_rl.rl.hidden import HiddenSynapses, make_rule
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.local import BY_DECISION, DopamineGate, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import clone, index, tree_map
 
@@ -210,7 +209,7 @@ class Agent(base.Agent):
     def prepare(self) -> None:
         super().prepare()
         config = self.config
-        self.plastic = Plastic(self.readout, ThreeFactor(), bound=config.bound)
+        self.plastic = Plastic(self.readout, BY_DECISION, bound=config.bound)
         self.hidden.prepare()
         self._check_rule()
         rates = torch.full((self.policy.n_out + 1,), config.actor_lr, device=self.device)

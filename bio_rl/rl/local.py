@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from bio_rl.discovery import suggestion
 from bio_rl.faults import DivergedError
+from bio_rl.plasticity.three_factor import ThreeFactor
 
+BY_DECISION = ThreeFactor(tau_e=math.inf, lr=1.0)
+"""The three-factor rule of synapses whose learner says at each decision how fast they learn and how
+much of their eligibility is left.
+"""
 DOPAMINE = ("rpe", "shuffled", "none")
 """What may gate plasticity."""
 MOMENTS = 1024
