@@ -45,8 +45,8 @@ from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Post
 from bio_rl.plasticity.eprop import EPropState
 from bio_rl.rl import base, distributions
-from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses, has_spiking_memory
+from bio_rl.rl.local import DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
@@ -176,13 +176,13 @@ class Agent(base.Agent):
     def build(self, network: Blueprint) -> None:
         c, action_space = self.config, self.spec.action_space
         self.policy = distributions.for_space(action_space, c.log_std)
-        size = self.numbers()
         if c.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
             raise ValueError(
                 f"action space {action_space} has no list of values; "
                 "--eprop.learns policy serves it"
             )
-        self.network = network.build(size, self.policy.n_out + 1, c.readout_gain)
+        n_out = self.policy.n_out + 1
+        self.network = build_teachable(self, network, n_out, has_spiking_memory, c.readout_gain)
         self.feedback = Feedback(c.feedback, c.feedback_decay)
         b = self.feedback.init(self.network.readout.weight.detach()).b
         self.b = nn.Buffer(torch.empty(0) if isinstance(b, tuple) else b)

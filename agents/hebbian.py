@@ -34,7 +34,17 @@ from torch import Tensor, nn
 from bio_rl import modulators
 from bio_rl.checks import check_settings
 from bio_rl.connections._plastic import Plastic, PlasticState
-from bio_rl.contracts import ActOut, Lived, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.contracts import (
+    ActOut,
+    Lived,
+    Metrics,
+    Network,
+    Percept,
+    Probe,
+    Rollout,
+    State,
+    Transition,
+)
 from bio_rl.discovery import suggestion
 from bio_rl.modulators import Effects, no_effects
 from bio_rl.modulators.dopamine import dopamine_rpe
@@ -42,7 +52,7 @@ from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
 from bio_rl.rl import base, distributions
-from bio_rl.rl.local import BY_DECISION, DopamineGate, check_finite
+from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
@@ -122,6 +132,15 @@ class HebbianState(NamedTuple):
     """The meta-parameters that these set for the next decision."""
 
 
+def has_plain_layers(network: Network) -> bool:
+    """Whether every hidden layer has one connection alone, all of whose synapses are there, so that
+    the noise of its neurons is the noise of that connection.
+    """
+    # Connections within a layer have a mask: no neuron drives itself.
+    full = all(synapses.mask is None for synapses in network.plastic)
+    return network.teachable and bool(network.plastic) and full
+
+
 class Agent(base.Agent):
     """See `rl.base.Agent`."""
 
@@ -132,7 +151,8 @@ class Agent(base.Agent):
     def build(self, network: Blueprint) -> None:
         self.policy = distributions.for_space(self.spec.action_space, self.config.log_std)
         n_out = self.policy.n_out
-        self.network = network.build(self.numbers(), n_out, self.config.readout_gain)
+        gain = self.config.readout_gain
+        self.network = build_teachable(self, network, n_out, has_plain_layers, gain)
         self.critic = nn.Linear(self.network.width, 1)
         nn.init.zeros_(self.critic.weight)
         nn.init.zeros_(self.critic.bias)
@@ -248,7 +268,7 @@ class Agent(base.Agent):
         value = step.extras["value"]
         rpe = self._error(step, state)
         check_finite(float(rpe.sum()), "hebbian", ("critic_lr", "hidden_lr"))
-        gate = self.dopamine(rpe, self.generators)
+        gate = self.dopamine(rpe, self.generators, step.valid)
         state = self._modulated(state, rpe, step.reward)
         if self.config.modulators:
             gate = gate * state.effects.learning_rate

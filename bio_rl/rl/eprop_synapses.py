@@ -19,6 +19,7 @@ from bio_rl.contracts import Network, Synapses
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.neurons import some
 from bio_rl.plasticity.eprop import EProp, EPropState
+from bio_rl.state import leaves
 
 RATE_TAU = 2000.0
 """ms over which a neuron's mean rate is measured: about a trial."""
@@ -31,6 +32,19 @@ class Dopamine(NamedTuple):
     """For the decision before: it meets the traces as that one left them."""
     after: Tensor
     """For this decision, where it ended its episode."""
+
+
+def has_spiking_memory(network: Network) -> bool:
+    """Whether its hidden neurons leak, spike, and remember from one decision to the next, as the
+    traces of e-prop do.
+    """
+    if not network.teachable or not network.plastic:
+        return False
+    neurons = [synapses.neuron for synapses in network.plastic]
+    leak = all(p is not None and "tau_mem" in p._asdict() for p in neurons)
+    # A key of noise [B] is a state too, and no memory of the neurons.
+    state = leaves(network.initial_state(1))
+    return leak and any(x.dim() > 1 and x.shape[-1] == network.width for x in state)
 
 
 class EPropSynapses(nn.Module):

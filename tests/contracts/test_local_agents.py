@@ -176,9 +176,11 @@ def hidden(rule: str, network: str, weight: str, i: int, **settings: Any) -> Cas
     """The case of three_factor's hidden synapse onto neuron POST from the input i, by a rule."""
     places = {"pre": (..., i), "post": OF_POST, "synapse": (..., POST, i)}
     own: dict[str, Any] = {f"agent.modules.network.{weight}": (POST, i)}
-    own |= {f"state.hidden.0.traces.{trace.name}": places[trace.of] for trace in TRACES[rule]}
-    own |= {"state.met.0.pre": (..., i)}
-    own |= {f"state.met.0.post.{variable}": OF_POST for variable in MET[rule]}
+    own |= {
+        f"state.hidden.synapses.0.traces.{trace.name}": places[trace.of] for trace in TRACES[rule]
+    }
+    own |= {"state.hidden.trails.0.pre": (..., i)}
+    own |= {f"state.hidden.trails.0.post.{variable}": OF_POST for variable in MET[rule]}
     return Case("three_factor", network, {**CALM, "rule": rule}, settings, own, TOLD_RULE[rule])
 
 
@@ -301,10 +303,10 @@ def test_a_synapse_learns_from_what_is_its_own_and_what_it_is_told(name):
         ("hebbian three_factor", "extras.x0"),
         ("three_factor", "extras.value"),
         ("three_factor, mlp", "agent.modules.hidden.b0"),
-        ("three_factor, spiking", "state.met.0.post.psi"),
-        ("rstdp, spiking", "state.met.0.pre"),
+        ("three_factor, spiking", "state.hidden.trails.0.post.psi"),
+        ("rstdp, spiking", "state.hidden.trails.0.pre"),
         ("eprop, spiking", "extras.signal"),
-        ("oja, mlp", "state.met.0.post.spike"),
+        ("oja, mlp", "state.hidden.trails.0.post.spike"),
         ("hebbian, spiking", "extras.signal0"),
     ],
 )

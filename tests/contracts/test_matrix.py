@@ -305,22 +305,7 @@ def used(agent: Any, ran: set[str], changed: set[str]) -> dict[str, set[str]]:
     return found
 
 
-WRONG_YET = {
-    "three_factor-cells-instar": "trained_tensors lacks the centres that cells_lr moves",
-}
-"""Why an entry fails that should not, by its name."""
-
-
-def cases() -> Iterator[Any]:
-    """The entries for pytest, which is told of those that fail."""
-    for entry in ENTRIES:
-        name = name_of(entry)
-        wrong = WRONG_YET.get(name)
-        marks = [pytest.mark.xfail(strict=True, reason=wrong)] if wrong else []
-        yield pytest.param(entry, id=name, marks=marks)
-
-
-@pytest.mark.parametrize("entry", list(cases()))
+@pytest.mark.parametrize("entry", ENTRIES, ids=name_of)
 def test_it_trains_uses_its_parts_and_changes_its_weights(entry):
     runner = make(entry)
     agent = runner.agent
@@ -387,16 +372,7 @@ def test_what_it_cannot_teach_is_refused_in_a_sentence_that_says_what_it_can(age
     assert all(name in said for name in TRAINS[agent])
 
 
-UNCHECKED = pytest.mark.xfail(
-    strict=True, reason="hebbian and eprop do not look whether they can teach what they build"
-)
-MADE = [
-    pytest.param(agent, network, marks=UNCHECKED if agent in ("hebbian", "eprop") else ())
-    for agent, network in REFUSED
-]
-
-
-@pytest.mark.parametrize(("agent", "network"), MADE)
+@pytest.mark.parametrize(("agent", "network"), REFUSED)
 def test_made_from_python_it_refuses_that_network_too(agent, network):
     # a network of the user's own is known by what it is, not by its name
     module = config.agents_module(agent)
