@@ -56,16 +56,17 @@ class Config(LearningRateSchedule):
     trace: float = 0.8
     """λ: eligibility fades by γλ per decision."""
     actor_lr: float = 0.02
-    """Of the actor's synapses, per unit of dopamine."""
+    """Learning rate of the actor's synapses, per unit of dopamine."""
     critic_lr: float = 0.05
-    """Of the critic's: the share of the error that one step corrects."""
+    """Learning rate of the critic's synapses: the share of the error that one step corrects."""
     lr_final: float = 0.13
     """Factor of the learning rates at the end of the run."""
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
     initial_value: float = 0.0
-    """V_0, expected of a state of which nothing is known; more than there is makes curious: what
-    has been seen disappoints (Frémaux 2013, eq. 4; Sutton & Barto 2018, §2.6).
+    """V_0, the value of every state at first. One above all returns makes the agent explore: every
+    state that it has visited falls short of it (optimistic initial values: Sutton & Barto 2018,
+    §2.6; Frémaux 2013, eq. 4).
     """
     hebbian: bool = False
     """The winner's synapses grow with dopamine, and the others shrink, by as much at any
@@ -75,8 +76,8 @@ class Config(LearningRateSchedule):
     bound: float = 0.0
     """Weights stay within ± this; 0 for no bound."""
     dopamine: str = "rpe"
-    """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
-    or none.
+    """Signal that gates plasticity: rpe, the prediction error; or as controls shuffled, one of some
+    other moment, or none.
     """
     rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the hidden synapses, where the network has some (train.py list rules); "+" chains
@@ -89,9 +90,9 @@ class Config(LearningRateSchedule):
     synapses as they were drawn.
     """
     cells_lr: float = 0.0
-    """Of the centres of scattered cells, which the cells that answer move towards the input
-    (plasticity.instar); it falls exponentially to a hundredth over the run. 0 leaves them where
-    they are.
+    """Learning rate of the centres of scattered cells, which move towards the inputs that their
+    cells answer to (plasticity.instar); it falls exponentially to a hundredth over the run. 0
+    leaves them where they are.
     """
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
@@ -101,8 +102,8 @@ class Config(LearningRateSchedule):
     network reset). 0 never does.
     """
     exploration_time: float = 1.0
-    """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long
-    straight ways.
+    """Decisions for which a draw of exploration is held, on average: 1 draws anew at each decision,
+    more gives long straight ways.
     """
     log_std: float = -0.5
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
@@ -135,7 +136,7 @@ class ThreeFactorState(NamedTuple):
     ready: Tensor
     """[B] bool: `lived` and `y` are of the percept to come."""
     noise: Tensor
-    """[B, outputs] what exploration drew last."""
+    """[B, outputs] last draw of exploration."""
     surprise: NoradrenalineState
 
 
@@ -149,9 +150,7 @@ class Readout(nn.Module):
 
 
 class Agent(base.Agent):
-    """See `rl.base.Agent`. Seeds side by side look through the same cells where nothing was drawn
-    for these.
-    """
+    """See `rl.base.Agent`. Seeds side by side share their cells where no cell is drawn."""
 
     teaches: ClassVar[tuple[str, ...]] = ("cells", "spiking", "mlp", "lsnn", "recurrent_spiking")
     """Networks whose synapses it can teach."""
@@ -239,7 +238,7 @@ class Agent(base.Agent):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        lived, y = self._seen(percept, state, probe)
+        lived, y = self._decision(percept, state, probe)
         if probe is not None:
             probe.synapses("readout", self.readout.weight[0], lived.activity)
         ready = torch.zeros_like(state.ready)
@@ -251,20 +250,22 @@ class Agent(base.Agent):
             return ActOut(self.policy.mode(out), {"value": value}, state)
         noise = self._noise(out, state.noise, percept.reset)
         action = self.policy.sample(out, noise)
-        # Each output neuron tells its synapses its score, the critic's a one.
+        # The signal of each output neuron is its score, the critic's a one.
         signal = nn.functional.pad(self._score(out, action), (0, 1), value=1.0)
         extras = {"x": lived.activity, "signal": signal, "value": value}
         return ActOut(action, extras, state._replace(noise=noise))
 
-    def _seen(
+    def _decision(
         self, percept: Percept, state: ThreeFactorState, probe: Probe | None
     ) -> tuple[Lived, Tensor]:
-        """What the network and the readout make of a percept, unless the last update saw it."""
+        """(the network's decision about a percept, the readout's outputs), those of the last update
+        where it has computed them.
+        """
         ready = bool(state.ready.all())
         if ready and probe is None:
             return state.lived, state.y
         lived = self._live(percept, state.lived.state, probe)
-        if ready:  # the probe has seen the decision; it was made in the last update
+        if ready:  # computed again for the probe alone
             return state.lived, state.y
         return lived, self.plastic.forward(lived.activity, state.readout)
 
@@ -279,7 +280,7 @@ class Agent(base.Agent):
         return lived._replace(activity=lived.activity / (length + 1e-9))
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
-        """[B, outputs] what exploration draws, anew at every decision or now and then."""
+        """[B, outputs] noise of exploration, drawn anew at every decision or now and then."""
         fresh = self.draw(out, self.policy.noise)
         lasts = self.config.exploration_time
         if lasts <= 1.0:
@@ -369,7 +370,7 @@ class Agent(base.Agent):
         return self.rates, gate * self.of_rows(left, len(gate))
 
     def _value(self, x: Tensor) -> Tensor:
-        """V [B], what the critic's neuron makes of the activity [B, N]."""
+        """V [B], the output of the critic's neuron for the activity [B, N]."""
         critic = self.readout.weight[:, -1]
         if self.groups == 1:
             return torch.mv(x, critic[0]) + self.v_0
@@ -378,7 +379,7 @@ class Agent(base.Agent):
     def _metrics(
         self, error: TDError, value: Tensor, gate: Tensor, e: Tensor, rates: Tensor
     ) -> Metrics:
-        """What is reported, [G] each where seeds are trained side by side."""
+        """The metrics of an update, [G] each where seeds are trained side by side."""
         if self.groups > 1:
             each = {"rpe": error.rpe, "value": value, "abs": error.rpe.abs()}
             return {f"dopamine/{k}": x.view(self.groups, -1).mean(1) for k, x in each.items()}

@@ -128,7 +128,7 @@ class HiddenSynapses(nn.Module):
             return state._replace(synapses=self._learn(state, score, modulator, fresh, lr))
         if not bool(valid.any()):
             return state
-        # an unsupervised rule cannot be told by its modulator, so that it is given those rows alone
+        # no modulator gates an unsupervised rule, so that it gets the rows that count and no others
         rows = index((state, score, modulator, fresh), valid)
         learned = self._learn(*rows, lr)
         merged = tree_map(lambda old, new: _replaced(old, valid, new), state.synapses, learned)

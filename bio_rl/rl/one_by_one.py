@@ -46,7 +46,7 @@ class OneByOne:
 
     def update(self, rollout: Rollout, state: State) -> tuple[State, dict[str, list[Any]]]:
         """Every seed learns from its block; what they report is a list, one entry a seed."""
-        # of a rollout the steps and the kept states have time before rows, the next percept has not
+        # of a rollout the steps and the states have time before rows, the next percept has not
         updated = self._each(
             lambda agent, steps, states, following, state: agent.update(
                 Rollout(steps, states, following), state

@@ -82,7 +82,7 @@ SMALL_AGENTS: dict[str, dict[str, Any]] = {
     "td3": {**OFF_POLICY, "critic_hidden": (16,)},
     "three_factor": {"normalise_obs": False},
     "hebbian": {"normalise_obs": False},
-    "eprop": {"optimiser": "sgd", "update_every": 3},  # so that some changes are still asked for
+    "eprop": {"optimiser": "sgd", "update_every": 3},  # so that a gradient is still held
 }
 LAYER = {"hidden": (12,)}
 SMALL_NETWORKS: dict[str, dict[str, Any]] = {
@@ -197,9 +197,9 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("eprop", "recurrent_spiking", {"rule": ("eprop",), "neuron": ("lif",)}),
 )
 
-MOVES = ("clock.", "features.", "dopamine.past", "asked", "since", "hidden.rate", "target")
+MOVES = ("clock.", "features.", "dopamine.past", "gradient", "since", "hidden.rate", "target")
 """Beginnings of names in an agent's modules that are no weights, and change while it learns."""
-MOVES += ("episodes", "gradient_steps", "steps_due", "reward_norm.")
+MOVES += ("episodes", "steps_due", "reward_norm.")
 
 
 def name_of(entry: Entry) -> str:
