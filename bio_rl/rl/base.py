@@ -66,7 +66,7 @@ class Agent(nn.Module, ABC):
         self.config = config
         self.spec = Spec(config, network, observation_space, action_space)
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-        if len(self.seeds) > 1 and not self.batches(self.spec):
+        if self.groups > 1 and not self.batches(self.spec):
             raise ValueError(
                 f"{self.name} cannot train the seeds {self.seeds} of {network.name} as one "
                 "program; give one seed, or make them by bio_rl.rl.one_by_one.of_seeds"
