@@ -1,10 +1,9 @@
-"""Deep Q-learning, with double, n-step and prioritised forms as options.
+"""Deep Q-learning, with double and n-step forms as options.
     Mnih et al. 2015, Nature 518
 
     y = Σ_{i<m} γ^i r_{t+i} + γ^m (1 - terminated) Q'(s', argmax_a Q(s', a)),   m ≤ n
         double: van Hasselt et al. 2016
     J = huber(Q(s, a) - y)
-        prioritised: Schaul et al. 2016
 
 Without `double` Q' itself chooses. A spiking network's values are the membranes of neurons that do
 not spike, when their readout integrates (`--spiking.tau-out 0`), or follow its leaky average: Chen
@@ -48,18 +47,12 @@ class Config(OffPolicy):
     """
     n_step: int = 1
     """Steps whose rewards are summed before the value of what follows."""
-    priority: float = 0.0
-    """Exponent α of the errors that decide what is learned from; 0 for evenly, 0.6 as published."""
-    priority_beta: float = 0.4
-    """Exponent β at the start of the run, with which weights make up for priorities; 1 at its
-    end.
-    """
 
     def __post_init__(self) -> None:
         check_settings(
             self,
             positive=("lr", "target_every", "max_grad_norm", "n_step"),
-            unit=("explore", "explore_until", "priority", "priority_beta"),
+            unit=("explore", "explore_until"),
         )
         if len(self.explore) != 2:
             raise ValueError(f"dqn.explore is {self.explore}, expected two fractions")
@@ -75,17 +68,6 @@ class Agent(Learner):
     def n_step(self) -> int:
         """Steps whose rewards a target sums."""
         return self.config.n_step
-
-    @property
-    def alpha(self) -> float:
-        """How much priorities count in sampling."""
-        return self.config.priority
-
-    def beta(self) -> float:
-        """How much the weights of a sample make up for its priorities: 1 at the end of the run."""
-        first = self.config.priority_beta
-        rise = 1.0 - first
-        return first + rise * self.clock.lived
 
     def networks(self, network: Blueprint, action_space: gym.Space) -> None:
         if not isinstance(action_space, gym.spaces.Discrete):
@@ -148,10 +130,6 @@ class Agent(Learner):
         loss = self.seed_axis.total(weights * error)
         self.weights.minimise("values", loss.sum(), c.max_grad_norm)
 
-        if c.priority:
-            # The priority of a sequence is the largest error of its steps.
-            td_error = (q - y).abs() * steps.valid[learned_from]
-            self.replay.prioritise(sample.places, td_error.amax(0))
         if int(self.gradient_steps) % c.target_every == 0:
             self.weights.follow("target", 1.0)
         mean_q = self.seed_axis.total(weights * q.detach())

@@ -124,7 +124,6 @@ class Learner(Agent):
             length=self.window + self.n_step - 1,
             stride=self.window,
             groups=self.groups,
-            alpha=self.alpha,
         )
         # As many whole windows as the steps between two updates begin.
         windows = -(-self.config.update_every // self.window)
@@ -160,15 +159,6 @@ class Learner(Agent):
     def n_step(self) -> int:
         """Steps whose rewards a target sums."""
         return 1
-
-    @property
-    def alpha(self) -> float:
-        """How much priorities count in sampling; 0 for evenly."""
-        return 0.0
-
-    def beta(self) -> float:
-        """How much the weights of a sample make up for its priorities."""
-        return 1.0
 
     # ---------------------------------- acting
 
@@ -243,7 +233,7 @@ class Learner(Agent):
     def sample(self) -> Sample:
         """Sequences from the replay, with features in place of observations."""
         n = max(1, self.config.batch // self.window)
-        sample = self.replay.sample(n, self.generators, self.beta())
+        sample = self.replay.sample(n, self.generators)
         steps = sample.steps
         final_obs = self.features(steps.final_obs, 1)
         steps = steps._replace(percept=self.see(steps.percept, 1), final_obs=final_obs)
@@ -257,7 +247,7 @@ class Learner(Agent):
     def loss_weights(self, sample: Sample) -> Tensor:
         """[window, G·N] what each step counts in the mean loss of its seed."""
         valid = sample.steps.valid[: self.window]
-        return self.seed_axis.mean_weights(valid, sample.weight)
+        return self.seed_axis.mean_weights(valid)
 
     def anneal(self) -> None:
         """Set what follows a schedule: learning rates, and the slope of spikes."""

@@ -83,7 +83,7 @@ class ReplayFiles:
             "files": files,
             "oldest": oldest,
             "stride": replay.stride,
-            **replay.position(),
+            "added": replay.added,
         }
         checkpoint.save(self._index(step), found)
         self.written = {"files": files, "added": replay.added}
@@ -130,9 +130,8 @@ class ReplayFiles:
                 f"{printable(self._index(step))} belongs to another save than the checkpoint of "
                 f"step {step}"
             )
-        state = {name: found[name] for name in ("added", "highest", "priorities")}
         if not found["added"]:
-            return state | {"kept": (), "states": ()}
+            return {"added": 0, "kept": (), "states": ()}
         parts = [self._part(name, found) for name in found["files"]]
         try:
             # Of each file its rows and its states.
@@ -141,7 +140,7 @@ class ReplayFiles:
             raise CheckpointError(
                 f"the rows in {printable(self.folder)} do not fit each other ({one_line(cause)})"
             ) from cause
-        return state | {"kept": kept, "states": states}
+        return {"added": found["added"], "kept": kept, "states": states}
 
     def prune(self, steps: Collection[int]) -> None:
         """Delete what no checkpoint of these steps needs. Where an index cannot be read, all rows
@@ -285,12 +284,6 @@ _FIELDS = {
     "oldest": _whole,
     "added": _whole,
     "stride": lambda x: _whole(x) and x > 0,
-    "highest": lambda x: isinstance(x, Tensor) and x.dtype is torch.float64 and x.dim() == 1,
-    "priorities": lambda x: (
-        x.dtype is torch.float64 and x.dim() == 2
-        if isinstance(x, Tensor)
-        else type(x) is tuple and not x
-    ),
 }
 """A test of each field of an index."""
 

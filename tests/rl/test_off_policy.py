@@ -37,7 +37,7 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
         together.learn(sample)
         for i, one in enumerate(alone):
             own = index(sample.steps._replace(extras={}), (slice(None), slice(i * n, i * n + n)))
-            one.learn(Sample(own, sample.states, sample.weight[:n], sample.places[:n]))
+            one.learn(Sample(own, sample.states))
         other = batch(1000 + step, ACTIONS[name], groups=2)
         mixed = tree_map(lambda a, b: torch.cat((a[:, :n], b[:, n:]), 1), sample.steps, other.steps)
         shuffled.learn(sample._replace(steps=mixed))
@@ -87,29 +87,17 @@ def test_every_seed_has_a_whole_replay(name):
     )
 
 
-def test_a_step_that_is_no_experience_has_no_priority_in_dqn():
-    learner = agent("dqn", priority=0.6)
+def test_a_step_that_is_no_experience_does_not_count_in_the_loss_of_dqn():
+    learner = agent("dqn")
     sample = batch(1, ACTIONS["dqn"])
     valid = sample.steps.valid.clone()
     valid[0, 3] = False
-    learner.replay.add(
-        index(sample.steps._replace(valid=valid, extras={}), (slice(None), slice(0, 1)))
-    )
     reward = torch.where(valid, sample.steps.reward, 1000.0)
-    told = {}
-    learner.replay.prioritise = lambda places, priority: told.update(
-        zip(places.tolist(), priority.tolist(), strict=True)
-    )
-    weight = torch.linspace(0.1, 1.0, N)
-    said = learner.learn(
-        sample._replace(steps=sample.steps._replace(valid=valid, reward=reward), weight=weight)
-    )
-    assert told[3] == 0 and max(told.values()) < 100
+    steps = sample.steps._replace(valid=valid, reward=reward)
+    weights = learner.loss_weights(sample._replace(steps=steps))
+    torch.testing.assert_close(weights[0], valid[0] / (N - 1))
+    said = learner.learn(sample._replace(steps=steps))
     assert said["train/loss"].item() < 10
-    steps = sample.steps._replace(valid=valid)
-    weights = learner.loss_weights(sample._replace(steps=steps, weight=weight))
-    # Schaul et al. 2016: a mean of weighted errors
-    torch.testing.assert_close(weights[0], weight * valid[0] / (N - 1))
 
 
 def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
@@ -291,7 +279,7 @@ def test_a_member_goes_on_as_it_would_have_in_the_group(name):
         sample = batch(step, ACTIONS[name], groups=2)
         own = index(sample.steps._replace(extras={}), (slice(None), slice(N, 2 * N)))
         together.learn(sample)
-        one.learn(Sample(own, sample.states, sample.weight[N:], sample.places[N:]))
+        one.learn(Sample(own, sample.states))
     after = together.member(1)
     for (key, a), (other, b) in zip(
         after.state_dict()["modules"].items(), one.state_dict()["modules"].items(), strict=True
