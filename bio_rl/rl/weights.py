@@ -72,6 +72,10 @@ class Weights:
         torch._foreach_copy_(gradients, new)  # pyright: ignore[reportPrivateImportUsage]
         if max_norm:
             self._clip(name, gradients, max_norm)
+        self.move(name)
+
+    def move(self, name: str) -> None:
+        """One step of the optimiser of the network `name`, by the gradients that are there."""
         self.optimisers[name].step()
 
     def _clip(self, name: str, gradients: Sequence[Tensor], max_norm: float) -> None:

@@ -31,7 +31,7 @@ from torch import Tensor
 from bio_rl.contracts import Agent
 from bio_rl.machine.files import free_space, one_line, printable
 from bio_rl.machine.ram import size_text
-from bio_rl.rl.off_policy import Learner
+from bio_rl.rl import base
 from bio_rl.rl.replay import Replay
 from bio_rl.rl.stored import Stored
 from bio_rl.state import index, leaves, tree_map
@@ -249,7 +249,7 @@ def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: 
     needed = seeds * (checkpoint.KEEP + 2) * MOMENTS * _weights(one)
     advice = "another --run-dir"
     free = free_space(parent)
-    if isinstance(one, Learner):
+    if isinstance(one, base.Agent) and one.replay is not None:
         # The oldest kept checkpoint still needs what was lived until then, and a new one is written
         # before that one goes.
         spare = (checkpoint.KEEP + 1) * -(-steps // checkpoints)
@@ -258,7 +258,7 @@ def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: 
         fitting = int((0.8 * free - needed) / row / seeds) - spare
         needed += seeds * min(steps, capacity + spare) * row
         if 0 < fitting < capacity:
-            advice = f"{one.flag} {fitting} or another --run-dir"
+            advice = f"{one.replay_flag} {fitting} or another --run-dir"
     if needed > free:
         raise ValueError(
             f"the files of this run take {size_text(needed)} in {printable(parent)}, "

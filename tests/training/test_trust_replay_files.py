@@ -24,7 +24,7 @@ from bio_rl.state import leaves
 from bio_rl.training import api, checkpoint, replay_files, runfolder
 from bio_rl.training.checkpoint import CheckpointError, Checkpoints
 from bio_rl.training.replay_files import ReplayFiles
-from tests.rl.test_replay import B, generators, lived
+from tests.rl.test_replay import B, lived
 
 pytestmark = pytest.mark.thorough
 
