@@ -116,7 +116,7 @@ class Agent(base.Agent):
         if explore and self.learner.starting:
             action = self._random(q)
         elif explore:
-            is_random = self._uniform(q) < self._epsilon()
+            is_random = self._uniform(q) < self._epsilon(len(q))
             action = torch.where(is_random, self._random(q), action)
         return ActOut(action, {}, state)
 
@@ -127,13 +127,21 @@ class Agent(base.Agent):
         # Rounding may bring a draw just below 1 to n.
         return choice.clamp(max=self.n - 1)
 
-    def _epsilon(self) -> float:
-        """The fraction of actions that are random now."""
+    def _epsilon(self, batch: int) -> float | Tensor:
+        """The fraction of actions that are random now; [G·B] for the rows of several seeds."""
+        lived = self.clock.lived_by_seed
+        if self.groups == 1:
+            return self._epsilon_at(lived[0])
+        fractions = torch.tensor([self._epsilon_at(share) for share in lived], device=self.device)
+        return self.of_rows(fractions, batch)
+
+    def _epsilon_at(self, lived: float) -> float:
+        """The fraction of actions that are random when the fraction `lived` of a run is over."""
         first, last = self.config.explore
         until = self.config.explore_until
         fallen = 1.0
         if until:
-            fallen = min(1.0, max(self.clock.lived_by_seed) / until)
+            fallen = min(1.0, lived / until)
         return first + (last - first) * fallen
 
     def _uniform(self, out: Tensor) -> Tensor:

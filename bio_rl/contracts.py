@@ -189,6 +189,13 @@ class Network(nn.Module, ABC):
     def anneal(self, progress: float) -> None:
         """Set what follows a schedule, at `progress` from 0 to 1 of the run; nothing by default."""
 
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether `anneal` changes anything. Such networks of several seeds are kept apart, as the
+        seeds may be at different points of their runs.
+        """
+        return False
+
     def regulate(self, probe: Probe) -> None:
         """Move the neurons towards `NetworkConfig.target_rate`, by what `probe` saw of the last
         decision. Nothing is regulated by default.

@@ -118,11 +118,17 @@ class SpikingNetwork(Network):
     def anneal(self, progress: float) -> None:
         """Set the slope of the surrogate, where it follows a schedule."""
         slope = self.config.slope
-        if slope is None or slope[0] == slope[-1]:
+        if slope is None or not self.follows_schedule:
             return
         now = slope[0] + (slope[-1] - slope[0]) * progress
         for layer in self.layers:
             layer.p = layer.p._replace(slope=now / layer.p.span)
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the slope of the surrogate changes over the run."""
+        slope = self.config.slope
+        return slope is not None and slope[0] != slope[-1]
 
     @torch.no_grad()
     def regulate(self, probe: Probe) -> None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bio_rl import groups
 from bio_rl.checks import check_settings
 from bio_rl.contracts import Metrics, Network, Percept, Probe, Rollout, State, Steps
 from bio_rl.networks import Blueprint
@@ -198,7 +199,7 @@ class Learner:
 
     def learn(self, sample: Sample) -> Metrics:
         """One gradient step, counted; what it reports is [G]."""
-        self.pace.taken += 1
+        self.pace.taken.add_(1)
         return self.step(sample)
 
     def loss_weights(self, sample: Sample) -> Tensor:
@@ -207,10 +208,12 @@ class Learner:
         return self.agent.seed_axis.mean_weights(valid)
 
     def anneal(self) -> None:
-        """Set what follows a schedule: learning rates, and the slope of spikes."""
-        lived = max(self.agent.clock.lived_by_seed)
-        self.weights.scale_rates(self.config.lr_factor(lived))
-        self.actor.anneal(lived)
+        """Set what follows a schedule, each seed's by its own clock: learning rates, and the slope
+        of spikes.
+        """
+        lived = self.agent.clock.lived_by_seed
+        self.weights.scale_rates([self.config.lr_factor(share) for share in lived])
+        groups.anneal(self.actor, lived)
         if self.critic is not None:
             self.critic.anneal(lived)
 
