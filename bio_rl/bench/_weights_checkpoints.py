@@ -35,7 +35,7 @@ class Trained(NamedTuple):
 
 
 def read_runs(parent: Path) -> Trained:
-    """What the runs below `parent` have trained; where there are several, a name begins with the
+    """The outcome of the runs below `parent`; where there are several, a name begins with the
     number of its run.
 
     Raises BenchError where there is no checkpoint.
