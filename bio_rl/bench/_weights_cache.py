@@ -55,7 +55,7 @@ class Cache:
         )
 
     def read(self, cases: Sequence[Case]) -> dict[str, Trained]:
-        """What is kept of these cases, by name; a file that cannot be read is as none."""
+        """The kept outcomes of these cases, by name; a file that cannot be read is as none."""
         found = {}
         for case in cases:
             with suppress(Exception):  # torch raises a dozen kinds over a damaged file

@@ -22,7 +22,7 @@ NOT_TRAINED = re.compile(
 
 
 class Trained(NamedTuple):
-    """What came out of a training."""
+    """The outcome of a training."""
 
     weights: dict[str, Tensor]
     """The tensors of the last checkpoint; none where the training failed."""
@@ -31,7 +31,7 @@ class Trained(NamedTuple):
     status: int = 0
     """The exit status."""
     said: str = ""
-    """What a failed training said last."""
+    """The last words of a failed training."""
 
 
 def read_runs(parent: Path) -> Trained:

@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 """The checkout that this file is part of."""
 SCRIPT = Path(__file__).with_name("_weights_trainings.py")
 TELLING = ("error: ", "Error: ", "Error ")
-"""What the line has that says why a training ended."""
+"""Marks of the line that says why a training ended."""
 FRAME = "│╭╰─╮╯ "
-"""What the parser of the flags draws around its words."""
+"""Characters that the parser of the flags draws around its words."""
 
 
 class Tree(NamedTuple):

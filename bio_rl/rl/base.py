@@ -28,7 +28,7 @@ from bio_rl.state import leaves, tree_map
 
 
 class Spec(NamedTuple):
-    """What an agent is made from, beside its horizon, its seeds and its device."""
+    """The parts that an agent is made from, beside its horizon, its seeds and its device."""
 
     config: Any
     network: Blueprint
