@@ -161,9 +161,10 @@ def _deal(n_features: int, columns: int, order: int, generator: torch.Generator)
     """[columns, order]: the features that each column looks at, no feature twice in one, dealt out
     as from a shuffled pack.
     """
-    hands = []
+    # Taken whole before the first is dealt: more columns than fit into memory fail at once.
+    hands = torch.empty(columns, order, dtype=torch.int64)
     pack = torch.empty(0, dtype=torch.int64)
-    for _ in range(columns):
+    for column in range(columns):
         hand = pack[:order]
         pack = pack[order:]
         missing = order - len(hand)
@@ -174,5 +175,5 @@ def _deal(n_features: int, columns: int, order: int, generator: torch.Generator)
             fresh = torch.cat((fresh[~held], fresh[held]))
             hand = torch.cat((hand, fresh[:missing]))
             pack = fresh[missing:]
-        hands.append(hand)
-    return torch.stack(hands)
+        hands[column] = hand
+    return hands

@@ -12,6 +12,7 @@ run folders.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -29,6 +30,11 @@ TAIL = 30
 """Lines of a failed training's output that are shown."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """Environment of each process; the physics has threads of its own, which this does not concern."""
+
+LONG_NAME = 120
+"""Letters of a case's folder before a digest of the whole takes the rest's place: file systems
+refuse names of more than 255 bytes.
+"""
 
 
 class TrainingError(RuntimeError):
@@ -92,13 +98,15 @@ class Training:
         """
         seed = self.seed if seed is None else seed
         # A training that was begun again has several: the newest is what finished.
-        # A training that was begun again has several: the newest is what finished.
         folders = self.parent(parent).glob(f"*_s{seed}_*/")
         return max(folders, key=lambda folder: folder.stat().st_mtime).resolve()
 
     def parent(self, parent: Path) -> Path:
         """The folder of this training alone."""
         case = self.case.translate(str.maketrans("/ ", "-_"))
+        if len(case) > LONG_NAME:
+            digest = hashlib.sha256(case.encode()).hexdigest()
+            case = f"{case[:LONG_NAME]}_{digest[:12]}"
         last = f"-{self.each[-1]}" if self.seeds > 1 else ""
         return parent.absolute() / f"{case}_s{self.seed}{last}"
 

@@ -247,7 +247,7 @@ def test_what_one_brain_learns_changes_no_other(env_id, agent, tmp_path) -> None
     env = api.make_env(trained.experiment.run, resilience.bodies_of(trained))
     one, other = (resilience.own_brain(trained, env, 400, seed) for seed in (3, 4))
     before = [_copied(x.state_dict()) for x in (trained.agent, other)]
-    assert not np.array_equal(*(np.asarray(x.state_dict()["generator"]) for x in (one, other)))
+    assert not np.array_equal(*(np.asarray(x.state_dict()["generators"]) for x in (one, other)))
     resilience._live(one, env, 3, 400, learn=True)
     for agent_now, then in zip((trained.agent, other), before, strict=True):
         assert _differs(agent_now.state_dict(), then) == []
