@@ -48,7 +48,7 @@ class SpikingState(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What the time loop of T decisions starts from."""
+    """The input of the time loop of T decisions, and the states that it starts from."""
 
     spikes: Tensor
     """[S, B, F] what comes in."""
@@ -210,7 +210,7 @@ class SpikingNetwork(Network):
         return out, self._end(state, start, layers)
 
     def _start(self, xs: Percept, state: SpikingState | tuple[()]) -> Start:
-        """What the time loop of T decisions starts from. Raises ValueError for another batch."""
+        """The start of the time loop of T decisions. Raises ValueError for another batch."""
         ticks = self.config.ticks
         decisions, batch = xs.reset.shape
         check_batch(state, batch, "spiking")
