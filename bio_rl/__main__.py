@@ -356,7 +356,7 @@ def play(arguments: Sequence[str]) -> None:
 
 
 def show(arguments: Sequence[str]) -> None:
-    """Print a list of worlds, agents, networks or neurons."""
+    """Print a list of worlds, agents or parts of brains."""
     from bio_rl.viz import tables
 
     kind = parse(List, arguments, "list").kind

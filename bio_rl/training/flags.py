@@ -100,7 +100,7 @@ class List:
     """List what there is."""
 
     kind: tyro.conf.Positional[str]
-    """envs, agents, networks or neurons."""
+    """envs, agents, networks, neurons, rules, modulators, connections or codes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The tables that `train.py list` prints: worlds, agents, networks and neurons."""
+"""The tables that `train.py list` prints: worlds, agents, and the parts that brains are made of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import gymnasium as gym
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl import agents, discovery, networks, neurons
+from bio_rl import (
+    agents,
+    codes,
+    connections,
+    discovery,
+    modulators,
+    networks,
+    neurons,
+    plasticity,
+)
 from bio_rl.viz import worlds
 
 WIDTH = 110
@@ -73,4 +82,8 @@ KINDS: dict[str, Callable[[], None]] = {
     "agents": lambda: _names(agents, "agents"),
     "networks": lambda: _names(networks, "networks"),
     "neurons": lambda: _names(neurons, "neurons"),
+    "rules": lambda: _names(plasticity, "plasticity rules"),
+    "modulators": lambda: _names(modulators, "modulators"),
+    "connections": lambda: _names(connections, "connections"),
+    "codes": lambda: _names(codes, "codes"),
 }

@@ -66,7 +66,7 @@ class World(gym.Env):
 
     def step(self, action: Any) -> Any:
         self.t += 1
-        if called_from("probe", "vector.py"):
+        if called_from("probe", "factory.py"):
             pass  # the step before a run that finds what a world does wrong is no step of training
         elif called_from("evaluate", "evaluation.py"):
             Plan.reach("evaluate")

@@ -43,7 +43,7 @@ class Faulty:
     def command(self, action: str, phase: str, after: int, *arguments: str) -> list[str]:
         script = [
             sys.executable,
-            str(ROOT / "tests" / "faulty_run.py"),
+            str(ROOT / "tests" / "training" / "faulty_run.py"),
             action,
             phase,
             str(after),
