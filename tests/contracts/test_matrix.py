@@ -199,7 +199,7 @@ ENTRIES: tuple[Entry, ...] = (
 
 MOVES = ("clock.", "features.", "dopamine.past", "gradient", "since", "hidden.rate", "target")
 """Beginnings of names in an agent's modules that are no weights, and change while it learns."""
-MOVES += ("episodes", "steps_due", "reward_norm.")
+MOVES += ("pace.", "reward_norm.")
 
 
 def name_of(entry: Entry) -> str:
