@@ -1,10 +1,9 @@
-"""Deep Q-learning, with double, n-step and prioritised forms as options.
+"""Deep Q-learning, with double and n-step forms as options.
     Mnih et al. 2015, Nature 518
 
     y = Σ_{i<m} γ^i r_{t+i} + γ^m (1 - terminated) Q'(s', argmax_a Q(s', a)),   m ≤ n
         double: van Hasselt et al. 2016
     J = huber(Q(s, a) - y)
-        prioritised: Schaul et al. 2016
 
 Without `double` Q' itself chooses. A spiking network's values are the membranes of neurons that do
 not spike, when their readout integrates (`--spiking.tau-out 0`), or follow its leaky average: Chen
@@ -13,25 +12,29 @@ et al. 2022, arXiv 2201.09754.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.contracts import Metrics, State, Transition
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.rl.off_policy import Learner, OffPolicy
+from bio_rl.rl import base
+from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
 from bio_rl.rl.replay import Sample
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.rl.seed_networks import actors, copied
 from bio_rl.rl.targets import last_of_sum, n_step_target, next_outputs
-from bio_rl.rl.weights import Learned, Target
+from bio_rl.rl.weights import Learned, Target, Weights
 from bio_rl.state import index, tree_map
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(OffPolicy):
+class Config(OffPolicy, LearningRateSchedule):
     lr: float = 6e-4
     """Learning rate of Adam."""
     explore: tuple[float, float] = (1.0, 0.05)
@@ -48,76 +51,97 @@ class Config(OffPolicy):
     """
     n_step: int = 1
     """Steps whose rewards are summed before the value of what follows."""
-    priority: float = 0.0
-    """Exponent α of the errors that decide what is learned from; 0 for evenly, 0.6 as published."""
-    priority_beta: float = 0.4
-    """Exponent β at the start of the run, with which weights make up for priorities; 1 at its
-    end.
-    """
 
     def __post_init__(self) -> None:
         check_settings(
             self,
             positive=("lr", "target_every", "max_grad_norm", "n_step"),
-            unit=("explore", "explore_until", "priority", "priority_beta"),
+            unit=("explore", "explore_until"),
         )
         if len(self.explore) != 2:
             raise ValueError(f"dqn.explore is {self.explore}, expected two fractions")
-        super().__post_init__()
+        OffPolicy.__post_init__(self)
+        LearningRateSchedule.__post_init__(self)
 
 
-class Agent(Learner):
+class Agent(base.Agent):
     """A DQN agent (`contracts.Agent`)."""
 
     config: Config
 
-    @property
-    def n_step(self) -> int:
-        """Steps whose rewards a target sums."""
-        return self.config.n_step
+    @classmethod
+    def batches(cls, spec: base.Spec) -> bool:
+        """Seeds always learn as one program."""
+        return True
 
-    @property
-    def alpha(self) -> float:
-        """How much priorities count in sampling."""
-        return self.config.priority
-
-    def beta(self) -> float:
-        """How much the weights of a sample make up for its priorities: 1 at the end of the run."""
-        first = self.config.priority_beta
-        rise = 1.0 - first
-        return first + rise * self.clock.lived
-
-    def networks(self, network: Blueprint, action_space: gym.Space) -> None:
-        if not isinstance(action_space, gym.spaces.Discrete):
-            raise ValueError(f"action space {action_space} cannot be served; known: Discrete")
-        self.n = int(action_space.n)
+    def build(self, network: Blueprint) -> None:
+        refuse_regulation(network)
+        space = self.spec.action_space
+        if not isinstance(space, gym.spaces.Discrete):
+            raise ValueError(f"action space {space} cannot be served; known: Discrete")
+        self.n = int(space.n)
         self.actor = actors(network, self.features.size, self.n, self.seeds)
         """The network of values: its outputs are Q [..., n]."""
         self.target = copied(self.actor)
-        self.learned = {"values": Learned(self.actor, self.config.lr)}
-        self.targets = {"target": Target(self.target, "values")}
+        self.pace = Pace()
 
-    def greedy(self, out: Tensor) -> Tensor:
-        return out.argmax(-1)
+    def initial_state(self, batch: int) -> OffPolicyState:
+        return OffPolicyState(self.actor.initial_state(batch), critic=())
 
-    def explore(self, out: Tensor) -> Tensor:
-        is_random = self._uniform(out) < self._epsilon()
-        random = self.random(out)
-        return torch.where(is_random, random, self.greedy(out))
+    def prepare(self) -> None:
+        learned = {"values": Learned(self.actor, self.config.lr)}
+        targets = {"target": Target(self.target, "values")}
+        self.weights = Weights(learned, targets, self.groups)
+        self.optimisers = self.weights.optimisers
+        self.learner = Learner(
+            self,
+            self.pace,
+            self.weights,
+            self.actor,
+            critic=None,
+            step=self._step,
+            n_step=self.config.n_step,
+        )
+        self.replay = self.learner.replay
+        self.rollout = self.learner.rollout
 
-    def random(self, out: Tensor) -> Tensor:
-        u = self._uniform(out)
+    # ---------------------------------- acting
+
+    @torch.no_grad()
+    def act(
+        self, percept: Percept, state: Any, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
+        q, state = self.learner.decide(percept, state, probe)
+        action = q.argmax(-1)
+        if explore and self.learner.starting:
+            action = self._random(q)
+        elif explore:
+            is_random = self._uniform(q) < self._epsilon(len(q))
+            action = torch.where(is_random, self._random(q), action)
+        return ActOut(action, {}, state)
+
+    def _random(self, q: Tensor) -> Tensor:
+        """Any action, one for each row of the values."""
+        u = self._uniform(q)
         choice = (u * self.n).to(torch.int64)
         # Rounding may bring a draw just below 1 to n.
         return choice.clamp(max=self.n - 1)
 
-    def _epsilon(self) -> float:
-        """The fraction of actions that are random now."""
+    def _epsilon(self, batch: int) -> float | Tensor:
+        """The fraction of actions that are random now; [G·B] for the rows of several seeds."""
+        lived = self.clock.lived_by_seed
+        if self.groups == 1:
+            return self._epsilon_at(lived[0])
+        fractions = torch.tensor([self._epsilon_at(share) for share in lived], device=self.device)
+        return self.of_rows(fractions, batch)
+
+    def _epsilon_at(self, lived: float) -> float:
+        """The fraction of actions that are random when the fraction `lived` of a run is over."""
         first, last = self.config.explore
         until = self.config.explore_until
         fallen = 1.0
         if until:
-            fallen = min(1.0, self.clock.lived / until)
+            fallen = min(1.0, lived / until)
         return first + (last - first) * fallen
 
     def _uniform(self, out: Tensor) -> Tensor:
@@ -133,26 +157,26 @@ class Agent(Learner):
 
     # ---------------------------------- learning
 
-    def step(self, sample: Sample) -> Metrics:
+    def update(self, rollout: Rollout, state: Any) -> tuple[Any, Metrics]:
+        return self.learner.update(rollout, state)
+
+    def _step(self, sample: Sample) -> Metrics:
+        """One gradient step; what it reports is [G]."""
         c = self.config
         steps = sample.steps
         state = sample.states.actor
-        learned_from = slice(0, self.window)
+        learned_from = slice(0, self.learner.window)
         y = self._targets(steps, state)
 
         out, _ = self.actor.unroll(index(steps.percept, learned_from), state)
         q = out.gather(-1, steps.action[learned_from].unsqueeze(-1)).squeeze(-1)
         # The loss: a mean over the steps of each seed.
         error = nn.functional.smooth_l1_loss(q, y, reduction="none")
-        weights = self.loss_weights(sample)
+        weights = self.learner.loss_weights(sample)
         loss = self.seed_axis.total(weights * error)
         self.weights.minimise("values", loss.sum(), c.max_grad_norm)
 
-        if c.priority:
-            # The priority of a sequence is the largest error of its steps.
-            td_error = (q - y).abs() * steps.valid[learned_from]
-            self.replay.prioritise(sample.places, td_error.amax(0))
-        if int(self.gradient_steps) % c.target_every == 0:
+        if int(self.pace.taken) % c.target_every == 0:
             self.weights.follow("target", 1.0)
         mean_q = self.seed_axis.total(weights * q.detach())
         return {"train/loss": loss.detach(), "train/q": mean_q}
@@ -162,7 +186,7 @@ class Agent(Learner):
         """y [window, B] of the steps [L, B]."""
         c = self.config
         cut = steps.terminated | steps.truncated
-        if self.stateful or c.n_step == 1:
+        if self.learner.stateful or c.n_step == 1:
             next_q = self._next_values(steps, state)
         else:
             # Without memory only the steps that sums end with are looked beyond.
@@ -182,3 +206,13 @@ class Agent(Learner):
         best = chooser.argmax(-1, keepdim=True)
         value = next_q.gather(-1, best)
         return value.squeeze(-1)
+
+    # ---------------------------------- copying
+
+    def trained_tensors(self) -> Iterable[Tensor]:
+        return self.weights.flat.values()
+
+    def member(self, i: int) -> Agent:
+        one = self.alone(i)
+        self.learner.copy_member(one.learner, i)
+        return one

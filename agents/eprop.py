@@ -45,8 +45,8 @@ from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Post
 from bio_rl.plasticity.eprop import EPropState
 from bio_rl.rl import base, distributions
-from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses, has_spiking_memory
+from bio_rl.rl.local import DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
@@ -58,27 +58,29 @@ OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 @dataclass(frozen=True, kw_only=True)
 class Config(LearningRateSchedule):
     learns: str = "policy"
-    """What the outputs are: a policy, with a critic beside it; or the values of a Discrete space's
-    actions.
+    """Meaning of the outputs: policy, with a critic beside it; or values, those of a Discrete
+    space's actions.
     """
     temperature: float = 1.0
-    """T, of the softmax over values that explores, in units of return."""
+    """T, temperature of the softmax over values that explores, in units of return."""
     error: str = "td"
-    """What dopamine is a prediction error of: td, each decision's; outcome, an episode's at its
-    end, for all that it earned.
+    """Prediction error that dopamine carries: td, each decision's; outcome, an episode's at its
+    end, of the sum of its rewards.
     """
     dopamine: str = "rpe"
-    """What gates plasticity: rpe, the prediction error; or as controls shuffled, a prediction error
-    of some other moment, or none.
+    """Signal that gates plasticity: rpe, the prediction error; or as controls shuffled, one of some
+    other moment, or none.
     """
     gamma: float = 0.99
     """Discount per decision."""
     trace: float = 0.9
-    """λ: what a decision is credited with fades by γλ per decision; 1 as published."""
+    """λ: eligibility fades by γλ per decision; 1 as published."""
     lr: float = 0.005
-    """Of the synapses from the input and between neurons; 0 leaves them as they were drawn."""
+    """Learning rate of the synapses from the input and between neurons; 0 leaves them as they were
+    drawn.
+    """
     readout_lr: float = 0.005
-    """Of the synapses onto the outputs."""
+    """Learning rate of the synapses onto the outputs."""
     readout_gain: float = 0.0
     """Length of the readout's weights at first: without any, there is no noise in values and no
     preference.
@@ -86,25 +88,23 @@ class Config(LearningRateSchedule):
     optimiser: str = "adam"
     """adam, whose mean and variance each synapse keeps of its own changes, as published; or sgd."""
     update_every: int = 1
-    """Decisions between two changes of the weights, which are the sum of what all of them
-    ask for.
-    """
+    """Decisions between two changes of the weights, by the sum of their gradients."""
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
     critic_weight: float = 0.5
-    """c_V, of the critic's part."""
+    """c_V, weight of the critic's part of the loss."""
     entropy: float = 0.0
-    """c_H, of a bonus for the policy's entropy."""
+    """c_H, weight of a bonus for the policy's entropy."""
     feedback: str = "random"
-    """How neurons hear of the outputs' errors: random, symmetric or adaptive weights."""
+    """Weights that feed the outputs' errors back to neurons: random, symmetric or adaptive."""
     feedback_decay: float = 0.0
     """Adaptive: the part of the feedback's and the readout's weights that is lost at each
     change.
     """
     rate: float = 10.0
-    """f*, Hz."""
+    """f*, target of the mean rate, Hz."""
     rate_weight: float = 0.1
-    """c_r, of the pull towards f*."""
+    """c_r, weight of the pull towards f*."""
     normalise_obs: bool = False
     """Running mean and deviation of Box observations. Spike counts and pictures are better left as
     they are.
@@ -147,9 +147,9 @@ class EPropAgentState(NamedTuple):
     """[B, outputs + 1, N + 1] eligibility of those onto the outputs, the critic's and the bias
     last.
     """
-    owed: Tensor
-    """[B] r - V of the last decision, whose dopamine comes with the value of what followed; or what
-    the episode has earned.
+    pending: Tensor
+    """[B] r - V of the last decision, to which dopamine adds γ V of the next state; or, with error
+    outcome, the return of the episode so far.
     """
     open: Tensor
     """[B] bool: the episode goes on, so that dopamine is still to come."""
@@ -159,11 +159,11 @@ class Errors(NamedTuple):
     """Prediction errors that a decision brings, [B] each."""
 
     before: Tensor
-    """Those of the decision before, known by the value of what followed it."""
+    """Those of the decision before, now that the value of the next state is known."""
     last: Tensor
     """Those of this decision where it ended its episode."""
-    owed: Tensor
-    """What `EPropAgentState.owed` holds from now on."""
+    pending: Tensor
+    """`EPropAgentState.pending` from now on."""
 
 
 class Agent(base.Agent):
@@ -176,13 +176,13 @@ class Agent(base.Agent):
     def build(self, network: Blueprint) -> None:
         c, action_space = self.config, self.spec.action_space
         self.policy = distributions.for_space(action_space, c.log_std)
-        size = self.numbers()
         if c.learns == "values" and not isinstance(action_space, gym.spaces.Discrete):
             raise ValueError(
                 f"action space {action_space} has no list of values; "
                 "--eprop.learns policy serves it"
             )
-        self.network = network.build(size, self.policy.n_out + 1, c.readout_gain)
+        n_out = self.policy.n_out + 1
+        self.network = build_teachable(self, network, n_out, has_spiking_memory, c.readout_gain)
         self.feedback = Feedback(c.feedback, c.feedback_decay)
         b = self.feedback.init(self.network.readout.weight.detach()).b
         self.b = nn.Buffer(torch.empty(0) if isinstance(b, tuple) else b)
@@ -201,10 +201,10 @@ class Agent(base.Agent):
         hidden_weights = self.hidden.weights
         self.weights = [*hidden_weights, readout.weight, readout.bias]
         numel = sum(w.numel() for w in self.weights)
-        self.asked = nn.Buffer(torch.zeros(numel, device=self.device))
-        """Minus the changes that the weights have been asked for since."""
-        # The optimiser's gradients are views of what was asked for.
-        parts = self.asked.split([w.numel() for w in self.weights])
+        self.gradient = nn.Buffer(torch.zeros(numel, device=self.device))
+        """Sum of the gradients of all weights since their last change, in one flat tensor."""
+        # The optimiser's gradients are views of it.
+        parts = self.gradient.split([w.numel() for w in self.weights])
         for w, part in zip(self.weights, parts, strict=True):
             w.grad = part.view_as(w)
         hidden = {"params": hidden_weights, "lr": c.lr}
@@ -219,12 +219,12 @@ class Agent(base.Agent):
             network=self.network.initial_state(batch),
             hidden=self.hidden.initial_state(batch),
             readout=readout,
-            owed=readout.new_zeros(batch),
+            pending=readout.new_zeros(batch),
             open=torch.zeros(batch, dtype=torch.bool, device=self.device),
         )
 
     def trained_tensors(self) -> list[Tensor]:
-        return [*self.weights, self.asked]
+        return [*self.weights, self.gradient]
 
     # ---------------------------------- a decision
 
@@ -246,14 +246,14 @@ class Agent(base.Agent):
             return ActOut(self.policy.mode(out), {}, state)
         noise = self.policy.noise(out, self.generator)
         decide = self._by_values if self.config.learns == "values" else self._by_policy
-        action, told = decide(y, noise)
+        action, signals = decide(y, noise)
         post = lived.trails[0].post
-        met = {f"pre{i}": trail.pre for i, trail in enumerate(lived.trails)}
-        met |= {"psi": post.psi, "spikes": post.spike}
-        return ActOut(action, {"x": lived.activity, **told, **met}, state)
+        sides = {f"pre{i}": trail.pre for i, trail in enumerate(lived.trails)}
+        sides |= {"psi": post.psi, "spikes": post.spike}
+        return ActOut(action, {"x": lived.activity, **signals, **sides}, state)
 
     def _by_values(self, y: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(an action by the softmax of its value, what each output is told of it)."""
+        """(an action by the softmax of its value, the signals of the outputs)."""
         values = y[:, :-1]
         action = self.policy.sample(values / self.config.temperature, noise)
         chosen = nn.functional.one_hot(action, self.policy.n_out).to(values.dtype)
@@ -262,7 +262,7 @@ class Agent(base.Agent):
         return action, {"score": score, "drift": torch.zeros_like(y), "value": value}
 
     def _by_policy(self, y: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(an action of the policy, what each output and the critic are told of it)."""
+        """(an action of the policy, the signals of the outputs and the critic)."""
         out, none = y[:, :-1], torch.zeros_like(y[:, -1:])
         action = self.policy.sample(out, noise)
         score = torch.cat((self.policy.score(out, action), none + self.config.critic_weight), -1)
@@ -298,7 +298,7 @@ class Agent(base.Agent):
             "dopamine/abs": error.abs().mean(),
             "spikes/rate_hz": self.hidden.rate.mean(),
         }
-        state = EPropAgentState(state.network, hidden, readout, errors.owed, valid & ~cut)
+        state = EPropAgentState(state.network, hidden, readout, errors.pending, valid & ~cut)
         return state, metrics
 
     def _errors(self, step: Transition, cut: Tensor, state: EPropAgentState) -> Errors:
@@ -306,9 +306,9 @@ class Agent(base.Agent):
         c, value, reward = self.config, step.extras["value"], step.reward
         none = torch.zeros_like(value)
         if c.error == "outcome":
-            owed = torch.where(state.open, state.owed, 0.0) + reward * step.valid
-            return Errors(none, torch.where(cut, owed - value, 0.0), owed)
-        before = torch.where(state.open, state.owed + c.gamma * value, 0.0)
+            pending = torch.where(state.open, state.pending, 0.0) + reward * step.valid
+            return Errors(none, torch.where(cut, pending - value, 0.0), pending)
+        before = torch.where(state.open, state.pending + c.gamma * value, 0.0)
         last = none
         if bool(cut.any()):
             next_value = none
@@ -326,8 +326,8 @@ class Agent(base.Agent):
         drift: Tensor,
         dopamine: Dopamine,
     ) -> tuple[EPropState, ...]:
-        """The traces after the decision for which the outputs have this score [B, outputs + 1]; ΔW
-        = -δ f is asked for.
+        """The traces after the decision for which the outputs have this score [B, outputs + 1]; the
+        gradient grows by δ f.
         """
         c, extras, lives = self.config, step.extras, len(step.valid)
         weight = self.hidden.count(extras["spikes"], step.valid)
@@ -344,7 +344,7 @@ class Agent(base.Agent):
         )
 
     def _feed_back(self, error: Tensor) -> Tensor:
-        """[B, N] what the neurons hear of an error [B, outputs + 1]."""
+        """[B, N] learning signal of the neurons by an error [B, outputs + 1]."""
         return self.feedback.signal(self._feedback_state(), self.network.readout.weight, error)
 
     def _readout(
@@ -363,7 +363,7 @@ class Agent(base.Agent):
         return new
 
     def _change(self) -> None:
-        """The weights change by what they were asked for."""
+        """The weights change along the gradient, which starts again from zero."""
         optimiser, left = self.optimisers["synapses"], self.lr_factor()
         for group, lr in zip(
             optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
@@ -377,7 +377,7 @@ class Agent(base.Agent):
         readout.copy_(after)
         if not isinstance(state.b, tuple):
             self.b.copy_(state.b)
-        self.asked.zero_()
+        self.gradient.zero_()
         self.since.zero_()
 
     def _feedback_state(self) -> FeedbackState:

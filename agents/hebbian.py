@@ -16,7 +16,7 @@ keeps what paid.
     W   ← W + η δ e             the mean over the environments, which share the weights
 
 ξ/σ is ∂ log p(u) / ∂ u_j: every neuron is an actor, and hidden ones need no error fed back, for the
-one δ tells all of them in which direction to go (Williams 1992). On average Δw follows the gradient
+one δ gives all of them the direction (Williams 1992). On average Δw follows the gradient
 of what the network earns; its variance grows with the number of neurons. The critic must not see
 the noise, or it would expect what exploration has yet to earn. Legenstein, Chase, Schwartz & Maass
 2010; Hoerzer, Legenstein & Maass 2014. With γ = 0, δ = r - V(s): trials of one step.
@@ -33,22 +33,33 @@ from torch import Tensor, nn
 
 from bio_rl import modulators
 from bio_rl.checks import check_settings
+from bio_rl.connections import BaseConnection
 from bio_rl.connections._plastic import Plastic, PlasticState
-from bio_rl.contracts import ActOut, Lived, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.contracts import (
+    ActOut,
+    Lived,
+    Metrics,
+    Network,
+    Percept,
+    Probe,
+    Rollout,
+    State,
+    Synapses,
+    Transition,
+)
 from bio_rl.discovery import suggestion
 from bio_rl.modulators import Effects, no_effects
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
-from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
 
 RULES = ("three_factor", "exploratory_hebb")
-"""How hidden synapses may know what their neuron tried."""
+"""Rules by which hidden synapses may know what their neuron tried."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +70,23 @@ class Config(LearningRateSchedule):
     """λ: eligibility fades by γλ per decision."""
     rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the synapses onto hidden neurons, which says how they know what their neuron tried:
-    three_factor is told the noise itself; exploratory_hebb goes by activity beyond its running
-    mean.
+    three_factor reads the noise itself; exploratory_hebb the activity minus its running mean.
     """
     noise: float = 0.3
-    """σ, of the noise in the potential of hidden neurons."""
+    """σ, standard deviation of the noise in the potential of hidden neurons."""
     tau_mean: float = 4.5
     """Decisions over which exploratory_hebb takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ +
     0.2 y.
     """
     hidden_lr: float = 0.001
-    """Of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as they
-    were drawn.
+    """Learning rate of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as
+    they were drawn.
     """
     actor_lr: float = 0.01
-    """Of the synapses onto the outputs, per unit of dopamine."""
+    """Learning rate of the synapses onto the outputs, per unit of dopamine."""
     critic_lr: float = 0.1
-    """Of the critic's: about the share of the error that one step corrects, as it is divided by the
-    number of its synapses.
+    """Learning rate of the critic's synapses: about the share of the error that one step corrects,
+    as it is divided by the number of its synapses.
     """
     lr_final: float = 0.1
     """Factor of the learning rates at the end of the run."""
@@ -85,8 +95,8 @@ class Config(LearningRateSchedule):
     readout_gain: float = 0.0
     """Length of the output's weights at first: without any there is no preference."""
     dopamine: str = "rpe"
-    """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
-    or none.
+    """Signal that gates plasticity: rpe, the prediction error; or as controls shuffled, one of some
+    other moment, or none.
     """
     modulators: tuple[str, ...] = ()
     """Neuromodulators beside dopamine, each of which sets a meta-parameter of learning (Doya 2002):
@@ -114,13 +124,28 @@ class HebbianState(NamedTuple):
     network: State
     """The network's state."""
     synapses: tuple[PlasticState, ...]
-    """What the synapses remember: those of each hidden layer, of the outputs, of the critic."""
+    """Traces of the synapses onto each hidden layer, onto the outputs, onto the critic."""
     means: tuple[ExploratoryHebbState, ...]
-    """What each hidden layer does on average, for exploratory_hebb."""
+    """Running mean of each hidden layer's activity, for exploratory_hebb."""
     modulators: tuple[Any, ...]
     """The states of the modulators beside dopamine."""
     effects: Effects
     """The meta-parameters that these set for the next decision."""
+
+
+def has_plain_layers(network: Network) -> bool:
+    """Whether every hidden layer has one connection alone, from the layer before, so that the noise
+    of its neurons is the noise of that connection.
+    """
+    between = all(_is_between_layers(synapses) for synapses in network.plastic)
+    return network.teachable and bool(network.plastic) and between
+
+
+def _is_between_layers(synapses: Synapses) -> bool:
+    # Connections within a layer have a mask: no neuron drives itself. Sparse ones have another.
+    connection = synapses.connection
+    is_sparse = isinstance(connection, BaseConnection) and connection.between_layers
+    return synapses.mask is None or is_sparse
 
 
 class Agent(base.Agent):
@@ -133,7 +158,8 @@ class Agent(base.Agent):
     def build(self, network: Blueprint) -> None:
         self.policy = distributions.for_space(self.spec.action_space, self.config.log_std)
         n_out = self.policy.n_out
-        self.network = network.build(self.numbers(), n_out, self.config.readout_gain)
+        gain = self.config.readout_gain
+        self.network = build_teachable(self, network, n_out, has_plain_layers, gain)
         self.critic = nn.Linear(self.network.width, 1)
         nn.init.zeros_(self.critic.weight)
         nn.init.zeros_(self.critic.bias)
@@ -149,9 +175,9 @@ class Agent(base.Agent):
 
     def prepare(self) -> None:
         super().prepare()
-        hidden = [synapses.connection for synapses in self.network.plastic]
-        connections = (*hidden, self.network.readout, self.critic)
-        self.plastic = tuple(Plastic(connection, ThreeFactor()) for connection in connections)
+        hidden = [Plastic(x.connection, BY_DECISION, mask=x.mask) for x in self.network.plastic]
+        outputs = [Plastic(x, BY_DECISION) for x in (self.network.readout, self.critic)]
+        self.plastic = (*hidden, *outputs)
         self.running_mean = ExploratoryHebb(tau_mean=self.config.tau_mean)
 
     @property
@@ -225,9 +251,7 @@ class Agent(base.Agent):
         means: tuple[ExploratoryHebbState, ...],
         reset: Tensor,
     ) -> tuple[list[Tensor], tuple[ExploratoryHebbState, ...]]:
-        """(s [B, N] of each hidden layer, what they do on average). A mean begins with the
-        episode.
-        """
+        """(s [B, N] of each hidden layer, their running means). A mean begins with the episode."""
         sigma = self.config.noise
         if self.config.rule == "three_factor":
             return [xi / sigma for xi in noise], means
@@ -249,7 +273,7 @@ class Agent(base.Agent):
         value = step.extras["value"]
         rpe = self._error(step, state)
         check_finite(float(rpe.sum()), "hebbian", ("critic_lr", "hidden_lr"))
-        gate = self.dopamine(rpe, self.generators)
+        gate = self.dopamine(rpe, self.generators, step.valid)
         state = self._modulated(state, rpe, step.reward)
         if self.config.modulators:
             gate = gate * state.effects.learning_rate

@@ -113,8 +113,8 @@ class Batch(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Of one minibatch: scalars, and per step [L, N] the log probabilities now and when acting, and
-    the weights.
+    """The losses of one minibatch are scalars; beside them stand, per step [L, N], the log
+    probabilities now and when acting, and the weights.
     """
 
     total: Tensor
@@ -297,7 +297,7 @@ class Agent(base.Agent):
 
     @torch.no_grad()
     def _measure(self, x: Losses) -> dict[str, Tensor]:
-        """What the last minibatch of an epoch shows."""
+        """The figures of the last minibatch of an epoch."""
         change = x.logp - x.logp_old
         return {
             "train/loss": x.total,
@@ -319,8 +319,8 @@ class Agent(base.Agent):
 
     @torch.no_grad()
     def _report(self, batch: Batch, ahead: Percept, state: State) -> Metrics:
-        """What is worth a look once per update: explained variance, learning rate, deviation,
-        firing, operations.
+        """The figures that are worth a look once per update: explained variance, learning rate,
+        deviation, firing, operations.
         """
         error, target = (
             (batch.target - batch.value).var(correction=0),

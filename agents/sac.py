@@ -10,26 +10,30 @@ draw; of Discrete actions it is the sum over all: Christodoulou 2019, arXiv 1910
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import torch
 from torch import Tensor
 
 from bio_rl.checks import check, check_settings
-from bio_rl.contracts import Metrics
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout
 from bio_rl.networks import Blueprint
+from bio_rl.rl import base
 from bio_rl.rl.critics import TwinCritic, twin_critic
 from bio_rl.rl.distributions import Categorical, SquashedGaussian, bounded_actions
-from bio_rl.rl.off_policy import Learner, OffPolicy
+from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
 from bio_rl.rl.replay import Sample
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.rl.seed_networks import Scalars, actors, copied
 from bio_rl.rl.targets import n_step_target, next_outputs
-from bio_rl.rl.weights import Learned, Target
+from bio_rl.rl.weights import Learned, Target, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(OffPolicy):
+class Config(OffPolicy, LearningRateSchedule):
     lr: float = 3e-4
     """Learning rate of Adam for the actor and the temperature."""
     critic_lr: float = 3e-4
@@ -57,50 +61,79 @@ class Config(OffPolicy):
             unit=("target_entropy_share",),
         )
         check("sac", "tau", self.tau, "unit")
-        super().__post_init__()
+        OffPolicy.__post_init__(self)
+        LearningRateSchedule.__post_init__(self)
 
 
-class Agent(Learner):
+class Agent(base.Agent):
     """A SAC agent (`contracts.Agent`)."""
 
     config: Config
-    critic: TwinCritic
 
-    def networks(self, network: Blueprint, action_space: gym.Space) -> None:
+    @classmethod
+    def batches(cls, spec: base.Spec) -> bool:
+        """Seeds always learn as one program."""
+        return True
+
+    def build(self, network: Blueprint) -> None:
+        refuse_regulation(network)
         c = self.config
         size = self.features.size
-        self.choices = int(action_space.n) if isinstance(action_space, gym.spaces.Discrete) else 0
+        space = self.spec.action_space
+        self.choices = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
         """The number of Discrete actions; 0 for Box."""
         if self.choices:
             self.policy: Categorical | SquashedGaussian = Categorical(self.choices)
             self.critic = twin_critic(network, c.critic_hidden, size, 0, self.seeds, self.choices)
             self.target_entropy = c.target_entropy_share * math.log(self.choices)
         else:
-            n = bounded_actions(action_space)
+            n = bounded_actions(space)
             self.policy = SquashedGaussian(n)
             self.critic = twin_critic(network, c.critic_hidden, size, n, self.seeds)
             self.target_entropy = c.target_entropy * n
         self.actor = actors(network, size, self.policy.n_out, self.seeds)
         self.target = copied(self.critic)
         self.log_alpha = Scalars(self.groups)
-        self.learned = {
+        self.pace = Pace()
+
+    def initial_state(self, batch: int) -> OffPolicyState:
+        return OffPolicyState(self.actor.initial_state(batch), self.critic.initial_state(batch))
+
+    def prepare(self) -> None:
+        c = self.config
+        learned = {
             "actor": Learned(self.actor, c.lr),
             "critic": Learned(self.critic, c.critic_lr),
             "temperature": Learned(self.log_alpha, c.lr),
         }
-        self.targets = {"target": Target(self.target, "critic")}
+        targets = {"target": Target(self.target, "critic")}
+        self.weights = Weights(learned, targets, self.groups)
+        self.optimisers = self.weights.optimisers
+        self.learner = Learner(self, self.pace, self.weights, self.actor, self.critic, self._step)
+        self.replay = self.learner.replay
+        self.rollout = self.learner.rollout
 
-    def greedy(self, out: Tensor) -> Tensor:
-        return self.policy.mode(out)
+    # ---------------------------------- acting
 
-    def explore(self, out: Tensor) -> Tensor:
-        noise = self._noise(out)
-        return self.policy.sample(out, noise)
+    @torch.no_grad()
+    def act(
+        self, percept: Percept, state: Any, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
+        out, state = self.learner.decide(percept, state, probe)
+        if not explore:
+            action = self.policy.mode(out)
+        elif self.learner.starting:
+            action = self._random(out)
+        else:
+            action = self.policy.sample(out, self._noise(out))
+        return ActOut(action, {}, state)
 
-    def random(self, out: Tensor) -> Tensor:
+    def _random(self, out: Tensor) -> Tensor:
+        """Actions that know nothing, of as many rows as the actor's outputs."""
         if isinstance(self.policy, Categorical):
             # Equal logits are a policy that knows nothing.
-            return self.explore(torch.zeros_like(out))
+            equal = torch.zeros_like(out)
+            return self.policy.sample(equal, self._noise(out))
         block = self.seed_axis.block(out)
         like = block[..., : self.policy.n]
 
@@ -111,9 +144,13 @@ class Agent(Learner):
 
     # ---------------------------------- learning
 
-    def step(self, sample: Sample) -> Metrics:
+    def update(self, rollout: Rollout, state: Any) -> tuple[Any, Metrics]:
+        return self.learner.update(rollout, state)
+
+    def _step(self, sample: Sample) -> Metrics:
+        """One gradient step; what it reports is [G]."""
         alpha = self._alpha()
-        weights = self.loss_weights(sample)
+        weights = self.learner.loss_weights(sample)
         y = self._targets(sample, alpha)
 
         # The critics move towards the soft value of what came next.
@@ -197,7 +234,7 @@ class Agent(Learner):
         assert gradient is not None
         # Of -log α E_ã [log π + H̄]: log α stands for α, as in the code of the paper's authors.
         gradient.copy_(entropy - self.target_entropy)
-        self.optimisers["temperature"].step()
+        self.weights.move("temperature")
 
     def _noise(self, out: Tensor) -> Tensor:
         """The noise that the policy samples with, for the actor's outputs [..., G·B, ...]."""
@@ -207,3 +244,13 @@ class Agent(Learner):
             return self.policy.noise(block, generator)
 
         return self.seed_axis.draw(noise)
+
+    # ---------------------------------- copying
+
+    def trained_tensors(self) -> Iterable[Tensor]:
+        return self.weights.flat.values()
+
+    def member(self, i: int) -> Agent:
+        one = self.alone(i)
+        self.learner.copy_member(one.learner, i)
+        return one

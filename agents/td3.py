@@ -7,26 +7,29 @@ J_π = -Q_1(s, π(s)), every `delay`-th step, with which the targets follow
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from bio_rl.checks import check, check_settings
-from bio_rl.contracts import Metrics
+from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout
 from bio_rl.networks import Blueprint
-from bio_rl.rl.critics import TwinCritic, twin_critic
+from bio_rl.rl import base
+from bio_rl.rl.critics import twin_critic
 from bio_rl.rl.distributions import bounded_actions
-from bio_rl.rl.off_policy import Learner, OffPolicy
+from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
 from bio_rl.rl.replay import Sample
+from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.rl.seed_networks import actors, copied
 from bio_rl.rl.targets import n_step_target, next_outputs
-from bio_rl.rl.weights import Learned, Target
+from bio_rl.rl.weights import Learned, Target, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(OffPolicy):
+class Config(OffPolicy, LearningRateSchedule):
     lr: float = 3e-4
     """Learning rate of Adam for the actor."""
     critic_lr: float = 3e-4
@@ -51,41 +54,65 @@ class Config(OffPolicy):
             non_negative=("noise", "target_noise", "target_noise_clip"),
         )
         check("td3", "tau", self.tau, "unit")
-        super().__post_init__()
+        OffPolicy.__post_init__(self)
+        LearningRateSchedule.__post_init__(self)
 
 
-class Agent(Learner):
+class Agent(base.Agent):
     """A TD3 agent (`contracts.Agent`)."""
 
     config: Config
-    critic: TwinCritic
 
-    def networks(self, network: Blueprint, action_space: gym.Space) -> None:
-        c = self.config
+    @classmethod
+    def batches(cls, spec: base.Spec) -> bool:
+        """Seeds always learn as one program."""
+        return True
+
+    def build(self, network: Blueprint) -> None:
+        refuse_regulation(network)
         size = self.features.size
-        n = bounded_actions(action_space)
+        n = bounded_actions(self.spec.action_space)
         self.actor = actors(network, size, n, self.seeds)
-        self.critic = twin_critic(network, c.critic_hidden, size, n, self.seeds)
+        self.critic = twin_critic(network, self.config.critic_hidden, size, n, self.seeds)
         self.target = copied(self.critic)
         self.target_actor = copied(self.actor)
-        self.learned = {
-            "actor": Learned(self.actor, c.lr),
-            "critic": Learned(self.critic, c.critic_lr),
+        self.pace = Pace()
+
+    def initial_state(self, batch: int) -> OffPolicyState:
+        return OffPolicyState(self.actor.initial_state(batch), self.critic.initial_state(batch))
+
+    def prepare(self) -> None:
+        learned = {
+            "actor": Learned(self.actor, self.config.lr),
+            "critic": Learned(self.critic, self.config.critic_lr),
         }
-        self.targets = {
+        targets = {
             "target": Target(self.target, "critic"),
             "target_actor": Target(self.target_actor, "actor"),
         }
+        self.weights = Weights(learned, targets, self.groups)
+        self.optimisers = self.weights.optimisers
+        self.learner = Learner(self, self.pace, self.weights, self.actor, self.critic, self._step)
+        self.replay = self.learner.replay
+        self.rollout = self.learner.rollout
 
-    def greedy(self, out: Tensor) -> Tensor:
-        return out.tanh()
+    # ---------------------------------- acting
 
-    def explore(self, out: Tensor) -> Tensor:
-        noise = self.config.noise * self._noise(out)
-        action = out.tanh() + noise
-        return action.clamp(-1.0, 1.0)
+    @torch.no_grad()
+    def act(
+        self, percept: Percept, state: Any, explore: bool = True, probe: Probe | None = None
+    ) -> ActOut:
+        drive, state = self.learner.decide(percept, state, probe)
+        action = drive.tanh()
+        if explore and self.learner.starting:
+            action = self._random(drive)
+        elif explore:
+            noise = self.config.noise * self._noise(drive)
+            action = (action + noise).clamp(-1.0, 1.0)
+        return ActOut(action, {}, state)
 
-    def random(self, out: Tensor) -> Tensor:
+    def _random(self, out: Tensor) -> Tensor:
+        """Actions that know nothing, of as many rows as the actor's outputs."""
         like = self.seed_axis.block(out)
 
         def noise(generator: torch.Generator) -> Tensor:
@@ -95,8 +122,12 @@ class Agent(Learner):
 
     # ---------------------------------- learning
 
-    def step(self, sample: Sample) -> Metrics:
-        weights = self.loss_weights(sample)
+    def update(self, rollout: Rollout, state: Any) -> tuple[Any, Metrics]:
+        return self.learner.update(rollout, state)
+
+    def _step(self, sample: Sample) -> Metrics:
+        """One gradient step; what it reports is [G]."""
+        weights = self.learner.loss_weights(sample)
         y = self._targets(sample)
 
         # Both critics move towards one target.
@@ -108,7 +139,7 @@ class Agent(Learner):
             "train/critic_loss": critic_loss.detach(),
             "train/q": self.seed_axis.total(weights * q[0].detach()),
         }
-        if int(self.gradient_steps) % self.config.delay == 0:
+        if int(self.pace.taken) % self.config.delay == 0:
             actor_loss = self._improve_actor(sample, summary.detach(), weights)
             self.weights.follow("target", self.config.tau)
             self.weights.follow("target_actor", self.config.tau)
@@ -156,3 +187,13 @@ class Agent(Learner):
             return torch.empty_like(like).normal_(generator=generator)
 
         return self.seed_axis.draw(noise)
+
+    # ---------------------------------- copying
+
+    def trained_tensors(self) -> Iterable[Tensor]:
+        return self.weights.flat.values()
+
+    def member(self, i: int) -> Agent:
+        one = self.alone(i)
+        self.learner.copy_member(one.learner, i)
+        return one

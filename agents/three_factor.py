@@ -6,14 +6,13 @@ of its life.
         s_j = ∂ log π(a) / ∂ out_j for the actor, 1 for the critic (plasticity.three_factor)
     δ   = r + γ V(s') - V(s)      dopamine (modulators.dopamine)
     W   ← W + η δ e
-    μ_k ← μ_k + η x_k (o - μ_k)
-        the centres of cells that learn too (plasticity.instar)
 
 Every synapse needs its own activity, its neuron's signal and the one δ of its brain. Barto, Sutton
 & Anderson 1983; with spiking neurons Frémaux, Sprekeler & Gerstner 2013; Sutton & Barto 2018,
 §13.5. Dopamine comes before the next decision; a time limit bootstraps from the final observation.
 
-Hidden synapses, where the network has some, learn by `rule` (rl.hidden), gated by the same δ.
+Hidden synapses, where the network has some, learn by `rule` (rl.hidden), gated by the same δ; the
+centres of scattered cells may move towards their inputs (rl.moving_cells).
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import check_settings
-from bio_rl.codes.conjunctive import Scattered
-from bio_rl.connections._plastic import Plastic, PlasticState, Trail
+from bio_rl.connections._plastic import Plastic, PlasticState
 from bio_rl.contracts import (
     ActOut,
     Lived,
@@ -40,20 +38,15 @@ from bio_rl.contracts import (
 )
 from bio_rl.groups import seeded, shared
 from bio_rl.kernels.td import TDError, td_error
-from bio_rl.modulators.noradrenaline import Noradrenaline, NoradrenalineState
+from bio_rl.modulators.noradrenaline import NoradrenalineState
 from bio_rl.networks import Blueprint
-from bio_rl.plasticity import instar
-from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl import base, distributions
-from bio_rl.rl.hidden import HiddenSynapses, make_rule
-from bio_rl.rl.local import DopamineGate, check_finite
+from bio_rl.rl.hidden import HiddenState, HiddenSynapses, make_rule
+from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
+from bio_rl.rl.moving_cells import MovingCells
+from bio_rl.rl.network_reset import NORADRENALINE, reset_on_surprise
 from bio_rl.rl.schedule import LearningRateSchedule
-from bio_rl.state import clone, index, tree_map
-
-NORADRENALINE = Noradrenaline(tau_fast=50.0, tau_slow=5000.0, threshold=0.7)
-"""Errors of learning CartPole stay below 0.65 (8 lives, prediction errors recorded); those after an
-inversion exceed 0.75.
-"""
+from bio_rl.state import clone, index
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +56,17 @@ class Config(LearningRateSchedule):
     trace: float = 0.8
     """λ: eligibility fades by γλ per decision."""
     actor_lr: float = 0.02
-    """Of the actor's synapses, per unit of dopamine."""
+    """Learning rate of the actor's synapses, per unit of dopamine."""
     critic_lr: float = 0.05
-    """Of the critic's: the share of the error that one step corrects."""
+    """Learning rate of the critic's synapses: the share of the error that one step corrects."""
     lr_final: float = 0.13
     """Factor of the learning rates at the end of the run."""
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
     initial_value: float = 0.0
-    """V_0, expected of a state of which nothing is known; more than there is makes curious: what
-    has been seen disappoints (Frémaux 2013, eq. 4; Sutton & Barto 2018, §2.6).
+    """V_0, the value of every state at first. One above all returns makes the agent explore: every
+    state that it has visited falls short of it (optimistic initial values: Sutton & Barto 2018,
+    §2.6; Frémaux 2013, eq. 4).
     """
     hebbian: bool = False
     """The winner's synapses grow with dopamine, and the others shrink, by as much at any
@@ -82,8 +76,8 @@ class Config(LearningRateSchedule):
     bound: float = 0.0
     """Weights stay within ± this; 0 for no bound."""
     dopamine: str = "rpe"
-    """What gates plasticity: rpe; or as controls shuffled, a prediction error of some other moment,
-    or none.
+    """Signal that gates plasticity: rpe, the prediction error; or as controls shuffled, one of some
+    other moment, or none.
     """
     rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the hidden synapses, where the network has some (train.py list rules); "+" chains
@@ -96,9 +90,9 @@ class Config(LearningRateSchedule):
     synapses as they were drawn.
     """
     cells_lr: float = 0.0
-    """Of the centres of scattered cells, which the cells that answer move towards the input
-    (plasticity.instar); it falls exponentially to a hundredth over the run. 0 leaves them where
-    they are.
+    """Learning rate of the centres of scattered cells, which move towards the inputs that their
+    cells answer to (plasticity.instar); it falls exponentially to a hundredth over the run. 0
+    leaves them where they are.
     """
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
@@ -108,8 +102,8 @@ class Config(LearningRateSchedule):
     network reset). 0 never does.
     """
     exploration_time: float = 1.0
-    """Decisions for which what exploration draws lasts, on average: from 1, anew each time, to long
-    straight ways.
+    """Decisions for which a draw of exploration is held, on average: 1 draws anew at each decision,
+    more gives long straight ways.
     """
     log_std: float = -0.5
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
@@ -131,20 +125,18 @@ class Config(LearningRateSchedule):
 class ThreeFactorState(NamedTuple):
     readout: PlasticState
     """Eligibility of the readout's synapses, the critic's last."""
-    hidden: tuple[PlasticState, ...]
-    """What hidden synapses remember."""
-    met: tuple[Trail, ...]
-    """What hidden synapses met at the last decision."""
+    hidden: HiddenState
+    """Traces of hidden synapses, and both sides of them at the last decision."""
     lived: Lived
-    """What the network makes of the percept to come, where `ready`: dopamine needed it, and so does
-    the next decision. Its state, else, is the one after the last decision.
+    """The network's decision about the percept to come, where `ready`: dopamine needed it, and so
+    does the next decision. Its state, else, is the one after the last decision.
     """
     y: Tensor
-    """[B, outputs + 1] what the readout makes of the percept to come, where `ready`."""
+    """[B, outputs + 1] of the readout for the percept to come, where `ready`."""
     ready: Tensor
     """[B] bool: `lived` and `y` are of the percept to come."""
     noise: Tensor
-    """[B, outputs] what exploration drew last."""
+    """[B, outputs] last draw of exploration."""
     surprise: NoradrenalineState
 
 
@@ -158,9 +150,7 @@ class Readout(nn.Module):
 
 
 class Agent(base.Agent):
-    """See `rl.base.Agent`. Seeds side by side look through the same cells where nothing was drawn
-    for these.
-    """
+    """See `rl.base.Agent`. Seeds side by side share their cells where no cell is drawn."""
 
     teaches: ClassVar[tuple[str, ...]] = ("cells", "spiking", "mlp", "lsnn", "recurrent_spiking")
     """Networks whose synapses it can teach."""
@@ -175,25 +165,23 @@ class Agent(base.Agent):
         fade = config.gamma * config.trace
         rule = make_rule(config.rule, config.constants, fade, network.config.ticks)
         self.hidden = HiddenSynapses(self.network, rule, n_out)
+        self.moving: MovingCells | None = None
+        if config.cells_lr:
+            setting = "three_factor.cells_lr"
+            self.moving = MovingCells(self.network, config.cells_lr, setting)
         self.requires_grad_(False)
 
     def _network(self, network: Blueprint, n_out: int) -> Network:
         """The network up to its last hidden layer. Raises ValueError for one that it
         cannot teach.
         """
-        size, config = self.numbers(), self.config
-        each = [seeded(seed, lambda: network.build(size, n_out)) for seed in self.seeds]
-        made = each[0]
-        if not made.teachable:
-            raise ValueError(
-                f"three_factor cannot teach {network.name}; it teaches: {', '.join(self.teaches)}"
-            )
-        if config.cells_lr and not (network.name == "cells" and isinstance(made.code, Scattered)):
-            raise ValueError(
-                "three_factor.cells_lr moves scattered cells, which --network cells has "
-                "with a single number of --cells.cells; this network has none"
-            )
-        if not made.plastic and config.rule != "three_factor":
+        config = self.config
+
+        def build() -> Network:
+            return build_teachable(self, network, n_out, lambda made: made.teachable)
+
+        each = [seeded(seed, build) for seed in self.seeds]
+        if not each[0].plastic and config.rule != "three_factor":
             raise ValueError(
                 f"three_factor.rule is {config.rule}, but {network.name} has no hidden synapses "
                 "that learn by a rule; spiking, mlp and lsnn have"
@@ -210,9 +198,11 @@ class Agent(base.Agent):
     def prepare(self) -> None:
         super().prepare()
         config = self.config
-        self.plastic = Plastic(self.readout, ThreeFactor(), bound=config.bound)
-        self.hidden.prepare()
-        self._check_rule()
+        self.plastic = Plastic(self.readout, BY_DECISION, bound=config.bound)
+        no = torch.zeros(1, dtype=torch.bool, device=self.device)
+        obs = torch.zeros(1, self.numbers(), device=self.device)
+        self.hidden.prepare(Percept(obs, no, no, no, ~no))
+        self.hidden.check(config.rule, self.spec.network.name)
         rates = torch.full((self.policy.n_out + 1,), config.actor_lr, device=self.device)
         rates[-1] = config.critic_lr
         self.rates = rates
@@ -222,12 +212,12 @@ class Agent(base.Agent):
     def initial_state(self, batch: int) -> ThreeFactorState:
         n_out, n = self.readout.weight.shape[1:]
         zeros = self.readout.weight.new_zeros
-        met = tree_map(lambda x: x.expand(batch, *x.shape[1:]).clone(), self.nothing_met)
+        hidden = self.hidden.initial_state(batch)
+        lived = Lived(zeros(batch, n), self.network.initial_state(batch), clone(hidden.trails))
         return ThreeFactorState(
             readout=self.plastic.initial_state(batch),
-            hidden=self.hidden.initial_state(batch),
-            met=met,
-            lived=Lived(zeros(batch, n), self.network.initial_state(batch), clone(met)),
+            hidden=hidden,
+            lived=lived,
             y=zeros(batch, n_out),
             ready=torch.zeros(batch, dtype=torch.bool, device=self.device),
             noise=zeros(batch, n_out - 1),
@@ -235,20 +225,8 @@ class Agent(base.Agent):
         )
 
     def trained_tensors(self) -> list[Tensor]:
-        return [self.readout.weight, *self.hidden.weights]
-
-    def _check_rule(self) -> None:
-        """Keep the form of what hidden synapses meet. Raises ValueError for a rule that reads what
-        they do not meet.
-        """
-        no = torch.zeros(1, dtype=torch.bool, device=self.device)
-        obs = torch.zeros(1, self.numbers(), device=self.device)
-        percept = Percept(obs, no, no, no, ~no)
-        with torch.no_grad():
-            lived = self.network.live(percept, self.network.initial_state(1))
-        self.hidden.check(self.config.rule, self.spec.network.name, lived.trails)
-        self.nothing_met = tree_map(torch.zeros_like, lived.trails)
-        """Trails [1, K, ...] of zeros."""
+        centres = [] if self.moving is None else [self.moving.code.centres]
+        return [self.readout.weight, *self.hidden.weights, *centres]
 
     # ---------------------------------- a decision
 
@@ -260,31 +238,34 @@ class Agent(base.Agent):
         explore: bool = True,
         probe: Probe | None = None,
     ) -> ActOut:
-        lived, y = self._seen(percept, state, probe)
+        lived, y = self._decision(percept, state, probe)
         if probe is not None:
             probe.synapses("readout", self.readout.weight[0], lived.activity)
         ready = torch.zeros_like(state.ready)
-        state = state._replace(lived=lived, met=lived.trails, ready=ready)
+        hidden = state.hidden._replace(trails=lived.trails)
+        state = state._replace(lived=lived, hidden=hidden, ready=ready)
         out = y[:, :-1]
         value = y[:, -1] + self.v_0
         if not explore:
             return ActOut(self.policy.mode(out), {"value": value}, state)
         noise = self._noise(out, state.noise, percept.reset)
         action = self.policy.sample(out, noise)
-        # Each output neuron tells its synapses its score, the critic's a one.
+        # The signal of each output neuron is its score, the critic's a one.
         signal = nn.functional.pad(self._score(out, action), (0, 1), value=1.0)
         extras = {"x": lived.activity, "signal": signal, "value": value}
         return ActOut(action, extras, state._replace(noise=noise))
 
-    def _seen(
+    def _decision(
         self, percept: Percept, state: ThreeFactorState, probe: Probe | None
     ) -> tuple[Lived, Tensor]:
-        """What the network and the readout make of a percept, unless the last update saw it."""
+        """(the network's decision about a percept, the readout's outputs), those of the last update
+        where it has computed them.
+        """
         ready = bool(state.ready.all())
         if ready and probe is None:
             return state.lived, state.y
         lived = self._live(percept, state.lived.state, probe)
-        if ready:  # the probe has seen the decision; it was made in the last update
+        if ready:  # computed again for the probe alone
             return state.lived, state.y
         return lived, self.plastic.forward(lived.activity, state.readout)
 
@@ -299,7 +280,7 @@ class Agent(base.Agent):
         return lived._replace(activity=lived.activity / (length + 1e-9))
 
     def _noise(self, out: Tensor, last: Tensor, reset: Tensor) -> Tensor:
-        """[B, outputs] what exploration draws, anew at every decision or now and then."""
+        """[B, outputs] noise of exploration, drawn anew at every decision or now and then."""
         fresh = self.draw(out, self.policy.noise)
         lasts = self.config.exploration_time
         if lasts <= 1.0:
@@ -321,23 +302,28 @@ class Agent(base.Agent):
         step = index(rollout.steps, 0)
         lived = self._live(rollout.next, state.lived.state)
         error = self._error(step, self._next_value(step, lived.activity, state))
-        gate = self.dopamine(error.rpe, self.generators)
+        gate = self.dopamine(error.rpe, self.generators, step.valid)
+        valid = step.valid if error.valid < len(error.rpe) else None
         signal = step.extras["signal"]
-        if error.valid < len(error.rpe):
-            signal = signal * step.valid.unsqueeze(-1)
+        if valid is not None:
+            signal = signal * valid.unsqueeze(-1)
         x = step.extras["x"]
         rates, scaled = self._rates(gate)
         y, readout = self.plastic.step(
             state.readout, x, signal, scaled, lived.activity, rates, error.decay
         )
-        hidden = self._learn_hidden(step, state, signal, gate)
-        if self.config.cells_lr:
-            self._move_cells(x, step.percept.obs)
+        hidden = state.hidden
+        if self.config.hidden_lr:
+            factor = self.config.hidden_lr * self.lr_factor()
+            hidden = self.hidden.learn(hidden, signal, gate, step.percept.reset, factor, valid)
+        if self.moving is not None:
+            self.moving.learn(self.features(step.percept.obs), x, step.valid, self.clock.lived)
         self.features.update(rollout.steps.percept.obs, rollout.steps.valid)
         self.count(step, error.valid, error.ended)
         surprise = state.surprise
         if self.config.reset_on_surprise:
-            surprise = self._let_go(error.rpe, surprise)
+            share = self.config.reset_on_surprise
+            surprise = reset_on_surprise(self.readout.weight, surprise, error.rpe, share)
             y = self.plastic.forward(lived.activity, readout)
         state = state._replace(
             readout=readout,
@@ -348,15 +334,6 @@ class Agent(base.Agent):
             surprise=surprise,
         )
         return state, self._metrics(error, step.extras["value"], gate, readout.traces.e, rates)
-
-    def _learn_hidden(
-        self, step: Transition, state: ThreeFactorState, signal: Tensor, gate: Tensor
-    ) -> tuple[PlasticState, ...]:
-        """What hidden synapses remember after a decision; their weights change."""
-        factor = self.config.hidden_lr * self.lr_factor()
-        if not state.hidden or not self.config.hidden_lr:
-            return state.hidden
-        return self.hidden.learn(state.hidden, state.met, signal, gate, step.percept.reset, factor)
 
     def _next_value(self, step: Transition, x_next: Tensor, state: ThreeFactorState) -> Tensor:
         """V [B] of what followed: of the true final observation where the episode ended."""
@@ -393,38 +370,16 @@ class Agent(base.Agent):
         return self.rates, gate * self.of_rows(left, len(gate))
 
     def _value(self, x: Tensor) -> Tensor:
-        """V [B], what the critic's neuron makes of the activity [B, N]."""
+        """V [B], the output of the critic's neuron for the activity [B, N]."""
         critic = self.readout.weight[:, -1]
         if self.groups == 1:
             return torch.mv(x, critic[0]) + self.v_0
         return (self.of_rows(critic, len(x)) * x).sum(-1) + self.v_0
 
-    def _move_cells(self, x: Tensor, obs: Tensor) -> None:
-        """Centres turn to what their cells answered for."""
-        code = self.network.code
-        assert isinstance(code, Scattered)  # `_network` refuses others
-        rate = self.config.cells_lr * 0.01**self.clock.lived
-        columns, cells, _ = code.centres.shape
-        inputs = code.column_features(self.features(obs)).squeeze(-2)
-        local = instar.LastTick(inputs, x.view(-1, columns, cells))
-        change = instar.RULE(rate).delta(local, code.centres, x.new_ones(len(x), 1))
-        code.centres.add_(change.sum(0))
-
-    def _let_go(self, rpe: Tensor, before: NoradrenalineState) -> NoradrenalineState:
-        """Noradrenaline goes on, and where it asks for a reset weights shrink, by the mean over a
-        seed's environments.
-        """
-        _, after = NORADRENALINE.step(before, rpe)
-        reset = NORADRENALINE.resets(before, after)
-        if bool(reset.any()):
-            part = reset.to(rpe.dtype).view(self.groups, -1).mean(1)
-            self.readout.weight *= (1.0 - self.config.reset_on_surprise * part).view(-1, 1, 1)
-        return after
-
     def _metrics(
         self, error: TDError, value: Tensor, gate: Tensor, e: Tensor, rates: Tensor
     ) -> Metrics:
-        """What is reported, [G] each where seeds are trained side by side."""
+        """The metrics of an update, [G] each where seeds are trained side by side."""
         if self.groups > 1:
             each = {"rpe": error.rpe, "value": value, "abs": error.rpe.abs()}
             return {f"dopamine/{k}": x.view(self.groups, -1).mean(1) for k, x in each.items()}

@@ -82,9 +82,9 @@ class Synapses(NamedTuple):
     mask: Tensor | None = None
     """[post, pre] 1 where there is a synapse; None where all are."""
     pre: str = "activity"
-    """What they see of presynaptic neurons: spike or activity."""
+    """The variable of presynaptic neurons that they see: spike or activity."""
     post: str = "activity"
-    """What they see of postsynaptic neurons: spike or activity."""
+    """The variable of postsynaptic neurons that they see: spike or activity."""
     dt: float = 1.0
     """ms per tick."""
     neuron: Any = None
@@ -189,6 +189,13 @@ class Network(nn.Module, ABC):
     def anneal(self, progress: float) -> None:
         """Set what follows a schedule, at `progress` from 0 to 1 of the run; nothing by default."""
 
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether `anneal` changes anything. Such networks of several seeds are kept apart, as the
+        seeds may be at different points of their runs.
+        """
+        return False
+
     def regulate(self, probe: Probe) -> None:
         """Move the neurons towards `NetworkConfig.target_rate`, by what `probe` saw of the last
         decision. Nothing is regulated by default.
@@ -201,7 +208,7 @@ class Network(nn.Module, ABC):
     unit_activity: bool = False
     """Whether the activity that `live` gives has a length of one at most."""
     readout: nn.Linear
-    """Of a teachable network: the connection from its last hidden layer onto its outputs."""
+    """The connection of a teachable network from its last hidden layer onto its outputs."""
 
     @property
     def width(self) -> int:
@@ -364,7 +371,7 @@ class Agent(Protocol):
         return self.state_dict()
 
     def check_memory(self) -> str:
-        """What the agent will keep in memory, in words; "" for nothing worth a word.
+        """The size of what the agent will keep in memory, in words; "" for nothing worth a word.
 
         Raises ValueError, with the flag to change, where memory has no room for it.
         """

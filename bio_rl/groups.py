@@ -30,7 +30,24 @@ def side_by_side(networks: Sequence[Network]) -> Network:
     """
     if len(networks) == 1:
         return networks[0]
+    if networks[0].follows_schedule:
+        # Each may be at a point of its own.
+        return Group(networks)
     return stacked(networks) or Group(networks)
+
+
+def anneal(network: Network, progress: Sequence[float]) -> None:
+    """Set what follows a schedule, with each group of members at its own point of its run.
+
+    progress: from 0 to 1, one for each group; the members of a group stand beside each other.
+    """
+    if not isinstance(network, Group):
+        # Members that are stacked follow none (`side_by_side`), so this is one group's alone.
+        network.anneal(progress[0])
+        return
+    each = len(network.members) // len(progress)
+    for i, member in enumerate(network.members):
+        member.anneal(progress[i // each])
 
 
 def shared(networks: Sequence[Network]) -> Network:
@@ -94,9 +111,14 @@ class Group(Network):
         )
 
     def anneal(self, progress: float) -> None:
-        """Of the members, where they follow a schedule."""
+        """Set what follows a schedule in the members, all at the same point."""
         for member in self.members:
             member.anneal(progress)
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the members follow a schedule."""
+        return self.members[0].follows_schedule
 
     def parts(self) -> tuple[Part, ...]:
         """Those of each member in turn, with its number before their names."""
@@ -109,8 +131,8 @@ class Group(Network):
         return tuple(parts)
 
     def _each(self, run: Any, x: Percept, state: State, axis: int) -> tuple[Tensor, State]:
-        """What each member makes of its block of x, whose rows are at `axis`, and of the state,
-        whose rows come first.
+        """The outputs and states of the members, each for its block of x, whose rows are at `axis`,
+        and of the state, whose rows come first.
         """
         g = len(self.members)
         xs, states = blocks(x, g, axis), blocks(state, g, 0)
@@ -154,8 +176,13 @@ class Stacked(Network):
         return torch.func.functional_call(self.network, weights, (x, ()))[0]
 
     def anneal(self, progress: float) -> None:
-        """Of the members, where they follow a schedule."""
+        """Set what follows a schedule in the members."""
         self.network.anneal(progress)
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the members follow a schedule."""
+        return self.network.follows_schedule
 
     def parts(self) -> tuple[Part, ...]:
         """Those of a member, whose weights here are those of all, [G, post, pre]."""
@@ -209,8 +236,8 @@ def _drawn(networks: Sequence[Network]) -> bool:
 def members(
     network: nn.Module, groups: int, tensors: Sequence[Tensor] | None = None, each: int = 1
 ) -> list[list[Tensor]]:
-    """Of each group its own: views of `tensors`, which are like the network's parameters, or of
-    these themselves.
+    """The part of each group in `tensors`, which are like the network's parameters, or in these
+    themselves; parts are views.
 
     each: members of the network that a group has, stacked like these in a network of its own.
     """
@@ -227,6 +254,6 @@ def members(
 
 
 def seeded(seed: int, make: Callable[[], Made]) -> Made:
-    """What `make` gives when torch draws from `seed`; the generator of others is left alone."""
+    """The result of `make` when torch draws from `seed`; the generator of others is left alone."""
     with seeding.drawing_from(seed):
         return make()

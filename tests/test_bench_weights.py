@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bio_rl.bench import _weights_cases as cases
+from bio_rl.bench import _weights_trainings, weights
 from bio_rl.bench import _weights_trees as trees
-from bio_rl.bench import weights
 from bio_rl.bench._weights_cache import Cache, kernels_folder
 from bio_rl.bench._weights_checkpoints import Trained, read_runs
 from bio_rl.bench._weights_compare import compare, without
@@ -220,3 +220,28 @@ def test_the_reason_of_a_refusal_is_found_within_a_box():
     said = "╭─ Parsing error ─╮\n│ Unrecognized options: --x │\n╰─────╯\n"
     assert trees.reason(said) == "Unrecognized options: --x"
     assert trees.reason("error: there is no x\nnext:\n") == "error: there is no x"
+
+
+def test_an_older_tree_is_given_the_flags_of_today_and_then_those_of_before(tmp_path):
+    now, before = (trees.Tree(name, tmp_path, [CASE], None) for name in ("now", "before"))
+    assert now.spellings(CASE) == [["--steps", "1"]]
+    assert before.spellings(CASE) == [["--steps", "1"], ["--step", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tried", "status"),
+    [([0], 1, 0), ([1], 1, 1), ([2, 0], 2, 0), ([2, 1], 2, 1), ([2, 2], 2, 2)],
+)
+def test_the_next_spelling_is_tried_where_a_tree_refuses_one_and_not_where_it_fails(
+    monkeypatch, tmp_path, statuses, tried, status
+):
+    asked = []
+
+    def forked(arguments, *_):
+        asked.append(arguments)
+        return statuses[len(asked) - 1]
+
+    monkeypatch.setattr(_weights_trainings, "forked", forked)
+    case = {"name": "x", "folder": str(tmp_path / "x"), "spellings": [["--new"], ["--old"]]}
+    assert _weights_trainings.train(case, 1.0)["status"] == status
+    assert asked == [["--new"], ["--old"]][:tried]

@@ -8,24 +8,6 @@ import pytest
 from tests import measures
 from tests.measures import MEASURES, Measure, Source
 
-# The figures that are not met yet, as they stood when the limits were set. A limit that is met
-# makes its test fail until its line here is taken out, and from then on it is kept.
-NOT_YET = {
-    "learners": "3 levels (dqn, sac and td3 extend Learner, which extends the base), 2 accepted",
-    "long": "agents/three_factor.py, 0 accepted",
-    "shared": "5 pairs, four of them in kernels, 0 accepted",
-    "fragments": "87 docstrings, 0 accepted",
-}
-
-
-def expected(measure: Measure) -> object:
-    """The measure as a parameter, marked as failing where it is not met yet."""
-    reason = NOT_YET.get(measure.name)
-    if reason is None:
-        return pytest.param(measure, id=measure.name)
-    mark = pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
-    return pytest.param(measure, id=measure.name, marks=mark)
-
 
 @pytest.fixture(scope="module")
 def tree() -> list[Source]:
@@ -33,7 +15,7 @@ def tree() -> list[Source]:
     return measures.read()
 
 
-@pytest.mark.parametrize("measure", [expected(measure) for measure in MEASURES])
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
 def test_the_tree_keeps_the_limit(measure: Measure, tree: list[Source]) -> None:
     result = measure.of(tree, "")
     assert measure.is_met(result), measure.report(result, worst=20)

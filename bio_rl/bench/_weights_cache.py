@@ -1,4 +1,4 @@
-"""What `bench weights` keeps between its runs: the weights of commits, and compiled kernels."""
+"""The cache of `bench weights` between its runs: the weights of commits, and compiled kernels."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ class Cache:
 
     def path(self, case: Case) -> Path:
         """The file of a case."""
-        return self.folder / f"{case.slug}_{digest([case.flags_before, *self.shared])}.pt"
+        return (
+            self.folder / f"{case.slug}_{digest([case.flags, case.flags_before, *self.shared])}.pt"
+        )
 
     def read(self, cases: Sequence[Case]) -> dict[str, Trained]:
-        """What is kept of these cases, by name; a file that cannot be read is as none."""
+        """The kept outcomes of these cases, by name; a file that cannot be read is as none."""
         found = {}
         for case in cases:
             with suppress(Exception):  # torch raises a dozen kinds over a damaged file

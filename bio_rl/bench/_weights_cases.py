@@ -20,7 +20,7 @@ class Case:
     flags: str
     """Flags of train.py."""
     flags_before: str
-    """The same for the commit, where their names have changed since."""
+    """The same for a commit that refuses these, as names have changed since."""
 
     @property
     def slug(self) -> str:

@@ -22,7 +22,7 @@ NOT_TRAINED = re.compile(
 
 
 class Trained(NamedTuple):
-    """What came out of a training."""
+    """The outcome of a training."""
 
     weights: dict[str, Tensor]
     """The tensors of the last checkpoint; none where the training failed."""
@@ -31,11 +31,11 @@ class Trained(NamedTuple):
     status: int = 0
     """The exit status."""
     said: str = ""
-    """What a failed training said last."""
+    """The last words of a failed training."""
 
 
 def read_runs(parent: Path) -> Trained:
-    """What the runs below `parent` have trained; where there are several, a name begins with the
+    """The outcome of the runs below `parent`; where there are several, a name begins with the
     number of its run.
 
     Raises BenchError where there is no checkpoint.

@@ -1,10 +1,11 @@
 """Trains cases with the code of one checkout, each in a forked process: the script of `bench
 weights`, run once per tree.
 
-It reads {"cases": [{"name", "arguments", "folder"}], "seconds"} from standard input, and writes a
-line to standard output for each case: {"name", "folder", "status", "seconds", "said"}. It imports
-nothing of this bio_rl: each tree has a bio_rl of its own, which is used in one way only, as `python
--m bio_rl` does.
+It reads {"cases": [{"name", "spellings", "folder"}], "seconds"} from standard input, and writes a
+line to standard output for each case: {"name", "folder", "status", "seconds", "said"}. The
+spellings of a case are arguments that mean the same in newer and older trees: the first that the
+tree accepts is trained. It imports nothing of this bio_rl: each tree has a bio_rl of its own, which
+is used in one way only, as `python -m bio_rl` does.
 """
 
 import contextlib
@@ -30,6 +31,8 @@ SLOW_TO_IMPORT = (
 """Imported once, before the cases are forked."""
 TOO_LONG = 124
 """Status of a case that was killed because it did not end in time."""
+REFUSED = 2
+"""Status of a case whose arguments were not accepted."""
 POLL = 0.01  # s between two looks at a training
 TAIL = 2000  # characters of a training's output that are reported
 
@@ -59,24 +62,34 @@ def warm_up() -> None:
 
 
 def train(case: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The exit status of a training, the seconds it took and the end of what it said."""
+    """The exit status of a training, the seconds it took and the end of its output, for the first
+    spelling that is accepted; for the last one where none is.
+    """
     folder = Path(case["folder"])
     folder.mkdir(parents=True)
     output = folder / "said.txt"
     began = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        os._exit(train_here(case["arguments"], folder, output))
-    status = wait(child, began + seconds)
+    status = REFUSED
+    for arguments in case["spellings"]:
+        status = forked(arguments, folder, output, began + seconds)
+        if status != REFUSED:
+            break
     said = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
-    took = time.monotonic() - began
     return {
         "name": case["name"],
         "folder": str(folder),
         "status": status,
-        "seconds": took,
+        "seconds": time.monotonic() - began,
         "said": said[-TAIL:],
     }
+
+
+def forked(arguments: list[str], folder: Path, output: Path, until: float) -> int:
+    """The exit status of a training in a process of its own, which is killed at `until`."""
+    child = os.fork()
+    if child == 0:
+        os._exit(train_here(arguments, folder, output))
+    return wait(child, until)
 
 
 def train_here(arguments: list[str], folder: Path, output: Path) -> int:

@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[2]
 """The checkout that this file is part of."""
 SCRIPT = Path(__file__).with_name("_weights_trainings.py")
 TELLING = ("error: ", "Error: ", "Error ")
-"""What the line has that says why a training ended."""
+"""Marks of the line that says why a training ended."""
 FRAME = "│╭╰─╮╯ "
-"""What the parser of the flags draws around its words."""
+"""Characters that the parser of the flags draws around its words."""
 
 
 class Tree(NamedTuple):
@@ -40,9 +40,12 @@ class Tree(NamedTuple):
     kernels: Path | None
     """Where Numba keeps its compiled loops; None for its own place beside the sources."""
 
-    def flags(self, case: Case) -> list[str]:
-        """The flags of a case as this tree knows them."""
-        return shlex.split(case.flags_before if self.name == "before" else case.flags)
+    def spellings(self, case: Case) -> list[list[str]]:
+        """The flags of a case; for an older tree then those that it may know them by."""
+        flags = [case.flags]
+        if self.name == "before" and case.flags_before != case.flags:
+            flags.append(case.flags_before)
+        return [shlex.split(spelling) for spelling in flags]
 
 
 class Finished(NamedTuple):
@@ -58,7 +61,7 @@ class Finished(NamedTuple):
 
 
 def git(*arguments: str) -> str:
-    """What git says in this checkout. Raises ValueError with its last line where it fails."""
+    """The output of git in this checkout. Raises ValueError with its last line where it fails."""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it failed"]
@@ -121,7 +124,7 @@ def start(tree: Tree, cases: Sequence[Case], place: Path, seconds: float) -> sub
     orders = [
         {
             "name": case.name,
-            "arguments": tree.flags(case),
+            "spellings": tree.spellings(case),
             "folder": str(place / tree.name / case.slug),
         }
         for case in cases
@@ -178,7 +181,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def outcome(line: Mapping[str, Any]) -> Trained:
-    """What came out of a training."""
+    """The outcome of a training."""
     if line["status"]:
         return Trained({}, status=line["status"], said=reason(line["said"]))
     return read_runs(Path(line["folder"]) / "runs")

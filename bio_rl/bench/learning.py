@@ -5,6 +5,7 @@ Seeds of a learner that can train them side by side share a process, and its sec
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Mapping
@@ -18,8 +19,8 @@ import numpy as np
 from bio_rl import vector
 from bio_rl.bench import _report
 from bio_rl.bench._report import Shared, rounded
-from bio_rl.rl.off_policy import Learner
-from bio_rl.training import config, statistics, sweep
+from bio_rl.rl.base import Spec
+from bio_rl.training import build, config, statistics, sweep
 from bio_rl.training.sweep import Training
 
 RATIO = "ratio_spiking_mlp"
@@ -131,7 +132,8 @@ def side_by_side(todo: Iterable[Training]) -> list[Training]:
     """The trainings, with consecutive seeds of a case as one where the learner can do that."""
     groups: list[Training] = []
     for training in sorted(todo, key=lambda t: t.seed):
-        at = _group_before(groups, training) if trains_side_by_side(training.agent) else None
+        together = trains_side_by_side(training.env, training.agent, training.network)
+        at = _group_before(groups, training) if together else None
         if at is None:
             groups.append(training)
         else:
@@ -139,9 +141,15 @@ def side_by_side(todo: Iterable[Training]) -> list[Training]:
     return groups
 
 
-def trains_side_by_side(agent: str) -> bool:
-    """Whether a learner trains several seeds in one process."""
-    return issubclass(config.agents_module(agent).Agent, Learner)
+@functools.cache
+def trains_side_by_side(env: str, agent: str, network: str) -> bool:
+    """Whether a learner, as its preset has it, trains several seeds as one program."""
+    experiment = config.experiment(env, agent, network)
+    with build.open_env(build.make_env(experiment.run, 1)) as world:
+        observation_space = world.observation_space
+        action_space = world.action_space
+    spec = Spec(experiment.agent, experiment.network, observation_space, action_space)
+    return config.agents_module(agent).Agent.batches(spec)
 
 
 def _group_before(groups: list[Training], training: Training) -> int | None:

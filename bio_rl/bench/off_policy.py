@@ -21,7 +21,6 @@ from bio_rl.bench._report import Rounds, Shared, interleave
 from bio_rl.contracts import Percept, Transition
 from bio_rl.networks import Blueprint
 from bio_rl.rl.clock import Horizon
-from bio_rl.rl.off_policy import Learner
 from bio_rl.state import to
 from bio_rl.training import config
 
@@ -134,7 +133,7 @@ def spaces(agent: str, settings: Settings) -> tuple[gym.Space, gym.Space]:
 
 def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
     """A function that does so many updates of our learner."""
-    learner = make_learner(agent, network, settings)
+    learner = make_agent(agent, network, settings).learner
     learner.replay.add(to(noise(agent, settings), settings.device))
     on_gpu = settings.device != "cpu"
 
@@ -148,7 +147,7 @@ def ours(agent: str, network: str, settings: Settings) -> Callable[[int], None]:
     return do
 
 
-def make_learner(agent: str, network: str, settings: Settings) -> Learner:
+def make_agent(agent: str, network: str, settings: Settings) -> Any:
     """Our learner of that name, with its seeds side by side."""
     module = config.agents_module(agent)
     agent_settings = {"batch": settings.batch, **REPLAY, **AGENTS.get(agent, {})}

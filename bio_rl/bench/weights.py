@@ -102,7 +102,7 @@ def run(settings: Settings) -> dict[str, Any]:
 def trainings(
     cases: list[Case], kept: Mapping[str, Trained], commit: str, settings: Settings
 ) -> Iterator[Finished]:
-    """What this checkout trains, and the commit where its weights are not kept, as it finishes."""
+    """The trainings of this checkout, and those of the commit that are not kept, as they finish."""
     missing = [case for case in cases if case.name not in kept]
     slugs = {case.name: case.slug for case in cases}
     with ExitStack() as stack:

@@ -6,7 +6,7 @@ remembers.
     state = plastic.remember(state, pre, post, signal)       the rule's `trace`, one tick
     state = plastic.learn(state, modulator, lr)              the rule's `delta`, when a modulator
                                                              arrives
-    y, state = plastic.step(state, x, signal, modulator, x_next, lr)
+    y, state = plastic.step(state, x, signal, modulator, x_next, lr, decay)
                                                              all three in one pass over memory
 
 Weights are shared by all rows [post, pre], one set for each of G groups of rows [G, post, pre], or
@@ -18,21 +18,23 @@ always active.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bio_rl import plasticity
 from bio_rl.connections.dense import linear
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.plasticity import Post, Pre, Rule
 from bio_rl.plasticity.three_factor import ThreeFactor, ThreeFactorState
-from bio_rl.state import tree_map, where_reset
+from bio_rl.state import rows, tree_map, where_reset
 
 
 class PlasticState(NamedTuple):
-    """What one plastic connection remembers, rows first."""
+    """The memory of one plastic connection, rows first."""
 
     w: Tensor | tuple[()]
     """[B, post, pre] weights of each row; () where rows share them."""
@@ -41,7 +43,7 @@ class PlasticState(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """What the synapses of one connection met in the K ticks of a decision."""
+    """Both sides of the synapses of one connection, in each of the K ticks of a decision."""
 
     pre: Tensor
     """[B, K, pre] presynaptic spikes or activities: what the weights were multiplied with."""
@@ -66,6 +68,22 @@ def _each(post: Post, change: Callable[[Tensor], Tensor]) -> Post:
     """Every variable of `post` changed; what is left out stays so."""
     others = [() if isinstance(x, tuple) else change(x) for x in post[1:]]
     return Post(change(post.spike), *others)
+
+
+def _faded(traces: Any, decay: float | Tensor) -> Any:
+    """The traces times `decay`, a number or [B]."""
+    if isinstance(decay, Tensor):
+        return tree_map(lambda trace: rows(decay, trace) * trace, traces)
+    return tree_map(lambda trace: decay * trace, traces)
+
+
+def _fits_kernel(rule: Rule) -> bool:
+    """Whether the kernel computes this rule: no trace of the input, and constants that are numbers,
+    for it lets no gradient through to a tensor.
+    """
+    if not isinstance(rule, ThreeFactor) or any(isinstance(x, Tensor) for x in rule):
+        return False
+    return rule.tau_pre == 0.0
 
 
 class Plastic:
@@ -99,6 +117,8 @@ class Plastic:
         self.bound = bound or None
         bias = connection._parameters.get("bias")
         self.has_bias = bias is not None
+        self.fused = _fits_kernel(rule) and not per_row and mask is None
+        """Whether a kernel does the rule's step in one pass over memory."""
         self.weights = self._joined(connection, bias)
         """[post, pre] or [G, post, pre], the bias last, in the memory of the connection's own."""
 
@@ -108,8 +128,8 @@ class Plastic:
         return len(self.weights) if self.weights.dim() == 3 else 1
 
     def initial_state(self, batch: int) -> PlasticState:
-        """What `batch` fresh rows remember: nothing, and the connection's weights where each has
-        its own.
+        """The state of `batch` fresh rows: traces at zero, and the connection's weights where each
+        row has its own.
         """
         post, pre = self.weights.shape[-2:]
         traces = self.rule.init(batch, post, pre, device=self.weights.device)
@@ -150,8 +170,8 @@ class Plastic:
 
         lr: a number, or [post] for each neuron its own.
         """
-        rows = state.w if isinstance(state.w, Tensor) else self._of_rows(len(modulator))
-        change = self.rule.delta(state.traces, rows, modulator)
+        weights = state.w if isinstance(state.w, Tensor) else self._of_rows(len(modulator))
+        change = self.rule.delta(state.traces, weights, modulator)
         change = change * (lr.unsqueeze(-1) if isinstance(lr, Tensor) else lr)
         if self.mask is not None:
             change = change * self.mask
@@ -173,17 +193,23 @@ class Plastic:
         lr: float | Tensor,
         decay: float | Tensor,
     ) -> tuple[Tensor, PlasticState]:
-        """(drive [B, post] of x_next by the changed weights, state): `remember`, `learn` and
-        `forward`, fused for the three-factor rule.
+        """(drive [B, post] of x_next by the changed weights, state): `remember` for 1 ms, `learn`
+        and `forward`, fused for the three-factor rule.
 
-        decay: a number or [B], what is left of older traces; 0 in rows whose episode began.
+        decay: a number or [B], the factor of older traces, which fade by it before they fade as the
+        rule says; 0 in rows whose episode began.
         """
         if not self.fused:
-            fresh = decay == 0.0 if isinstance(decay, Tensor) else None
-            post = Post(signal)
-            state = self.remember(state, Pre(x), post, signal, fresh=fresh)
+            state = state._replace(traces=_faded(state.traces, decay))
+            state = self.remember(state, Pre(x), Post(signal), signal)
             state = self.learn(state, modulator, lr)
             return self.forward(x_next, state), state
+        assert isinstance(self.rule, ThreeFactor)  # no other is fused
+        rule = self.rule
+        if rule.lr != 1.0:
+            lr = rule.lr * lr
+        if rule.tau_e != math.inf:
+            decay = plasticity.decay(rule.tau_e, 1.0) * decay
         traces: ThreeFactorState = state.traces
         e = traces.e.clone()
         y = plastic_step(
@@ -199,12 +225,6 @@ class Plastic:
             w_max=self.bound,
         )
         return y, state._replace(traces=traces._replace(e=e))
-
-    @property
-    def fused(self) -> bool:
-        """Whether a kernel does the rule's step in one pass over memory."""
-        plain = isinstance(self.rule, ThreeFactor) and self.rule.tau_pre == 0.0
-        return plain and not self.per_row and self.mask is None
 
     # ---------------------------------- weights of rows, groups and all
 

@@ -51,7 +51,7 @@ class SpikingState(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What the time loop of T decisions starts from."""
+    """The input of the time loop of T decisions, and the states that it starts from."""
 
     spikes: Tensor
     """[S, B, F] what comes in."""
@@ -127,11 +127,17 @@ class SpikingNetwork(Network):
     def anneal(self, progress: float) -> None:
         """Set the slope of the surrogate, where it follows a schedule."""
         slope = self.config.slope
-        if slope is None or slope[0] == slope[-1]:
+        if slope is None or not self.follows_schedule:
             return
         now = slope[0] + (slope[-1] - slope[0]) * progress
         for layer in self.layers:
             layer.p = layer.p._replace(slope=now / layer.p.span)
+
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the slope of the surrogate changes over the run."""
+        slope = self.config.slope
+        return slope is not None and slope[0] != slope[-1]
 
     @torch.no_grad()
     def regulate(self, probe: Probe) -> None:
@@ -223,7 +229,7 @@ class SpikingNetwork(Network):
         return out, self._end(state, start, layers, synapses)
 
     def _start(self, xs: Percept, state: SpikingState | tuple[()]) -> Start:
-        """What the time loop of T decisions starts from. Raises ValueError for another batch."""
+        """The start of the time loop of T decisions. Raises ValueError for another batch."""
         ticks = self.config.ticks
         decisions, batch = xs.reset.shape
         check_batch(state, batch, "spiking")

@@ -48,8 +48,8 @@ class Chain(NamedTuple):
         change = change_by(*first, w, modulator)
         for rule, part in others:
             # each part sees the weights as the parts before it leave them
-            met = w + change
-            change = change + change_by(rule, part, met, modulator)
+            changed = w + change
+            change = change + change_by(rule, part, changed, modulator)
         return change
 
 

@@ -1,4 +1,4 @@
-"""What every agent is made of: features, networks, a clock, generators, optimisers, and its saving.
+"""The base of agents: features, networks, a clock, generators, optimisers, and their saving.
 
 An agent of one's own extends `Agent`: `build` makes its networks, `prepare` its optimisers, and
 `initial_state`, `act` and `update` are the contract that the training loop calls. Everything that a
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.networks import Blueprint
+from bio_rl.rl import replay_size
 from bio_rl.rl.clock import Clock, Horizon
 from bio_rl.rl.group_features import GroupFeatures
 from bio_rl.rl.replay import Replay
+from bio_rl.rl.seed_axis import SeedAxis
+from bio_rl.state import leaves, tree_map
 
 
 class Spec(NamedTuple):
-    """What an agent is made from, beside its horizon, its seeds and its device."""
+    """The parts that an agent is made from, beside its horizon, its seeds and its device."""
 
     config: Any
     network: Blueprint
@@ -66,6 +69,11 @@ class Agent(nn.Module, ABC):
         self.config = config
         self.spec = Spec(config, network, observation_space, action_space)
         self.seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+        if self.groups > 1 and not self.batches(self.spec):
+            raise ValueError(
+                f"{self.name} cannot train the seeds {self.seeds} of {network.name} as one "
+                "program; give one seed, or make them by bio_rl.rl.one_by_one.of_seeds"
+            )
         self.device = torch.device(device)
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         """By name; `prepare` fills it."""
@@ -77,6 +85,7 @@ class Agent(nn.Module, ABC):
             self.build(network)
         self.to(self.device)
         self.generators = [seeding.generator(s, self.device) for s in self.seeds]
+        self.seed_axis = SeedAxis(self.generators)
         self.prepare()
 
     @classmethod
@@ -124,13 +133,6 @@ class Agent(nn.Module, ABC):
     def trained_tensors(self) -> Iterable[Tensor]:
         """The tensors that learning changes: their numbers must stay finite."""
 
-    def check_memory(self) -> str:
-        """What the agent will keep in memory, in words; "" for nothing worth a word.
-
-        Raises ValueError, with the flag to change, where memory has no room for it.
-        """
-        return ""
-
     # ---------------------------------- what all of them do alike
 
     def see(self, percept: Percept, axis: int = 0) -> Percept:
@@ -154,7 +156,9 @@ class Agent(nn.Module, ABC):
         return type(self).__module__.rpartition(".")[2]
 
     def draw(self, like: Tensor, noise: Callable[[Tensor, torch.Generator], Tensor]) -> Tensor:
-        """What `noise` draws for the rows of `like` [G·B, ...], each seed by its own generator."""
+        """The numbers that `noise` draws for the rows of `like` [G·B, ...], each seed's by its own
+        generator.
+        """
         if self.groups == 1:
             return noise(like, self.generators[0])
         pairs = zip(like.chunk(self.groups), self.generators, strict=True)
@@ -164,23 +168,57 @@ class Agent(nn.Module, ABC):
         """[G·B, ...] what each seed has [G, ...], for each of its rows."""
         return x.repeat_interleave(batch // self.groups, 0)
 
-    def count(self, step: Transition, valid: int, ended: int) -> None:
-        """The clock goes on by a step [G·B] of which `valid` rows count and `ended` ended."""
+    def count(self, steps: Transition, valid: int, ended: int) -> None:
+        """The clock goes on by steps [G·B] or [T, G·B], of which `valid` count and `ended` ended an
+        episode.
+        """
         if self.groups == 1:
             self.clock.count(valid, ended)
             return
-        ends = (step.terminated | step.truncated) & step.valid
-        self.clock.count(self._by_seed(step.valid), self._by_seed(ends))
+        ends = (steps.terminated | steps.truncated) & steps.valid
+        self.clock.count(self._by_seed(steps.valid), self._by_seed(ends))
 
     def _by_seed(self, flags: Tensor) -> Tensor:
-        """[G] on the CPU, how many of each seed's rows are set."""
-        return flags.view(self.groups, -1).sum(1).cpu()
+        """[G] on the CPU, how many flags [..., G·B] of each seed are set."""
+        rows = flags.shape[-1] // self.groups
+        return flags.reshape(-1, self.groups, rows).sum((0, 2)).cpu()
 
     def lr_factor(self) -> Any:
         """The factor of the learning rates by now; [G] where there are several seeds."""
         if self.groups == 1:
             return self.config.lr_factor(self.clock.lived)
         return self.config.lr_factor(self.clock.lived_each.to(self.device))
+
+    # ---------------------------------- the memory that a replay takes
+
+    def check_memory(self) -> str:
+        """The size of what the agent will keep in memory, in words; "" for nothing worth a word.
+
+        Raises ValueError, with the flag to change, where memory has no room for it.
+        """
+        if self.replay is None:
+            return ""
+        capacity = self.replay.capacity // self.groups
+        return replay_size.check_size(
+            capacity, self.step_bytes(), self.replay_flag, self.device, self.groups
+        )
+
+    def step_bytes(self) -> int:
+        """Bytes that a step takes in the replay, in memory and on disk."""
+        assert self.replay is not None
+        spec = self.spec
+        step = replay_size.step_bytes(spec.observation_space, spec.action_space)
+        state = leaves(tuple(self.initial_state(1)))
+        state_bytes = sum(x.numel() * x.element_size() for x in state)
+        # A state is stored with every stride-th step alone.
+        return step + state_bytes // self.replay.stride
+
+    @property
+    def replay_flag(self) -> str:
+        """The flag that says how many steps are kept."""
+        return f"--{self.name}.replay"
+
+    # ---------------------------------- saving and copying
 
     def learned_state(self) -> dict[str, Any]:
         """All of `state_dict` but the replay, whose rows are saved apart."""
@@ -197,7 +235,9 @@ class Agent(nn.Module, ABC):
         return {**self.learned_state(), "replay": self.replay.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Go on from `state_dict` or `learned_state`."""
+        """Go on from `state_dict` or `learned_state`; without a replay in it the experience stays
+        as it is here.
+        """
         super().load_state_dict(copy.deepcopy(state["modules"]))
         for name, optimiser in self.optimisers.items():
             # An optimiser would keep the very tensors that it is given.
@@ -207,6 +247,15 @@ class Agent(nn.Module, ABC):
             if saved.shape == generator.get_state().shape:
                 # torch reads the memory of a row of a tensor from its beginning: a copy
                 generator.set_state(saved.clone())
+        if self.replay is not None and "replay" in state:
+            self._load_replay(self.replay, dict(state["replay"]))
+
+    def _load_replay(self, replay: Replay, saved: dict[str, Any]) -> None:
+        """Give the replay what another held, its states with the names of their fields."""
+        if saved["states"]:
+            like = self.initial_state(self.groups)
+            saved["states"] = tree_map(lambda _, x: x, like, saved["states"])
+        replay.load_state_dict(saved)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """How copy and pickle make an agent like this one: anew, then in the same state.

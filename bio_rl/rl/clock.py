@@ -52,10 +52,17 @@ class Clock(nn.Module):
             self.episodes.add_(episodes)
 
     @property
+    def lived_by_seed(self) -> list[float]:
+        """The share of the horizon that is over for each seed, from 0 to 1."""
+        steps = self.steps.view(-1).tolist()
+        episodes = self.episodes.view(-1).tolist()
+        pairs = zip(steps, episodes, strict=True)
+        return [self.horizon.lived(*counts) for counts in pairs]
+
+    @property
     def lived_each(self) -> Tensor:
         """[G] the share of the horizon that is over for each of several seeds, from 0 to 1."""
-        pairs = zip(self.steps.tolist(), self.episodes.tolist(), strict=True)
-        return torch.tensor([self.horizon.lived(*counts) for counts in pairs])
+        return torch.tensor(self.lived_by_seed)
 
     @property
     def lived(self) -> float:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bio_rl import seeding
+from bio_rl import groups, seeding
 from bio_rl.contracts import Network, Part, Percept, Probe, State, Transition
 from bio_rl.groups import Group, Stacked, side_by_side, stacked
 from bio_rl.networks import Blueprint, mlp
@@ -45,11 +45,13 @@ class TwinCritic(nn.Module):
             return ()
         return self.trunk.initial_state(batch)
 
-    def anneal(self, progress: float) -> None:
-        """Set what follows a schedule in its networks, `progress` from 0 to 1 of the run."""
-        self.heads.anneal(progress)
+    def anneal(self, progress: Sequence[float]) -> None:
+        """Set what follows a schedule in its networks, `progress` from 0 to 1 of each seed's
+        run.
+        """
+        groups.anneal(self.heads, progress)
         if self.trunk is not None:
-            self.trunk.anneal(progress)
+            groups.anneal(self.trunk, progress)
 
     def advance(self, percepts: Percept, state: State) -> State:
         """The memory after T percepts [T, B, ...]."""
@@ -158,8 +160,15 @@ def twin_critic(
                 width = encoder.size
             heads += [kinds.head.build(width + n_action, n_out) for _ in range(2)]
     trunk = side_by_side(trunks) if trunks else None
-    twins = stacked(heads) or Group(heads)
-    return TwinCritic(trunk, twins, len(seeds))
+    return TwinCritic(trunk, _twins(heads, len(seeds)), len(seeds))
+
+
+def _twins(heads: Sequence[Network], seeds: int) -> Group | Stacked:
+    """Two heads of each seed as one network."""
+    if seeds > 1 and heads[0].follows_schedule:
+        # Each seed may be at a point of its own.
+        return Group(heads)
+    return stacked(heads) or Group(heads)
 
 
 def _kinds(network: Blueprint, hidden: tuple[int, ...], size: int | Mixed) -> _Kinds:

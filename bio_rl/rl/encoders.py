@@ -70,11 +70,16 @@ class Encoded(Network):
         return self.network.unroll(xs._replace(obs=self.encoder(xs.obs)), state)
 
     def anneal(self, progress: float) -> None:
-        """Of the network, where it follows a schedule."""
+        """Set what follows a schedule in the network."""
         self.network.anneal(progress)
 
+    @property
+    def follows_schedule(self) -> bool:
+        """Whether the network follows a schedule."""
+        return self.network.follows_schedule
+
     def regulate(self, probe: Probe) -> None:
-        """Of the network, where it regulates itself."""
+        """Let the network regulate itself."""
         self.network.regulate(probe)
 
     def parts(self) -> tuple[Part, ...]:

@@ -19,6 +19,7 @@ from bio_rl.contracts import Network, Synapses
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.neurons import some
 from bio_rl.plasticity.eprop import EProp, EPropState
+from bio_rl.state import leaves
 
 RATE_TAU = 2000.0
 """ms over which a neuron's mean rate is measured: about a trial."""
@@ -28,9 +29,22 @@ class Dopamine(NamedTuple):
     """Dopamine that a decision brings, [B] each, divided by the number of lives."""
 
     before: Tensor
-    """For the decision before: it meets the traces as that one left them."""
+    """For the decision before: it gates the traces as they were after that one."""
     after: Tensor
     """For this decision, where it ended its episode."""
+
+
+def has_spiking_memory(network: Network) -> bool:
+    """Whether its hidden neurons leak, spike, and remember from one decision to the next, as the
+    traces of e-prop do.
+    """
+    if not network.teachable or not network.plastic:
+        return False
+    neurons = [synapses.neuron for synapses in network.plastic]
+    leak = all(p is not None and "tau_mem" in p._asdict() for p in neurons)
+    # A key of noise [B] is a state too, and no memory of the neurons.
+    state = leaves(network.initial_state(1))
+    return leak and any(x.dim() > 1 and x.shape[-1] == network.width for x in state)
 
 
 class EPropSynapses(nn.Module):
@@ -83,12 +97,12 @@ class EPropSynapses(nn.Module):
         return tuple(rule.init(batch, *w.shape, device=w.device) for rule, w in pairs)
 
     def count(self, spikes: Tensor, valid: Tensor) -> Tensor:
-        """The mean rates go on by a decision's spikes [B, K, N]; returns what each valid row [B]
-        counts in a mean.
+        """The weight of each row [B] in a mean over those that are valid, after the running mean
+        rates have been updated by a decision's spikes [B, K, N].
         """
         weight = valid / valid.sum().clamp(min=1)
-        seen = 1000.0 / self.dt * (weight @ spikes.transpose(0, 1).mean(0))
-        self.rate.lerp_(seen, 1.0 - math.exp(-self.decision / RATE_TAU))
+        rate = 1000.0 / self.dt * (weight @ spikes.transpose(0, 1).mean(0))
+        self.rate.lerp_(rate, 1.0 - math.exp(-self.decision / RATE_TAU))
         return weight
 
     def learn(
@@ -100,10 +114,10 @@ class EPropSynapses(nn.Module):
         goes_on: Tensor,
         dopamine: Dopamine,
     ) -> tuple[EPropState, ...]:
-        """The traces after a decision; the weights' gradients hold minus what they are asked for.
+        """The traces after a decision, whose gradient is added to that of the weights.
 
-        signal, pull: [B, N] the learning signal, and what is asked without dopamine. goes_on: [B]
-        bool, False in rows whose episode began with the decision.
+        signal, pull: [B, N] the learning signal, and that which dopamine does not gate. goes_on:
+        [B] bool, False in rows whose episode began with the decision.
         """
         after = []
         for i, (state, trail) in enumerate(zip(states, trails, strict=True)):
@@ -129,7 +143,7 @@ class EPropSynapses(nn.Module):
         return tuple(after)
 
     def mask(self) -> None:
-        """Ask nothing where there is no synapse."""
+        """Set the gradient to zero where there is no synapse."""
         for synapses, weight in zip(self.synapses, self.weights, strict=True):
             if synapses.mask is not None:
                 _tensor(weight.grad).mul_(synapses.mask)
@@ -138,5 +152,7 @@ class EPropSynapses(nn.Module):
 def _tensor(x: Tensor | tuple[()] | None) -> Tensor:
     """x, which is there."""
     if not isinstance(x, Tensor):
-        raise TypeError("e-prop needs the pseudo-derivative of every spike, and a place to ask")
+        raise TypeError(
+            "e-prop needs the pseudo-derivative of every spike, and weights with a gradient"
+        )
     return x

@@ -1,28 +1,37 @@
-"""What learners without backpropagation share: the gate that dopamine passes, and its controls.
+"""Parts that learners without backpropagation share: the networks that they can teach, and the gate
+that dopamine passes, with its controls.
 
-A claim about dopamine needs its controls: with `shuffled` a synapse is told a prediction error of
-some other moment, of the same distribution, and with `none` it is told nothing.
+A claim about dopamine needs its controls: with `shuffled` a synapse receives a prediction error of
+some other moment, of the same distribution, and with `none` it receives nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from bio_rl.contracts import Network
 from bio_rl.discovery import suggestion
 from bio_rl.faults import DivergedError
+from bio_rl.networks import Blueprint
+from bio_rl.plasticity.three_factor import ThreeFactor
+from bio_rl.rl.base import Agent
 
+BY_DECISION = ThreeFactor(tau_e=math.inf, lr=1.0)
+"""The three-factor rule of synapses whose learner says at each decision how fast they learn and how
+much of their eligibility is left.
+"""
 DOPAMINE = ("rpe", "shuffled", "none")
-"""What may gate plasticity."""
+"""Names of what may gate plasticity."""
 MOMENTS = 1024
 """Past prediction errors from which shuffled dopamine is drawn."""
 
 
 class DopamineGate(nn.Module):
-    """Turns prediction errors into what synapses are told of them."""
+    """Turns prediction errors into the dopamine that synapses receive."""
 
     past: Tensor | None
     """[G, MOMENTS] the last prediction errors of each seed; None unless they are shuffled."""
@@ -62,6 +71,27 @@ class DopamineGate(nn.Module):
         groups = len(self.past) if self.past is not None else 1
         blocks = zip(rpe.chunk(groups), here.chunk(groups), strict=True)
         return [errors[rows] for errors, rows in blocks]
+
+
+def build_teachable(
+    agent: Agent,
+    network: Blueprint,
+    n_out: int,
+    suits: Callable[[Network], bool],
+    out_gain: float = 1.0,
+) -> Network:
+    """The network of `agent`, from its features to `n_out` outputs.
+
+    suits: whether the agent can teach a network, by what this is and not by its name. Raises
+    ValueError, which says what the agent teaches, for one that it cannot.
+    """
+    if not network.image:
+        made = network.build(agent.numbers(), n_out, out_gain)
+        if suits(made):
+            return made
+    raise ValueError(
+        f"{agent.name} cannot teach {network.name}; it teaches: {', '.join(agent.teaches)}"
+    )
 
 
 def check_finite(total: float, agent: str, settings: Sequence[str]) -> None:

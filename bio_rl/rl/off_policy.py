@@ -1,5 +1,7 @@
-"""The base of off-policy learners: experience that is stored and sampled again, and the loop over
-gradient steps.
+"""The part of an off-policy agent that keeps experience and learns from it again.
+
+An agent makes its networks, decides, and takes one gradient step from a sample. Its `Learner` does
+all else: it stores rollouts, draws sequences, and says how many gradient steps are due.
 
 Several seeds may learn side by side: their environments are blocks of rows, their networks members
 of a group, and nothing of one enters another's.
@@ -7,33 +9,29 @@ of a group, and nothing of one enters another's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from bio_rl import groups
 from bio_rl.checks import check_settings
-from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Steps
+from bio_rl.contracts import Metrics, Network, Percept, Probe, Rollout, State, Steps
 from bio_rl.networks import Blueprint
-from bio_rl.rl import replay_size
 from bio_rl.rl.activity import ActivityReport
-from bio_rl.rl.base import Agent, Spec
-from bio_rl.rl.clock import Clock
+from bio_rl.rl.base import Agent
 from bio_rl.rl.critics import TwinCritic
 from bio_rl.rl.replay import Replay, Sample
-from bio_rl.rl.schedule import LearningRateSchedule
-from bio_rl.rl.seed_axis import SeedAxis
-from bio_rl.rl.weights import Learned, Target, Weights
-from bio_rl.state import leaves, tree_map
+from bio_rl.rl.weights import Weights
+from bio_rl.state import leaves
 
 
 @dataclass(frozen=True, kw_only=True)
-class OffPolicy(LearningRateSchedule):
-    """Settings of every off-policy learner."""
+class OffPolicy:
+    """Settings of every off-policy learner, beside those of its `LearningRateSchedule`."""
 
     replay: int = 1_000_000
     """Steps that are kept to learn from, all environments together; never more than the run has."""
@@ -61,7 +59,6 @@ class OffPolicy(LearningRateSchedule):
             non_negative=("start",),
             unit=("gamma",),
         )
-        super().__post_init__()
 
 
 class OffPolicyState(NamedTuple):
@@ -71,60 +68,65 @@ class OffPolicyState(NamedTuple):
     """[B, ...] of the critics' memory, which advances in `update`."""
 
 
-class Learner(Agent):
-    """An off-policy agent. Rows [G·B, ...] are the environments of G seeds.
+class Pace(nn.Module):
+    """Counts gradient steps; its counts are part of the agent's state dict."""
 
-    One of this kind overrides `networks`, `explore`, `greedy`, `random` and `step`.
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = nn.Buffer(torch.zeros((), dtype=torch.int64))
+        """Gradient steps since the beginning."""
+        self.due = nn.Buffer(torch.zeros((), dtype=torch.float64))
+        """The fraction of a gradient step that is due, between updates."""
+
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[override]
+        """Stays on the CPU: Python reads the counts."""
+        return self
+
+    def steps(self, more: float) -> int:
+        """The whole gradient steps that are due when `more` have become due."""
+        self.due += more
+        whole = int(self.due)
+        # A part of a step stays due for the next update.
+        self.due -= whole
+        return whole
+
+
+class Learner:
+    """The replay of an agent, and its loop over gradient steps.
+
+    Rows [G·B, ...] are the environments of G seeds.
     """
 
-    config: OffPolicy
-    replay: Replay
-    actor: Network
-    """The network that decides."""
-    learned: dict[str, Learned]
-    """The networks that learn, by the names that `Weights` knows them under."""
-    targets: dict[str, Target]
-    """The networks that follow them."""
-    replay: Replay
-    """Experience that is kept to learn from again; `prepare` makes it."""
-    weights: Weights
-    episodes: Tensor
-    """[G] episodes of each seed."""
-    gradient_steps: Tensor
-    steps_due: Tensor
-    """Gradient steps that are due: a fraction of one, between updates."""
-
-    @classmethod
-    def batches(cls, spec: Spec) -> bool:
-        """Seeds always learn as one program."""
-        return True
-
-    def build(self, network: Blueprint) -> None:
-        """Make the networks, and counts that all seeds have in common."""
-        _refuse_regulation(network)
-        self.clock = Clock(self.clock.horizon)
-        """It counts the steps of one seed, and the most episodes of any."""
-        self.critic: TwinCritic | None = None
-        self.networks(network, self.spec.action_space)
-        self.episodes = nn.Buffer(torch.zeros(self.groups, dtype=torch.int64))
-        self.gradient_steps = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.steps_due = nn.Buffer(torch.zeros((), dtype=torch.float64))
-
-    def prepare(self) -> None:
-        """Make what needs the networks on their device."""
-        self.weights = Weights(self.learned, self.targets, self.groups)
-        self.optimisers = self.weights.optimisers
-        self.seed_axis = SeedAxis(self.generators)
-        self.stateful = bool(list(leaves(tuple(self.initial_state(self.groups)))))
+    def __init__(
+        self,
+        agent: Agent,
+        pace: Pace,
+        weights: Weights,
+        actor: Network,
+        critic: TwinCritic | None,
+        step: Callable[[Sample], Metrics],
+        n_step: int = 1,
+    ) -> None:
+        """agent: its `config` is an `OffPolicy`. actor: the network that decides. critic: None
+        where the actor's outputs are values. step: one gradient step; what it reports is [G].
+        n_step: steps whose rewards a target sums.
+        """
+        self.agent = agent
+        self.config = agent.config
+        self.pace = pace
+        self.weights = weights
+        self.actor = actor
+        self.critic = critic
+        self.step = step
+        self.stateful = bool(list(leaves(tuple(agent.initial_state(agent.groups)))))
         self.window = self.config.sequence if self.stateful else 1
         """Steps of a sequence that are learned from; n_step - 1 more follow."""
         self.replay = Replay(
-            min(self.config.replay, self.clock.horizon.steps) * self.groups,
-            self.device,
-            length=self.window + self.n_step - 1,
+            min(self.config.replay, agent.clock.horizon.steps) * agent.groups,
+            agent.device,
+            length=self.window + n_step - 1,
             stride=self.window,
-            groups=self.groups,
-            alpha=self.alpha,
+            groups=agent.groups,
         )
         # As many whole windows as the steps between two updates begin.
         windows = -(-self.config.update_every // self.window)
@@ -132,213 +134,115 @@ class Learner(Agent):
         self.report_names: tuple[str, ...] = ()
         """Names of the figures of an `ActivityReport`, known after the first update."""
 
-    # ---------------------------------- what a learner of this kind is
-
-    def networks(self, network: Blueprint, action_space: gym.Space) -> None:
-        """Make the networks: `actor`, a TwinCritic `critic` where there is one, and which of them
-        learn (`learned`) and follow (`targets`).
-        """
-        raise NotImplementedError
-
-    def greedy(self, out: Tensor) -> Tensor:
-        """The best actions for the actor's outputs."""
-        raise NotImplementedError
-
-    def explore(self, out: Tensor) -> Tensor:
-        """Actions to learn from, for the actor's outputs."""
-        raise NotImplementedError
-
-    def random(self, out: Tensor) -> Tensor:
-        """Actions that know nothing, of as many rows as the actor's outputs."""
-        raise NotImplementedError
-
-    def step(self, sample: Sample) -> Metrics:
-        """One gradient step; what it reports is [G]."""
-        raise NotImplementedError
-
-    @property
-    def n_step(self) -> int:
-        """Steps whose rewards a target sums."""
-        return 1
-
-    @property
-    def alpha(self) -> float:
-        """How much priorities count in sampling; 0 for evenly."""
-        return 0.0
-
-    def beta(self) -> float:
-        """How much the weights of a sample make up for its priorities."""
-        return 1.0
-
     # ---------------------------------- acting
 
-    def initial_state(self, batch: int) -> OffPolicyState:
-        """The state of `batch` fresh lives."""
-        actor = self.actor.initial_state(batch)
-        if self.critic is None:
-            return OffPolicyState(actor, ())
-        return OffPolicyState(actor, self.critic.initial_state(batch))
+    @property
+    def starting(self) -> bool:
+        """Whether actions are still random."""
+        return int(self.agent.clock.steps.min()) < self.config.start
 
-    @torch.no_grad()
-    def act(
-        self,
-        percept: Percept,
-        state: OffPolicyState,
-        explore: bool = True,
-        probe: Probe | None = None,
-    ) -> ActOut:
-        """One decision for each row; with explore=False the greedy one, which draws nothing."""
-        out, actor = self.actor(self.see(percept), state.actor, probe)
-        state = state._replace(actor=actor)
-        if not explore:
-            action = self.greedy(out)
-        elif int(self.clock.steps) < self.config.start:
-            action = self.random(out)
-        else:
-            action = self.explore(out)
-        return ActOut(action, {}, state)
+    def decide(
+        self, percept: Percept, state: OffPolicyState, probe: Probe | None
+    ) -> tuple[Tensor, OffPolicyState]:
+        """The actor's outputs for a percept, and the state after it."""
+        out, actor = self.actor(self.agent.see(percept), state.actor, probe)
+        return out, state._replace(actor=actor)
 
     # ---------------------------------- learning
 
     def update(self, rollout: Rollout, state: OffPolicyState) -> tuple[OffPolicyState, Metrics]:
         """Store a rollout, then take the gradient steps that are due."""
+        agent = self.agent
         steps = rollout.steps
-        count = int(steps.valid.sum()) // self.groups
-        self.episodes += self.seed_axis.total((steps.terminated | steps.truncated) & steps.valid)
-        self.clock.count(count, int(self.episodes.max()) - int(self.clock.episodes))
-        self.features.update(steps.percept.obs, steps.valid)
+        valid = int(steps.valid.sum())
+        ends = (steps.terminated | steps.truncated) & steps.valid
+        agent.count(steps, valid, int(ends.sum()))
+        agent.features.update(steps.percept.obs, steps.valid)
         state = self._store(rollout, state)
         metrics: Metrics = {}
-        if int(self.clock.steps) > self.config.start and self.replay.starts:
-            self.steps_due += self.config.ratio * count
+        if int(agent.clock.steps.min()) > self.config.start and self.replay.starts:
             self.anneal()
-            for _ in range(int(self.steps_due)):
+            # A gradient step is one of every seed, so they take the steps that their mean has due.
+            for _ in range(self.pace.steps(self.config.ratio * (valid // agent.groups))):
                 metrics = self.learn(self.sample())
-            # A part of a step stays due for the next update.
-            self.steps_due -= int(self.steps_due)
-        if self.groups > 1:
+        if agent.groups > 1:
             return state, metrics
         report = self._report(rollout.next, state)
         return state, metrics_of_one(metrics) | report
 
     def _store(self, rollout: Rollout, state: OffPolicyState) -> OffPolicyState:
         """Put the rollout into the replay; returns the state with the critics' memory after it."""
+        agent = self.agent
         steps = rollout.steps
         states = rollout.states
         if self.stateful and self.critic is not None:
-            percepts = self.see(steps.percept, 1)
+            percepts = agent.see(steps.percept, 1)
             starts, after = self.critic.advance_in(percepts, state.critic, self.window)
             states = states._replace(critic=starts)
             state = state._replace(critic=after)
-        percept = steps.percept._replace(obs=self.compact(steps.percept.obs))
-        steps = steps._replace(percept=percept, final_obs=self.compact(steps.final_obs))
+        percept = steps.percept._replace(obs=agent.features.compact(steps.percept.obs))
+        final_obs = agent.features.compact(steps.final_obs)
+        steps = steps._replace(percept=percept, final_obs=final_obs)
         # A learner without memory has states too, but nothing in them.
         self.replay.add(steps, states if self.stateful else ())
         return state
 
-    def compact(self, obs: Any) -> Any:
-        """Observations in the precision in which the replay stores them."""
-        return self.features.compact(obs)
-
     def sample(self) -> Sample:
         """Sequences from the replay, with features in place of observations."""
+        agent = self.agent
         n = max(1, self.config.batch // self.window)
-        sample = self.replay.sample(n, self.generators, self.beta())
+        sample = self.replay.sample(n, agent.generators)
         steps = sample.steps
-        final_obs = self.features(steps.final_obs, 1)
-        steps = steps._replace(percept=self.see(steps.percept, 1), final_obs=final_obs)
-        return sample._replace(steps=steps, states=sample.states or OffPolicyState((), ()))
+        final_obs = agent.features(steps.final_obs, 1)
+        steps = steps._replace(percept=agent.see(steps.percept, 1), final_obs=final_obs)
+        return Sample(steps, sample.states or OffPolicyState((), ()))
 
     def learn(self, sample: Sample) -> Metrics:
         """One gradient step, counted; what it reports is [G]."""
-        self.gradient_steps += 1
+        self.pace.taken.add_(1)
         return self.step(sample)
 
     def loss_weights(self, sample: Sample) -> Tensor:
         """[window, G·N] what each step counts in the mean loss of its seed."""
         valid = sample.steps.valid[: self.window]
-        return self.seed_axis.mean_weights(valid, sample.weight)
+        return self.agent.seed_axis.mean_weights(valid)
 
     def anneal(self) -> None:
-        """Set what follows a schedule: learning rates, and the slope of spikes."""
-        self.weights.scale_rates(self.config.lr_factor(self.clock.lived))
-        self.actor.anneal(self.clock.lived)
+        """Set what follows a schedule, each seed's by its own clock: learning rates, and the slope
+        of spikes.
+        """
+        lived = self.agent.clock.lived_by_seed
+        self.weights.scale_rates([self.config.lr_factor(share) for share in lived])
+        groups.anneal(self.actor, lived)
         if self.critic is not None:
-            self.critic.anneal(self.clock.lived)
+            self.critic.anneal(lived)
 
     def _report(self, percept: Percept, state: OffPolicyState) -> Metrics:
         """Figures of the actor's decision for this percept, worked out when they are read."""
-
-        def decide(probe: Probe) -> object:
-            features = self.see(percept)
-            return self.actor(features, state.actor, probe)
-
-        report = ActivityReport(decide, len(percept.reset))
+        report = ActivityReport(
+            lambda probe: self.decide(percept, state, probe), len(percept.reset)
+        )
         self.report_names = self.report_names or tuple(report.all())
         return {name: partial(report.figure, name) for name in self.report_names}
 
-    # ---------------------------------- memory
-
-    def check_memory(self) -> str:
-        """A sentence with the memory that the replay takes. Raises ValueError, with the flag to
-        change, where there is no room for it.
-        """
-        capacity = self.replay.capacity // self.groups
-        return replay_size.check_size(
-            capacity, self.step_bytes(), self.flag, self.device, self.groups
-        )
-
-    def step_bytes(self) -> int:
-        """Bytes that a step takes in the replay, in memory and on disk."""
-        spec = self.spec
-        step = replay_size.step_bytes(spec.observation_space, spec.action_space)
-        state = leaves(tuple(self.initial_state(1)))
-        state_bytes = sum(x.numel() * x.element_size() for x in state)
-        # A state is stored with every stride-th step alone.
-        return step + state_bytes // self.replay.stride
-
-    @property
-    def flag(self) -> str:
-        """The flag that says how many steps are kept."""
-        return f"--{self.name}.replay"
-
-    # ---------------------------------- saving and copying
-
-    def trained_tensors(self) -> list[Tensor]:
-        """The tensors that learning changes."""
-        return list(self.weights.flat.values())
-
-    def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
-        """Go on from `state_dict` or `learned_state`; without a replay in it the experience stays
-        as it is here.
-        """
-        super().load_state_dict(state)
-        if "replay" in state:
-            self._load_replay(dict(state["replay"]))
-
-    def _load_replay(self, saved: dict[str, Any]) -> None:
-        if saved["states"]:
-            like = self.initial_state(self.groups)
-            saved["states"] = tree_map(lambda _, x: x, like, OffPolicyState(*saved["states"]))
-        self.replay.load_state_dict(saved)
+    # ---------------------------------- copying
 
     @torch.no_grad()
-    def member(self, i: int) -> Self:
-        """The i-th seed's learner alone, as it is now."""
-        one = self.alone(i)
+    def copy_member(self, one: Learner, i: int) -> None:
+        """Bring the fresh agent of `one` to where the i-th seed of this agent is."""
+        whole = self.agent
+        alone = one.agent
         self.weights.copy_member(one.weights, i)
-        one.features.each[0].load_state_dict(self.features.each[i].state_dict())
-        one.clock.count(int(self.clock.steps), int(self.episodes[i]))
-        one.episodes.copy_(self.episodes[i])
-        one.gradient_steps.copy_(self.gradient_steps)
-        one.steps_due.copy_(self.steps_due)
-        drawn_so_far = self.generators[i].get_state()
-        one.generators[0].set_state(drawn_so_far)
+        alone.features.each[0].load_state_dict(whole.features.each[i].state_dict())
+        alone.clock.steps.copy_(whole.clock.steps.view(-1)[i])
+        alone.clock.episodes.copy_(whole.clock.episodes.view(-1)[i])
+        one.pace.load_state_dict(self.pace.state_dict())
+        drawn_so_far = whole.generators[i].get_state()
+        alone.generator.set_state(drawn_so_far)
         one.replay.load_state_dict(self.replay.member(i))
-        return one
 
 
-def _refuse_regulation(network: Blueprint) -> None:
+def refuse_regulation(network: Blueprint) -> None:
     """Raise ValueError for a network whose firing rates are to be regulated."""
     if network.config.target_rate > 0:
         raise ValueError(

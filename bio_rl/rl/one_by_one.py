@@ -46,7 +46,7 @@ class OneByOne:
 
     def update(self, rollout: Rollout, state: State) -> tuple[State, dict[str, list[Any]]]:
         """Every seed learns from its block; what they report is a list, one entry a seed."""
-        # of a rollout the steps and the kept states have time before rows, the next percept has not
+        # of a rollout the steps and the states have time before rows, the next percept has not
         updated = self._each(
             lambda agent, steps, states, following, state: agent.update(
                 Rollout(steps, states, following), state
@@ -65,12 +65,15 @@ class OneByOne:
         return chain.from_iterable(agent.trained_tensors() for agent in self.agents)
 
     def check_memory(self) -> str:
-        """What the first agent will keep in memory, in words; every other keeps as much."""
+        """The memory that the first agent will take, in words; every other takes as much."""
         return self.agents[0].check_memory()
 
     def member(self, i: int) -> Agent:
-        """The agent of the i-th seed."""
-        return self.agents[i]
+        """A copy of the agent of the i-th seed, as it is now."""
+        agent = self.agents[i]
+        one = agent.alone(0)
+        one.load_state_dict(agent.state_dict())
+        return one
 
     def state_dict(self) -> dict[str, Any]:
         return {str(i): agent.state_dict() for i, agent in enumerate(self.agents)}
@@ -84,8 +87,8 @@ class OneByOne:
             agent.load_state_dict(state[str(i)])
 
     def _each(self, run: Callable[..., Any], *trees: tuple[Any, int]) -> list[Any]:
-        """What `run` gives for each agent and its block of every tree, whose rows are at
-        an axis.
+        """The results of `run` for each agent and its block of every tree, whose rows are at an
+        axis.
         """
         n = len(self.agents)
         blocks = [

@@ -33,7 +33,6 @@ import torch
 from torch import Tensor
 
 from bio_rl.contracts import State, Transition
-from bio_rl.rl.priorities import Priorities
 from bio_rl.rl.stored import Stored, flag_bits, restored, stored
 from bio_rl.state import index, to, tree_map
 
@@ -47,10 +46,6 @@ class Sample(NamedTuple):
     """
     states: State
     """[N, ...] the learner's state at the first step."""
-    weight: Tensor
-    """[N] that makes up for a sample by priority, at most 1; without priorities all 1."""
-    places: Tensor
-    """[N] where they start, for `prioritise`."""
 
 
 class Replay:
@@ -58,7 +53,6 @@ class Replay:
 
     length: steps of a sequence. stride: states are stored at every stride-th step, and sequences
     start there. groups: the environments' rows are so many blocks, each sampled from for itself.
-    alpha: how much priorities count (Schaul et al. 2016, eq. 1); 0 for none.
     """
 
     def __init__(
@@ -69,7 +63,6 @@ class Replay:
         length: int = 1,
         stride: int = 1,
         groups: int = 1,
-        alpha: float = 0.0,
     ) -> None:
         sizes = {"capacity": capacity, "length": length, "stride": stride, "groups": groups}
         for name, value in sizes.items():
@@ -84,7 +77,6 @@ class Replay:
         """[room, G·B, ...]; None before the first steps are added."""
         self.states: State = ()
         """[room // stride, G·B, ...]."""
-        self.priorities = Priorities(groups, alpha, self.device) if alpha else None
         self.added = 0
         """Steps per environment since the beginning; step i lies in row i % room."""
 
@@ -135,9 +127,6 @@ class Replay:
         chunks = self._chunks_of(rows)
         tree_map(lambda whole, part: whole.index_copy_(0, rows, part), self.stored, new)
         tree_map(lambda whole, part: whole.index_copy_(0, chunks, part), self.states, states)
-        if self.priorities is not None:
-            whole = self._whole_since(before)
-            self.priorities.renew(self._places_in(chunks), self._places_in(whole))
 
     def _allocate(self, new: Stored, states: State) -> None:
         """Make room for steps and states like these."""
@@ -146,8 +135,6 @@ class Replay:
         chunks = room // self.stride
         self.stored = tree_map(lambda x: self._empty(room, x), new)
         self.states = tree_map(lambda x: self._empty(chunks, x), states)
-        if self.priorities is not None:
-            self.priorities.allocate(chunks * self._environments)
 
     def _empty(self, length: int, like: Tensor) -> Tensor:
         """[length, B, ...] for rows like those of `like` [T, B, ...]."""
@@ -163,19 +150,6 @@ class Replay:
         least = _ceil(self.length, self.stride)
         # A sequence has to be whole before its first step is written over.
         return max(chunks, least) * self.stride
-
-    def _whole_since(self, before: int) -> Tensor:
-        """The chunks [C] in which sequences start that have become whole since there were `before`
-        steps.
-        """
-        # Chunks are numbered here as steps are, from the beginning of time.
-        oldest = _ceil(self.oldest, self.stride)
-        were_whole = (before - self.length) // self.stride + 1
-        are_whole = (self.added - self.length) // self.stride + 1
-        first = max(oldest, were_whole)
-        last = max(oldest, are_whole)
-        chunks = torch.arange(first, last, device=self.device)
-        return chunks % (self.room // self.stride)
 
     # ---------------------------------- where things lie
 
@@ -197,30 +171,16 @@ class Replay:
         first_of_each = rows[:: self.stride]
         return first_of_each // self.stride
 
-    def _places_in(self, chunks: Tensor) -> Tensor:
-        """The places [C · B] of all environments of a group in these chunks [C]."""
-        environment = torch.arange(self._environments, device=self.device)
-        first_of_chunk = chunks * self._environments
-        # [C, 1] + [B]
-        places = first_of_chunk.unsqueeze(1) + environment
-        return places.flatten()
-
     # ---------------------------------- sampling
 
-    def sample(self, n: int, generators: Sequence[torch.Generator], beta: float = 1.0) -> Sample:
-        """n sequences for each group, groups · n in all; evenly over all that are whole, or by
-        priority.
+    def sample(self, n: int, generators: Sequence[torch.Generator]) -> Sample:
+        """n sequences for each group, groups · n in all, evenly over all that are whole.
 
-        generators: one for each group. beta: how much the weights make up for priorities (Schaul et
-        al. 2016, §3.4).
+        generators: one for each group.
         """
         if self.stored is None:
             raise ValueError("nothing can be sampled from an empty replay: add steps first")
-        if self.priorities is not None:
-            place, weight = self.priorities.sample(n, generators, beta)
-        else:
-            place = self._even_places(n, generators)
-            weight = torch.ones(self.groups * n, device=self.device)
+        place = self._even_places(n, generators)
         chunk = place // self._environments
         start = chunk * self.stride
         column = place % self._environments
@@ -228,7 +188,7 @@ class Replay:
             group = torch.arange(self.groups, device=self.device).repeat_interleave(n)
             column = column + group * self._environments
         steps, states = self._gather(self.stored, start, column)
-        return Sample(steps, states, weight, place)
+        return Sample(steps, states)
 
     def _even_places(self, n: int, generators: Sequence[torch.Generator]) -> Tensor:
         """[groups · n] places at which whole sequences start, each as likely as any other."""
@@ -272,33 +232,11 @@ class Replay:
         steps = restored(tree_map(steps_at, stored), self.bits)
         return steps, tree_map(state_at_start, self.states)
 
-    def prioritise(self, places: Tensor, priority: Tensor) -> None:
-        """New priorities [N], such as |δ|, of the sequences that start at places [N]; without
-        priorities nothing.
-        """
-        if self.priorities is not None:
-            self.priorities.set(places, priority)
-
     # ---------------------------------- saving
 
     def state_dict(self) -> dict[str, Any]:
         """All that it holds, the oldest step first."""
-        position = self.position()
-        return position | self.rows()
-
-    def position(self) -> dict[str, Any]:
-        """All that changes between two steps: how many were added, and the priorities of those that
-        are stored.
-        """
-        if self.priorities is None:
-            highest = torch.ones(self.groups, dtype=torch.float64, device=self.device)
-        else:
-            highest = self.priorities.highest
-        values: Any = ()
-        if self.priorities is not None and self.stored is not None:
-            chunks = self._chunks_of(self._rows_from(self.oldest))
-            values = self.priorities.values(self._places_in(chunks))
-        return {"added": self.added, "highest": highest, "priorities": values}
+        return {"added": self.added, **self.rows()}
 
     def rows(self, first: int = 0) -> dict[str, Any]:
         """The steps that are stored, from the one with the number `first`, a multiple of the
@@ -316,9 +254,6 @@ class Replay:
     def member(self, i: int) -> dict[str, Any]:
         """The `state_dict` of the i-th group alone."""
         state = self.state_dict()
-        state["highest"] = state["highest"][i : i + 1]
-        if len(state["priorities"]):
-            state["priorities"] = state["priorities"][i : i + 1]
         first = i * self._environments
         columns = slice(first, first + self._environments)
         for name in ("kept", "states"):
@@ -330,8 +265,6 @@ class Replay:
         self.stored = None
         self.states = ()
         self.added = state["added"]
-        if self.priorities is not None:
-            self.priorities.highest = state["highest"].to(self.device)
         if not self.added:
             return
         steps = to(Stored(*state["kept"]), self.device)
@@ -345,10 +278,6 @@ class Replay:
         full = len(steps.reward) == room
         self.added = self.added - len(steps.reward) if full else 0
         self._write(steps, states)
-        if self.priorities is not None and len(state["priorities"]):
-            chunks = self._chunks_of(self._rows_from(self.oldest))
-            values = state["priorities"][:, left_out * self._environments :]
-            self.priorities.restore(self._places_in(chunks), values)
 
 
 def _check_whole(name: str, value: object) -> None:

@@ -43,15 +43,15 @@ class SeedAxis:
         by_seed = x.reshape(len(x), self.groups, -1)
         return by_seed.sum((0, 2))
 
-    def mean_weights(self, valid: Tensor, weight: Tensor) -> Tensor:
-        """[L, G·N] what each step counts in its seed's mean: its weight over the number of valid
-        ones, 0 where it is not valid.
+    def mean_weights(self, valid: Tensor) -> Tensor:
+        """[L, G·N] what each step counts in its seed's mean: one over the number of valid ones, 0
+        where it is not valid itself.
 
-        valid: bool [L, G·N]. weight: [G·N] of each sequence.
+        valid: bool [L, G·N].
         """
-        valid = valid.to(weight.dtype)
-        by_seed = valid.view(len(valid), self.groups, -1)
+        counted = valid.to(torch.float32)
+        by_seed = counted.view(len(valid), self.groups, -1)
         # A seed without a valid step has a mean of nothing, which is 0.
         count = by_seed.sum((0, 2)).clamp(min=1.0)
-        total = self.spread(count, valid)
-        return valid * weight / total
+        total = self.spread(count, counted)
+        return counted / total

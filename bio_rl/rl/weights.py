@@ -46,6 +46,12 @@ class Weights:
         self.optimisers: dict[str, torch.optim.Optimizer] = {}
         self.parts: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         """(weights, their gradients) of each network that learns, tensor by tensor."""
+        self.factors: dict[str, Tensor] = {}
+        """The factor of the learning rate of every number in the vector of a network; empty where
+        all seeds learn at one rate.
+        """
+        self.seeds: dict[str, Tensor] = {}
+        """The seed of every number in the vector of a network, found when it is first needed."""
         for name, (network, lr) in learned.items():
             vector = flatten(network.parameters())
             self.flat[name] = vector
@@ -54,11 +60,26 @@ class Weights:
         for name, target in targets.items():
             self.flat[name] = flatten(target.network.parameters())
 
-    def scale_rates(self, factor: float) -> None:
-        """Let every optimiser move at `factor` times its network's learning rate."""
+    def scale_rates(self, factors: Sequence[float]) -> None:
+        """Let every optimiser move the weights of seed i at factors[i] times the learning rate."""
+        alike = len(set(factors)) == 1
         for name, optimiser in self.optimisers.items():
             (group,) = optimiser.param_groups
-            group["lr"] = self.learned[name].lr * factor
+            group["lr"] = self.learned[name].lr * (factors[0] if alike else 1.0)
+            if not alike:
+                self.factors[name] = self._of_seeds(name, factors)
+        if alike:
+            self.factors.clear()
+
+    def _of_seeds(self, name: str, x: Sequence[float]) -> Tensor:
+        """x[i] for each number of seed i in the vector of the network `name`."""
+        if name not in self.seeds:
+            seeds = torch.zeros_like(self.flat[name], dtype=torch.int64)
+            for i in range(self.groups):
+                seeds[self._places_of(name, i)] = i
+            self.seeds[name] = seeds
+        numbers = torch.tensor(x, dtype=self.flat[name].dtype, device=self.flat[name].device)
+        return numbers[self.seeds[name]]
 
     def minimise(self, name: str, loss: Tensor, max_norm: float = 0.0) -> None:
         """One step of the network `name` down the gradient of `loss` by its weights alone.
@@ -72,7 +93,20 @@ class Weights:
         torch._foreach_copy_(gradients, new)  # pyright: ignore[reportPrivateImportUsage]
         if max_norm:
             self._clip(name, gradients, max_norm)
+        self.move(name)
+
+    @torch.no_grad()
+    def move(self, name: str) -> None:
+        """One step of the optimiser of the network `name`, by the gradients that are there."""
+        factor = self.factors.get(name)
+        if factor is None:
+            self.optimisers[name].step()
+            return
+        vector = self.flat[name]
+        before = vector.clone()
         self.optimisers[name].step()
+        # A step of Adam is proportional to its rate, so a part of it is a step at a lower one.
+        vector.copy_(before.lerp(vector, factor))
 
     def _clip(self, name: str, gradients: Sequence[Tensor], max_norm: float) -> None:
         """Scale each seed's gradient of the network `name` down to `max_norm`."""

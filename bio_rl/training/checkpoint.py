@@ -21,10 +21,11 @@ from torch import Tensor
 from bio_rl.machine.files import printable, refuse_link, replacing
 
 FORMAT = "bio_rl checkpoint"
-VERSION = 3
+VERSION = 4
 READS = (VERSION,)
 """Versions that can be read: in 1 the replay lay within the agent's part, in 2 it had files of its
-own, and since 3 every agent has one form of state.
+own, since 3 every agent has one form of state, and since 4 off-policy agents count their gradient
+steps in a part of their own.
 """
 KEEP = 3
 """Checkpoints of a run that are kept, the best aside."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bio_rl.machine.files import one_line, printable
-from bio_rl.rl.off_policy import Learner
+from bio_rl.rl import base
 from bio_rl.state import leaves
 from bio_rl.training.checkpoint import CheckpointError
 from bio_rl.training.runner import Runner, begin
@@ -122,7 +122,7 @@ def fit_runner(runner: Runner, saved: Mapping[str, Any], path: Path) -> None:
             env = saved["env"]
             saved = {**saved, "env": {**env, "env": _arrays(env["env"])}}
         runner.load_state_dict(saved)
-        if isinstance(runner.agent, Learner):
+        if isinstance(runner.agent, base.Agent):
             _check_rows(runner.agent, runner)
     # a simulator, or an environment of one's own, raises what it likes over a junk state
     except Exception as error:
@@ -257,15 +257,15 @@ def _check_moment(key: str, x: Any, weights: Tensor, at: str) -> None:
     _expect(right, f"{at}.step", "0 or more", x)
 
 
-def _check_rows(agent: Learner, runner: Runner) -> None:
-    """Raise MisfitError unless the rows of the replay are of what the agent sees and does now."""
+def _check_rows(agent: base.Agent, runner: Runner) -> None:
+    """Raise MisfitError unless the rows of a replay are of what the agent sees and does now."""
     replay = agent.replay
-    stored = replay.stored
-    if stored is None:
+    if replay is None or replay.stored is None:
         return
+    stored = replay.stored
     percept = runner.life.percept
     # A row of the replay [B, ...] is one step of all environments, as a percept is.
-    now = list(leaves(agent.compact(percept.obs)))
+    now = list(leaves(agent.features.compact(percept.obs)))
     compare([x[0] for x in leaves(stored.obs)], now, "replay.obs")
     compare([x[0] for x in leaves(stored.final_obs)], now, "replay.final_obs")
     compare(stored.action[0], percept.action, "replay.action")

@@ -31,7 +31,7 @@ from torch import Tensor
 from bio_rl.contracts import Agent
 from bio_rl.machine.files import free_space, one_line, printable
 from bio_rl.machine.ram import size_text
-from bio_rl.rl.off_policy import Learner
+from bio_rl.rl import base
 from bio_rl.rl.replay import Replay
 from bio_rl.rl.stored import Stored
 from bio_rl.state import index, leaves, tree_map
@@ -83,7 +83,7 @@ class ReplayFiles:
             "files": files,
             "oldest": oldest,
             "stride": replay.stride,
-            **replay.position(),
+            "added": replay.added,
         }
         checkpoint.save(self._index(step), found)
         self.written = {"files": files, "added": replay.added}
@@ -130,9 +130,8 @@ class ReplayFiles:
                 f"{printable(self._index(step))} belongs to another save than the checkpoint of "
                 f"step {step}"
             )
-        state = {name: found[name] for name in ("added", "highest", "priorities")}
         if not found["added"]:
-            return state | {"kept": (), "states": ()}
+            return {"added": 0, "kept": (), "states": ()}
         parts = [self._part(name, found) for name in found["files"]]
         try:
             # Of each file its rows and its states.
@@ -141,7 +140,7 @@ class ReplayFiles:
             raise CheckpointError(
                 f"the rows in {printable(self.folder)} do not fit each other ({one_line(cause)})"
             ) from cause
-        return state | {"kept": kept, "states": states}
+        return {"added": found["added"], "kept": kept, "states": states}
 
     def prune(self, steps: Collection[int]) -> None:
         """Delete what no checkpoint of these steps needs. Where an index cannot be read, all rows
@@ -250,7 +249,7 @@ def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: 
     needed = seeds * (checkpoint.KEEP + 2) * MOMENTS * _weights(one)
     advice = "another --run-dir"
     free = free_space(parent)
-    if isinstance(one, Learner):
+    if isinstance(one, base.Agent) and one.replay is not None:
         # The oldest kept checkpoint still needs what was lived until then, and a new one is written
         # before that one goes.
         spare = (checkpoint.KEEP + 1) * -(-steps // checkpoints)
@@ -259,7 +258,7 @@ def check_disk(agent: Agent, parent: Path, steps: int, checkpoints: int, seeds: 
         fitting = int((0.8 * free - needed) / row / seeds) - spare
         needed += seeds * min(steps, capacity + spare) * row
         if 0 < fitting < capacity:
-            advice = f"{one.flag} {fitting} or another --run-dir"
+            advice = f"{one.replay_flag} {fitting} or another --run-dir"
     if needed > free:
         raise ValueError(
             f"the files of this run take {size_text(needed)} in {printable(parent)}, "
@@ -285,12 +284,6 @@ _FIELDS = {
     "oldest": _whole,
     "added": _whole,
     "stride": lambda x: _whole(x) and x > 0,
-    "highest": lambda x: isinstance(x, Tensor) and x.dtype is torch.float64 and x.dim() == 1,
-    "priorities": lambda x: (
-        x.dtype is torch.float64 and x.dim() == 2
-        if isinstance(x, Tensor)
-        else type(x) is tuple and not x
-    ),
 }
 """A test of each field of an index."""
 

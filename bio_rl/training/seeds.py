@@ -10,7 +10,6 @@ stays in the batch, its world stands still, and nobody looks at its numbers any 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -159,9 +158,6 @@ def learn_together(group: GroupRunner, env: SideBySide, sessions: list[Session])
                 for i in over:
                     env.stop(i)
                     if group.running:  # the last ones are evaluated when the panel is closed
-                        # The group goes on learning, and a member may be a part of it.
-                        runner = sessions[i].runner
-                        runner.agent = copy.deepcopy(runner.agent)
                         results[i] = _finish(i, sessions[i], began)
             for i in group.running:
                 group.sync(i, sessions[i].runner)

@@ -350,10 +350,9 @@ class NativeVectorEnv(VectorEnv, ABC):
 
     def _truncated(self) -> np.ndarray:
         """Rows that have reached the time limit, bool [N]."""
-        truncated = np.zeros(self.num_envs, np.bool_)
-        if self.max_episode_steps is not None:
-            np.greater_equal(self.elapsed, self.max_episode_steps, out=truncated)
-        return truncated
+        if self.max_episode_steps is None:
+            return np.zeros(self.num_envs, np.bool_)
+        return self.elapsed >= self.max_episode_steps
 
     def _begin(self, rows: np.ndarray) -> None:
         """Begin new episodes in rows, int [n]."""

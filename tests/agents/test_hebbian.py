@@ -209,6 +209,21 @@ def test_without_dopamine_or_on_junk_rows_nothing_changes(how):
     assert all(torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True))
 
 
+@pytest.mark.parametrize("valid", [True, False])
+def test_shuffled_dopamine_does_not_reach_what_is_eligible_on_junk_rows(valid):
+    agent = make(dopamine="shuffled")
+    percept = see(torch.ones(2, N_IN))
+    decided = agent.act(percept, agent.initial_state(2))
+    state, _ = learn(agent, percept, decided, torch.ones(2), torch.zeros(2, N_IN))
+    agent.dopamine.past.fill_(3.0)
+    before = [w.clone() for w in weights(agent)]
+    percept = see(torch.ones(2, N_IN), reset=False)
+    decided = agent.act(percept, state)
+    learn(agent, percept, decided, torch.ones(2), torch.zeros(2, N_IN), valid=valid)
+    changed = [not torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True)]
+    assert all(changed) if valid else not any(changed)
+
+
 def test_the_hidden_layer_stays_as_it_was_drawn_at_a_rate_of_zero():
     agent = make(hidden_lr=0.0)
     before = [w.clone() for w in weights(agent)]

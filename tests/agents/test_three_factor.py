@@ -14,6 +14,7 @@ from bio_rl.faults import DivergedError
 from bio_rl.networks import Blueprint, cells, mlp
 from bio_rl.plasticity import Post, Pre, load
 from bio_rl.rl.clock import Horizon
+from bio_rl.rl.network_reset import reset_on_surprise
 from bio_rl.testing import no_autograd
 from bio_rl.training import api, config
 from bio_rl.training.evaluation import evaluate
@@ -182,15 +183,16 @@ def test_a_brain_lets_go_of_its_weights_when_errors_are_suddenly_larger():
         actor_lr=0.0,
         reset_on_surprise=1.0,
     )
-    runner.agent.readout.weight[:] = 0.01
+    weight = runner.agent.readout.weight
+    weight[:] = 0.01
     state = runner.life.state
     quiet, loud = torch.tensor([0.01]), torch.tensor([500.0])
     surprise = state.surprise
     for _ in range(10_000):
-        surprise = runner.agent._let_go(quiet, surprise)
-    assert runner.agent.readout.weight.abs().min() > 0
-    runner.agent._let_go(loud, surprise)
-    assert runner.agent.readout.weight.abs().max() == 0
+        surprise = reset_on_surprise(weight, surprise, quiet, 1.0)
+    assert weight.abs().min() > 0
+    reset_on_surprise(weight, surprise, loud, 1.0)
+    assert weight.abs().max() == 0
 
 
 def test_lasting_exploration_repeats_itself():
@@ -219,30 +221,43 @@ def test_it_learns_and_not_with_dopamine_of_other_moments_or_none():
     assert sum(learned(dopamine="shuffled", seed=seed) for seed in range(6)) / 6 < 15.0
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "three_factor",
-        "eprop",
-        pytest.param(
-            "oja",
-            marks=pytest.mark.xfail(
-                strict=True, reason="hidden synapses without a modulator learn from junk rows"
-            ),
-        ),
-    ],
-)
-def test_a_step_of_junk_rows_teaches_nothing(rule):
-    network = Blueprint("mlp", mlp.Config(hidden=(5,)))
-    runner = make(network=network, rule=rule)
+NETWORK = Blueprint("mlp", mlp.Config(hidden=(5,)))
+
+
+@pytest.mark.parametrize("dopamine", ["rpe", "shuffled"])
+@pytest.mark.parametrize("rule", ["three_factor", "eprop", "oja", "three_factor+oja+bounds"])
+def test_a_step_of_junk_rows_teaches_nothing(rule, dopamine):
+    runner = make(network=NETWORK, rule=rule, dopamine=dopamine)
+    check_junk(runner, rows=[])
+
+
+@pytest.mark.parametrize("dopamine", ["rpe", "shuffled"])
+def test_a_step_of_junk_rows_moves_no_cells(dopamine):
+    scattered = Blueprint("cells", cells.Config(cells=(20,)))
+    runner = make("CartPole-v1", network=scattered, cells_lr=0.3, dopamine=dopamine)
+    check_junk(runner, rows=[])
+
+
+def check_junk(runner: Runner, rows: list[int]) -> None:
+    """A step of which the rows count changes trained tensors where there are any, and only then."""
     for _ in range(3):
         runner.step()
+    if runner.agent.dopamine.past is not None:
+        runner.agent.dopamine.past.fill_(3.0)  # zeros at first, of which nothing would be learned
     before = [x.clone() for x in runner.agent.trained_tensors()]
     rollout, life = collect(runner.agent, runner.env, runner.life)
-    junk = rollout.steps._replace(valid=torch.zeros_like(rollout.steps.valid))
-    runner.agent.update(rollout._replace(steps=junk), life.state)
+    valid = torch.zeros_like(rollout.steps.valid)
+    valid[:, rows] = True
+    steps = rollout.steps._replace(valid=valid)
+    runner.agent.update(rollout._replace(steps=steps), life.state)
     after = runner.agent.trained_tensors()
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    unchanged = [torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert all(unchanged) if not rows else not any(unchanged)
+
+
+@pytest.mark.parametrize("rule", ["three_factor", "oja"])
+def test_a_step_of_which_some_rows_count_teaches(rule):
+    check_junk(make(network=NETWORK, rule=rule), rows=[1])
 
 
 def test_a_critic_that_diverges_is_said():

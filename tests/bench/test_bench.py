@@ -369,6 +369,8 @@ def test_seeds_are_trained_side_by_side_where_the_learner_can():
         "Catch-v0/dqn/mlp seed 3",
         "Catch-v0/ppo/mlp seed 3",
     ]
+    assert learning.trains_side_by_side("CartPole-v1", "three_factor", "cells")
+    assert not learning.trains_side_by_side("CartPole-v1", "three_factor", "mlp")
 
 
 def test_learning_reports_no_ratio_of_negative_returns():

@@ -220,10 +220,13 @@ def reference(
     modulator: Tensor,
     x_next: Tensor,
     lr: Any,
-    fresh: Tensor | None,
+    decay: Any,
 ) -> tuple[Tensor, PlasticState]:
-    """`step`, as `remember`, `learn` and `forward`."""
-    state = plastic.remember(state, Pre(x), Post(signal), signal, fresh=fresh)
+    """`step`, as traces that fade, `remember`, `learn` and `forward`."""
+    kept = torch.as_tensor(decay, dtype=x.dtype).expand(len(x))
+    faded = tree_map(lambda trace: trace * kept.view(-1, *[1] * (trace.dim() - 1)), state.traces)
+    state = state._replace(traces=faded)
+    state = plastic.remember(state, Pre(x), Post(signal), signal)
     state = plastic.learn(state, modulator, lr)
     return plastic.forward(x_next, state), state
 
@@ -245,55 +248,85 @@ def test_the_fused_step_is_remember_learn_and_forward(groups, bias, bound, each)
         x, x_next = torch.rand(2, B, PRE, generator=g)
         signal, modulator = torch.randn(B, POST, generator=g), torch.randn(B, generator=g)
         lr: Any = torch.rand(POST, generator=g) if each else 0.3
-        fresh = torch.rand(B, generator=g) < 0.3 if each else None
-        decay = 0.5 if fresh is None else 0.5 * ~fresh
+        decay = 0.9 * (torch.rand(B, generator=g) > 0.3) if each else 0.9
         y, state = fused.step(state, x, signal, modulator, x_next, lr, decay)
-        expected, other = reference(steps, other, x, signal, modulator, x_next, lr, fresh)
+        expected, other = reference(steps, other, x, signal, modulator, x_next, lr, decay)
         torch.testing.assert_close(y, expected, msg=f"tick {t}")
         torch.testing.assert_close(fused.weights, steps.weights)
         torch.testing.assert_close(state.traces.e, other.traces.e)
     assert torch.equal(fused.weights[..., :PRE], fused.connection.weight)
 
 
+@pytest.mark.parametrize("decay", [0.5, 0.5 * torch.tensor([False, True, True, False])])
 @pytest.mark.parametrize("per_row", [True, False])
-def test_the_step_of_a_rule_without_a_kernel_is_remember_learn_and_forward(per_row):
+def test_the_step_of_a_rule_without_a_kernel_is_remember_learn_and_forward(per_row, decay):
     rule = plasticity.make("three_factor+scaling", {"three_factor.lr": 0.5})
     one, other = (Plastic(linear(), rule, per_row=per_row) for _ in range(2))
     assert not one.fused
-    fresh = torch.tensor([True, False, False, True])
     x, x_next, signal = tick(1)[0].spike, tick(2)[0].spike, tick(1)[2]
     modulator = torch.ones(B)
     begun = one.remember(one.initial_state(B), *tick(0))
-    y, state = one.step(begun, x, signal, modulator, x_next, 0.3, 0.5 * ~fresh)
+    y, state = one.step(begun, x, signal, modulator, x_next, 0.3, decay)
     begun = other.remember(other.initial_state(B), *tick(0))
-    expected, after = reference(other, begun, x, signal, modulator, x_next, 0.3, fresh)
+    expected, after = reference(other, begun, x, signal, modulator, x_next, 0.3, decay)
     assert torch.equal(y, expected)
     assert all(torch.equal(a, b) for a, b in zip(leaves(state), leaves(after), strict=True))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the fused step reads neither the rule's lr nor its tau_e, the other not the decay",
-)
-@pytest.mark.parametrize("how", ["a mask", "weights of its own"])
-@pytest.mark.parametrize("constants", [{"lr": 1.0}, {"lr": 0.01, "tau_e": HALF}])
-def test_a_step_means_the_same_fused_or_not(how, constants):
+@pytest.mark.parametrize("groups", [0, 2])
+@pytest.mark.parametrize("decay", [1.0, 0.5, 0.9 * torch.tensor([True, False, True, True])])
+@pytest.mark.parametrize("constants", [{"lr": 1.0}, {"lr": 0.2, "tau_e": HALF}, {"tau_e": 0.0}])
+def test_a_step_means_the_same_fused_or_not(groups, decay, constants):
     rule = ThreeFactor(**constants)
-    others = {
-        "a mask": {"mask": torch.ones(POST, PRE + 1)},
-        "weights of its own": {"per_row": True},
-    }
-    fused, other = Plastic(linear(), rule), Plastic(linear(), rule, **others[how])
+    fused = Plastic(Grouped(groups, True) if groups else linear(), rule)
+    # a mask that leaves all synapses keeps the kernel away, and changes nothing else
+    other = Plastic(
+        Grouped(groups, True) if groups else linear(), rule, mask=torch.ones(POST, PRE + 1)
+    )
     assert fused.fused and not other.fused
-    signal, modulator = tick(1, 1)[2], torch.ones(1)
-    drives = []
-    for plastic in (fused, other):
-        state = plastic.initial_state(1)
-        for t in range(2):
-            x, x_next = tick(t, 1)[0].spike, tick(t + 1, 1)[0].spike
-            y, state = plastic.step(state, x, signal, modulator, x_next, 0.3, 0.5)
-        drives.append(y)
-    torch.testing.assert_close(*drives)
+    before = fused.weights.clone()
+    state, expected = fused.initial_state(B), other.initial_state(B)
+    for t in range(3):
+        x, x_next, signal = tick(t)[0].spike, tick(t + 1)[0].spike, tick(t)[2]
+        given = x, signal, torch.tensor([1.0, -2.0, 3.0, 0.5]), x_next, 0.3, decay
+        y, state = fused.step(state, *given)
+        y_other, expected = other.step(expected, *given)
+        torch.testing.assert_close(y, y_other)
+        torch.testing.assert_close(state.traces.e, expected.traces.e)
+        torch.testing.assert_close(fused.weights, other.weights)
+    assert not torch.equal(fused.weights, before)
+
+
+def test_one_row_with_weights_of_its_own_learns_as_one_that_shares_them_with_none():
+    rule = ThreeFactor(lr=0.2, tau_e=HALF)
+    fused, other = Plastic(linear(), rule), Plastic(linear(), rule, per_row=True)
+    assert fused.fused and not other.fused
+    state, expected = fused.initial_state(1), other.initial_state(1)
+    for t in range(3):
+        x, x_next, signal = tick(t, 1)[0].spike, tick(t + 1, 1)[0].spike, tick(t, 1)[2]
+        y, state = fused.step(state, x, signal, torch.ones(1), x_next, 0.3, 0.5)
+        y_other, expected = other.step(expected, x, signal, torch.ones(1), x_next, 0.3, 0.5)
+        torch.testing.assert_close(y, y_other)
+    torch.testing.assert_close(fused.weights, expected.w[0])
+
+
+def test_a_step_by_hand_fades_by_the_decay_and_by_the_rule():
+    connection = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(connection.weight)
+    plastic = Plastic(connection, ThreeFactor(lr=0.5, tau_e=HALF))
+    one = torch.ones(1, 1)
+    # e = 1, w = 0.1 · 0.5 · 2 · 1 = 0.1
+    y, state = plastic.step(plastic.initial_state(1), one, one, 2.0 * one[0], one, 0.1, 0.8)
+    assert y.item() == pytest.approx(0.1)
+    # e = 0.8 / 2 · 1 + 1 = 1.4, w = 0.1 + 0.1 · 0.5 · 2 · 1.4
+    y, _ = plastic.step(state, one, one, 2.0 * one[0], one, 0.1, 0.8)
+    assert y.item() == pytest.approx(0.24)
+
+
+def test_constants_that_a_gradient_may_reach_keep_the_kernel_away():
+    learns = ThreeFactor(lr=torch.tensor(0.3, requires_grad=True))
+    assert Plastic(linear(), ThreeFactor(lr=0.3)).fused
+    assert not Plastic(linear(), learns).fused
 
 
 # ---------------------------------- gradients

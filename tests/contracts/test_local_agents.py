@@ -84,7 +84,7 @@ def of_eprop(i: int, pre: int = N_IN + N) -> dict[str, Any]:
     at = (..., POST, i)
     return {
         "agent.modules.network.weight": at,
-        "agent.modules.asked": (POST * pre + i,),
+        "agent.modules.gradient": (POST * pre + i,),
         "agent.modules.hidden.rate": (POST,),
         "agent.optimisers.synapses.state.0.exp_avg": at,
         "agent.optimisers.synapses.state.0.exp_avg_sq": at,
@@ -98,16 +98,16 @@ def of_eprop(i: int, pre: int = N_IN + N) -> dict[str, Any]:
     }
 
 
-def of_eprop_layer(weight: str, connection: int, i: int, asked: int) -> dict[str, Any]:
+def of_eprop_layer(weight: str, connection: int, i: int, place: int) -> dict[str, Any]:
     """The entries of a synapse onto neuron POST of recurrent_spiking from neuron i of a connection.
 
-    asked: its place in the vector of what all weights are asked for.
+    place: its place in the flat gradient of all weights.
     """
     at = (..., POST, i)
     optimiser = f"agent.optimisers.synapses.state.{connection}"
     return {
         f"agent.modules.network.layers.0.{weight}": at,
-        "agent.modules.asked": (asked,),
+        "agent.modules.gradient": (place,),
         "agent.modules.hidden.rate": (POST,),
         f"{optimiser}.exp_avg": at,
         f"{optimiser}.exp_avg_sq": at,
@@ -120,12 +120,12 @@ def of_eprop_layer(weight: str, connection: int, i: int, asked: int) -> dict[str
     }
 
 
-ERRORS = {"extras.score": ..., "extras.drift": ..., "extras.value": ..., "state.owed": ...}
+ERRORS = {"extras.score": ..., "extras.drift": ..., "extras.value": ..., "state.pending": ...}
 STEP = "agent.optimisers.synapses.state.{}.step"
 TOLD_EPROP = {**ERRORS, "agent.modules.b": (POST,), STEP.format(0): ...}
 OF_READOUT = {
     "agent.modules.network.readout.weight": (1, PRE),
-    "agent.modules.asked": (N * (N_IN + N) + N + PRE,),
+    "agent.modules.gradient": (N * (N_IN + N) + N + PRE,),
     "agent.optimisers.synapses.state.1.exp_avg": (1, PRE),
     "agent.optimisers.synapses.state.1.exp_avg_sq": (1, PRE),
     "state.readout": (..., 1, PRE),
@@ -176,9 +176,11 @@ def hidden(rule: str, network: str, weight: str, i: int, **settings: Any) -> Cas
     """The case of three_factor's hidden synapse onto neuron POST from the input i, by a rule."""
     places = {"pre": (..., i), "post": OF_POST, "synapse": (..., POST, i)}
     own: dict[str, Any] = {f"agent.modules.network.{weight}": (POST, i)}
-    own |= {f"state.hidden.0.traces.{trace.name}": places[trace.of] for trace in TRACES[rule]}
-    own |= {"state.met.0.pre": (..., i)}
-    own |= {f"state.met.0.post.{variable}": OF_POST for variable in MET[rule]}
+    own |= {
+        f"state.hidden.synapses.0.traces.{trace.name}": places[trace.of] for trace in TRACES[rule]
+    }
+    own |= {"state.hidden.trails.0.pre": (..., i)}
+    own |= {f"state.hidden.trails.0.post.{variable}": OF_POST for variable in MET[rule]}
     return Case("three_factor", network, {**CALM, "rule": rule}, settings, own, TOLD_RULE[rule])
 
 
@@ -301,10 +303,10 @@ def test_a_synapse_learns_from_what_is_its_own_and_what_it_is_told(name):
         ("hebbian three_factor", "extras.x0"),
         ("three_factor", "extras.value"),
         ("three_factor, mlp", "agent.modules.hidden.b0"),
-        ("three_factor, spiking", "state.met.0.post.psi"),
-        ("rstdp, spiking", "state.met.0.pre"),
+        ("three_factor, spiking", "state.hidden.trails.0.post.psi"),
+        ("rstdp, spiking", "state.hidden.trails.0.pre"),
         ("eprop, spiking", "extras.signal"),
-        ("oja, mlp", "state.met.0.post.spike"),
+        ("oja, mlp", "state.hidden.trails.0.post.spike"),
         ("hebbian, spiking", "extras.signal0"),
     ],
 )

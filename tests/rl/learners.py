@@ -45,7 +45,7 @@ def batch(seed: int, action_space: gym.Space, groups: int = 1) -> Sample:
     no = torch.zeros_like(terminated)
     percept = Percept(obs, torch.zeros_like(action), torch.zeros_like(reward), no, no)
     steps = Transition(percept, action, reward, terminated, truncated, final, ~no, {})
-    return Sample(steps, OffPolicyState((), ()), torch.ones(n), torch.arange(n))
+    return Sample(steps, OffPolicyState((), ()))
 
 
 def copy_weights(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:

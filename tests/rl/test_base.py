@@ -231,20 +231,21 @@ def test_every_seed_draws_from_its_own_generator_and_its_clock_counts_its_rows()
     assert agent.clock.episodes.tolist() == [1, 1, 0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="made without of_seeds, three_factor trains readouts and silently no hidden synapses",
-)
-@pytest.mark.parametrize("network", ["mlp", "spiking", "lsnn"])
-def test_hidden_synapses_of_several_seeds_in_one_program_learn_or_are_refused(network):
-    try:
-        together = side_by_side(Blueprint.default(network), rule="eprop")
-    except ValueError as refusal:
-        assert "seed" in str(refusal)
-        return
-    before = frozen(together.agent.network.state_dict())
-    learn(together, 5)
-    assert not same(before, together.agent.network.state_dict())
+@pytest.mark.parametrize("network", ["mlp", "spiking", "lsnn", "recurrent_spiking"])
+def test_hidden_synapses_of_several_seeds_in_one_program_are_refused(network):
+    with pytest.raises(ValueError, match=rf"three_factor .* seeds .* of {network} as one program"):
+        side_by_side(Blueprint.default(network), rule="eprop")
+
+
+def test_cells_that_move_are_refused_for_several_seeds_in_one_program():
+    with pytest.raises(ValueError, match="seeds"):
+        side_by_side(cells_lr=0.1)
+
+
+@pytest.mark.parametrize("name", ["hebbian", "ppo"])
+def test_an_agent_without_a_form_for_several_seeds_says_how_to_train_them(name):
+    with pytest.raises(ValueError, match=f"{name} cannot train the seeds .*of_seeds"):
+        make(name, SEEDS)
 
 
 # ---------------------------------- the rest

@@ -12,8 +12,8 @@ from torch import Tensor
 from bio_rl import plasticity
 from bio_rl.contracts import Percept
 from bio_rl.networks import lsnn, mlp, spiking
-from bio_rl.rl.hidden import HiddenSynapses, make_rule
-from bio_rl.state import leaves
+from bio_rl.rl.hidden import HiddenState, HiddenSynapses, make_rule
+from bio_rl.state import index, leaves
 
 B, N_IN, N_OUT = 4, 3, 2
 
@@ -41,7 +41,7 @@ def spikes(**settings: Any) -> spiking.Network:
 def synapses(network: Any, rule: plasticity.Rule) -> HiddenSynapses:
     torch.manual_seed(1)
     hidden = HiddenSynapses(network, rule, N_OUT)
-    hidden.prepare()
+    hidden.prepare(percept(batch=1))
     return hidden
 
 
@@ -59,11 +59,12 @@ def learn(hidden: HiddenSynapses, network: Any, *, lr: float = 1.0, fresh: bool 
     before = [w.clone() for w in hidden.weights]
     with torch.no_grad():
         lived = network.live(percept(batch=batch), network.initial_state(batch))
-        states = other.get("states", hidden.initial_state(batch))
+        synapses = other.get("states", hidden.initial_state(batch).synapses)
+        state = HiddenState(synapses, lived.trails)
         new = torch.full((batch,), fresh)
-        states = hidden.learn(states, lived.trails, score, modulator, new, lr)
+        state = hidden.learn(state, score, modulator, new, lr, other.get("valid"))
     changes = [w - old for w, old in zip(hidden.weights, before, strict=True)]
-    return lived, states, changes
+    return lived, state.synapses, changes
 
 
 # ---------------------------------- what the neurons hear
@@ -147,7 +148,7 @@ def test_a_rule_without_a_neuromodulator_changes_whatever_dopamine_says(rule):
     for modulator in (torch.zeros(B), torch.full((B,), -3.0)):
         network = perceptron()
         hidden = synapses(network, plasticity.make(rule))
-        states, now = hidden.initial_state(B), []
+        states, now = hidden.initial_state(B).synapses, []
         for _ in range(2):  # bcm knows no threshold at first
             _, states, (change,) = learn(
                 hidden, network, modulator=modulator, states=states, fresh=False
@@ -183,6 +184,38 @@ def test_rows_share_the_weights_whose_change_is_the_sum_of_theirs(make, rule):
         _, _, (change,) = learn(hidden, one, modulator=modulator * row)
         total += change
     torch.testing.assert_close(whole, total, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rule", ["three_factor", "rstdp", "oja", "pair_stdp", "instar", "three_factor+scaling+bounds"]
+)
+def test_rows_that_do_not_count_change_nothing_and_keep_their_traces(rule):
+    valid = torch.tensor([True, False, False, True])
+    score, modulator = told()
+    network = spikes()
+    hidden = synapses(network, plasticity.make(rule))
+    _, old, _ = learn(hidden, network, lr=0.0, fresh=False)
+    weights = [w.clone() for w in hidden.weights]
+    trails = network.live(percept(), network.initial_state(B)).trails
+    state = HiddenState(old, trails)
+    fresh = torch.zeros(B, dtype=torch.bool)
+    after = hidden.learn(state, score, modulator, fresh, 1.0, valid)
+
+    again = spikes()
+    alone = synapses(again, plasticity.make(rule))
+    some, few = index((state, score, modulator, fresh), valid), alone.weights[0]
+    few.copy_(weights[0])
+    expected = alone.learn(*some, 1.0)
+    assert torch.equal(hidden.weights[0], few) and not torch.equal(few, weights[0])
+    for new, one, was in zip(
+        leaves(after.synapses), leaves(expected.synapses), leaves(old), strict=True
+    ):
+        assert torch.equal(new[valid], one) and torch.equal(new[~valid], was[~valid])
+
+    before = hidden.weights[0].clone()
+    none = hidden.learn(state, score, modulator, fresh, 1.0, torch.zeros_like(valid))
+    assert torch.equal(hidden.weights[0], before)
+    assert all(torch.equal(a, b) for a, b in zip(leaves(none), leaves(state), strict=True))
 
 
 # ---------------------------------- ticks and means
@@ -304,9 +337,8 @@ def test_every_part_of_a_chain_fades_so_and_a_constant_may_name_its_part():
 def test_a_rule_that_reads_what_synapses_do_not_meet_is_refused(network, rule, missing):
     made = network()
     hidden = synapses(made, plasticity.make(rule))
-    trails = made.live(percept(), made.initial_state(B)).trails
     with pytest.raises(ValueError, match=f"the rule {rule} reads .*{missing}.* this network"):
-        hidden.check(rule, "this network", trails)
+        hidden.check(rule, "this network")
 
 
 @pytest.mark.parametrize(("network", "rule"), [
@@ -318,4 +350,4 @@ def test_a_rule_that_reads_what_synapses_do_not_meet_is_refused(network, rule, m
 def test_a_rule_that_reads_what_they_meet_is_not(network, rule):
     made = network()
     hidden = synapses(made, plasticity.make(rule))
-    hidden.check(rule, "this network", made.live(percept(), made.initial_state(B)).trails)
+    hidden.check(rule, "this network")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
-from bio_rl import seeding
+from bio_rl import discovery, seeding
 from bio_rl.faults import DivergedError
+from bio_rl.networks import Blueprint
+from bio_rl.rl.clock import Horizon
 from bio_rl.rl.local import DOPAMINE, MOMENTS, DopamineGate, check_finite
+from bio_rl.training import config
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -115,3 +125,81 @@ def test_an_error_that_is_no_number_names_the_settings(total):
 
 def test_finite_errors_pass():
     check_finite(-1e30, "toy", ("critic_lr",))
+
+
+# ---------------------------------- networks that it can teach
+
+CHOICES = gym.spaces.Discrete(2)
+NUMBERS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+def built(agent: str, network: Blueprint) -> Any:
+    module = config.agents_module(agent)
+    return module.Agent(module.Config(), network, NUMBERS, CHOICES, horizon=Horizon(100))
+
+
+def blueprint(name: str, **settings: Any) -> Blueprint:
+    return Blueprint(name, replace(Blueprint.default(name).config, **settings))
+
+
+@pytest.mark.parametrize(
+    ("agent", "network", "settings"),
+    [
+        ("hebbian", "spiking", {"memory": True}),
+        ("hebbian", "mlp", {"activation": "relu"}),
+        ("eprop", "spiking", {"memory": True, "hidden": (8,)}),
+        ("eprop", "recurrent_spiking", {"hidden": (8,)}),
+        ("eprop", "lsnn", {"recurrent": False}),
+        ("three_factor", "recurrent_spiking", {"dale": True}),
+    ],
+)
+def test_a_network_is_taught_for_what_it_is(agent, network, settings):
+    assert built(agent, blueprint(network, **settings)).network.plastic
+
+
+@pytest.mark.parametrize(
+    ("agent", "network", "settings"),
+    [
+        # neurons that drive each other have a connection of which the noise knows nothing
+        ("hebbian", "recurrent_spiking", {"hidden": (8,)}),
+        ("hebbian", "lsnn", {"recurrent": True}),
+        # a population for each output leaves no layer that all outputs read
+        ("hebbian", "spiking", {"out_population": 4}),
+        ("three_factor", "spiking", {"out_population": 4}),
+        # traces would outlive the potentials that they are of
+        ("eprop", "recurrent_spiking", {"memory": False, "hidden": (8,)}),
+        ("eprop", "spiking", {"neuron": "escape_noise", "hidden": (8,)}),
+        ("eprop", "recurrent_spiking", {"neuron": "izhikevich", "hidden": (8,)}),
+        ("eprop", "mlp", {"hidden": (8,)}),
+    ],
+)
+def test_a_network_is_refused_for_what_it_is(agent, network, settings):
+    said = f"{agent} cannot teach {network}; it teaches: "
+    with pytest.raises(ValueError, match=said) as refusal:
+        built(agent, blueprint(network, **settings))
+    assert all(name in str(refusal.value) for name in config.served(config.agents_module(agent)))
+
+
+@pytest.mark.parametrize(
+    ("agent", "network", "fits"),
+    [
+        ("hebbian", "mlp", True),
+        ("hebbian", "lsnn", False),
+        ("eprop", "lsnn", True),
+        ("eprop", "mlp", False),
+        ("three_factor", "cells", True),
+        ("three_factor", "lstm", False),
+    ],
+)
+def test_a_users_own_network_is_judged_the_same_way(agent, network, fits, monkeypatch):
+    module = import_module(f"bio_rl.networks.{network}")
+    mine = ModuleType("my_module")
+    mine.__dict__.update(Mine=module.Network, Config=module.Config)
+    monkeypatch.setitem(sys.modules, "my_module", mine)
+    monkeypatch.setattr(discovery, "_allowed", {"my_module"})
+    own = Blueprint("my_module:Mine", module.Config())
+    if fits:
+        assert isinstance(built(agent, own).network, module.Network)
+        return
+    with pytest.raises(ValueError, match=f"{agent} cannot teach my_module:Mine; it teaches"):
+        built(agent, own)

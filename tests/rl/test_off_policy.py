@@ -34,13 +34,13 @@ def test_seeds_side_by_side_learn_what_each_learns_alone(name):
     n = N
     for step in range(100):
         sample = batch(step, ACTIONS[name], groups=2)
-        together.learn(sample)
+        together.learner.learn(sample)
         for i, one in enumerate(alone):
             own = index(sample.steps._replace(extras={}), (slice(None), slice(i * n, i * n + n)))
-            one.learn(Sample(own, sample.states, sample.weight[:n], sample.places[:n]))
+            one.learner.learn(Sample(own, sample.states))
         other = batch(1000 + step, ACTIONS[name], groups=2)
         mixed = tree_map(lambda a, b: torch.cat((a[:, :n], b[:, n:]), 1), sample.steps, other.steps)
-        shuffled.learn(sample._replace(steps=mixed))
+        shuffled.learner.learn(sample._replace(steps=mixed))
     for network in ("actor", "target"):
         twins = 2 if name != "dqn" and network == "target" else 1
         parts = groups.members(getattr(together, network), 2 * twins)
@@ -65,7 +65,7 @@ def test_sac_of_choices_ends_at_the_softmax_of_values_over_temperature():
     seen = sample.steps.percept._replace(obs=torch.zeros_like(sample.steps.percept.obs))
     steps = sample.steps._replace(percept=seen, reward=reward, terminated=ended, truncated=~ended)
     for _ in range(400):
-        said = learner.learn(sample._replace(steps=steps))
+        said = learner.learner.learn(sample._replace(steps=steps))
     policy = learner.actor(index(seen, 0), ())[0].softmax(-1)[0]
     wanted = torch.tensor([0.0, 1.0, 2.0]).softmax(-1)
     torch.testing.assert_close(policy, wanted, atol=0.02, rtol=0.0)
@@ -87,29 +87,17 @@ def test_every_seed_has_a_whole_replay(name):
     )
 
 
-def test_a_step_that_is_no_experience_has_no_priority_in_dqn():
-    learner = agent("dqn", priority=0.6)
+def test_a_step_that_is_no_experience_does_not_count_in_the_loss_of_dqn():
+    learner = agent("dqn")
     sample = batch(1, ACTIONS["dqn"])
     valid = sample.steps.valid.clone()
     valid[0, 3] = False
-    learner.replay.add(
-        index(sample.steps._replace(valid=valid, extras={}), (slice(None), slice(0, 1)))
-    )
     reward = torch.where(valid, sample.steps.reward, 1000.0)
-    told = {}
-    learner.replay.prioritise = lambda places, priority: told.update(
-        zip(places.tolist(), priority.tolist(), strict=True)
-    )
-    weight = torch.linspace(0.1, 1.0, N)
-    said = learner.learn(
-        sample._replace(steps=sample.steps._replace(valid=valid, reward=reward), weight=weight)
-    )
-    assert told[3] == 0 and max(told.values()) < 100
+    steps = sample.steps._replace(valid=valid, reward=reward)
+    weights = learner.learner.loss_weights(sample._replace(steps=steps))
+    torch.testing.assert_close(weights[0], valid[0] / (N - 1))
+    said = learner.learner.learn(sample._replace(steps=steps))
     assert said["train/loss"].item() < 10
-    steps = sample.steps._replace(valid=valid)
-    weights = learner.loss_weights(sample._replace(steps=steps, weight=weight))
-    # Schaul et al. 2016: a mean of weighted errors
-    torch.testing.assert_close(weights[0], weight * valid[0] / (N - 1))
 
 
 def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
@@ -130,7 +118,7 @@ def test_dqn_looks_beyond_the_step_that_its_sum_ends_with():
             .gather(-1, steps.action[:1].unsqueeze(-1))
             .squeeze(-1)
         )
-    said = learner.learn(batch(1, ACTIONS["dqn"])._replace(steps=steps))
+    said = learner.learner.learn(batch(1, ACTIONS["dqn"])._replace(steps=steps))
     assert said["train/loss"].item() == pytest.approx(
         torch.nn.functional.smooth_l1_loss(q, y).item(), rel=1e-5
     )
@@ -156,7 +144,7 @@ def test_one_update_of_sac_of_choices_by_hand():
         chosen = values.gather(-1, steps.action[0].expand(2, -1).unsqueeze(-1)).squeeze(-1)
         logp = learner.actor(_rows(steps.percept.obs[0]), ())[0].log_softmax(-1)
         entropy = -(logp.exp() * logp).sum(-1).mean()
-    said = learner.learn(sample)
+    said = learner.learner.learn(sample)
     assert said["train/critic_loss"].item() == pytest.approx(
         0.5 * (chosen - y).square().mean(1).sum().item(), rel=1e-4
     )
@@ -230,7 +218,7 @@ def test_spiking_critics_follow_the_slope_s_schedule():
         module.Config(), make, BOX, ACTIONS["td3"], horizon=Horizon(1000), seed=(0, 1)
     )
     learner.clock.count(500, 0)
-    learner.anneal()
+    learner.learner.anneal()
     actor, critic = (
         {m.p.slope for m in part.modules() if hasattr(m, "p")}
         for part in (learner.actor, learner.critic)
@@ -259,7 +247,7 @@ def test_learning_rates_follow_their_schedule(settings: dict, rates: tuple[float
     found = []
     for steps in (0, 500, 400):
         learner.clock.count(steps, 0)
-        learner.anneal()
+        learner.learner.anneal()
         found.append(learner.optimisers["actor"].param_groups[0]["lr"])
     assert found == pytest.approx(rates)
 
@@ -285,13 +273,13 @@ def test_seeds_side_by_side_have_statistics_of_their_own():
 def test_a_member_goes_on_as_it_would_have_in_the_group(name):
     together = agent(name, seed=(3, 4))
     for step in range(5):
-        together.learn(batch(step, ACTIONS[name], groups=2))
+        together.learner.learn(batch(step, ACTIONS[name], groups=2))
     one = together.member(1)
     for step in range(5, 10):
         sample = batch(step, ACTIONS[name], groups=2)
         own = index(sample.steps._replace(extras={}), (slice(None), slice(N, 2 * N)))
-        together.learn(sample)
-        one.learn(Sample(own, sample.states, sample.weight[N:], sample.places[N:]))
+        together.learner.learn(sample)
+        one.learner.learn(Sample(own, sample.states))
     after = together.member(1)
     for (key, a), (other, b) in zip(
         after.state_dict()["modules"].items(), one.state_dict()["modules"].items(), strict=True
@@ -305,12 +293,12 @@ def test_a_member_goes_on_as_it_would_have_in_the_group(name):
 
 def test_a_copy_of_seeds_side_by_side_goes_on_as_they_do():
     together = agent("sac", seed=(3, 4))
-    together.learn(batch(0, ACTIONS["sac"], groups=2))
+    together.learner.learn(batch(0, ACTIONS["sac"], groups=2))
     other = copy.deepcopy(together)
     for step in range(1, 4):
         sample = batch(step, ACTIONS["sac"], groups=2)
         for learner in (together, other):
-            learner.learn(sample)
+            learner.learner.learn(sample)
     for a, b in zip(together.trained_tensors(), other.trained_tensors(), strict=True):
         assert torch.equal(a, b) and a.data_ptr() != b.data_ptr()
     for a, b in zip(together.generators, other.generators, strict=True):

@@ -86,7 +86,7 @@ def test_one_update_of_sac_equals_stable_baselines(monkeypatch, target_entropy):
     noises: list[torch.Tensor] = []
     drawing = ours._noise
     monkeypatch.setattr(ours, "_noise", lambda out: noises.append(drawing(out)) or noises[-1])
-    reported = ours.learn(sample)
+    reported = ours.learner.learn(sample)
     kept = noises[::-1]  # it draws for what was seen first
     monkeypatch.setattr(
         torch.distributions.Normal,
@@ -132,7 +132,7 @@ def test_updates_of_td3_equal_stable_baselines(monkeypatch):
     monkeypatch.setattr(ours, "_noise", lambda out: noise)
     for seed in (1, 2):
         sample = batch(seed, ACTIONS["td3"])
-        reported = ours.learn(sample)
+        reported = ours.learner.learn(sample)
         with monkeypatch.context() as patch:
             patch.setattr(
                 torch.Tensor, "normal_", lambda self, mean, std: self.copy_(mean + std * noise[0])
@@ -185,7 +185,7 @@ def test_one_update_of_dqn_equals_stable_baselines(monkeypatch, double):
         choice = theirs.q_net(obs).argmax(1, keepdim=True)
         chosen = theirs.q_net_target(obs).gather(1, choice).detach()
         monkeypatch.setattr(theirs.q_net_target, "forward", lambda _: chosen.expand(-1, 3))
-    reported = ours.learn(sample)
+    reported = ours.learner.learn(sample)
     monkeypatch.setattr(theirs.replay_buffer, "sample", lambda *_, **__: their_batch(sample))
     theirs.train(1, N)
     assert reported["train/loss"].item() == pytest.approx(

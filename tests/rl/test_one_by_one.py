@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bio_rl import vector
-from bio_rl.contracts import Probe
+from bio_rl.contracts import Probe, Rollout
 from bio_rl.networks import Blueprint, cells, mlp
 from bio_rl.rl.base import Agent, Spec
 from bio_rl.rl.clock import Horizon
@@ -94,6 +94,25 @@ def test_each_seed_is_bit_by_bit_the_seed_alone_through_a_whole_training(name):
     per_seed = len(learned) // len(SEEDS)
     assert not torch.equal(learned[0], learned[per_seed])
     assert ended > 0
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_member_is_a_copy_that_stays_while_the_group_learns_and_can_go_on(name):
+    together = group(name)
+    for _ in range(3):
+        together.step()
+    rollout, life = collect(together.agent, together.env, together.life)
+    member = together.agent.member(1)
+    first = tree_map(lambda x: x.clone() if isinstance(x, torch.Tensor) else x, member.state_dict())
+    assert same(first, together.agent.agents[1].state_dict())
+    together.agent.update(rollout, life.state)
+    assert same(member.state_dict(), first)
+    # the copy learns from its block what the seed has learned from it
+    steps, states = (tree_map(lambda x: x.chunk(3, 1)[1], part) for part in rollout[:2])
+    own = Rollout(steps, states, block(rollout.next, 1))
+    member.update(own, block(life.state, 1))
+    assert same(member.state_dict(), together.agent.agents[1].state_dict())
+    assert not same(member.state_dict(), first)
 
 
 def test_greedy_decisions_are_those_of_the_members_and_draw_nothing():

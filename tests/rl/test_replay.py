@@ -1,6 +1,4 @@
-"""Replay: what is sample is what was lived, in order; time limits, the ring, states, priorities,
-saving.
-"""
+"""Replay: what is sampled is what was lived, in order; time limits, the ring, states, saving."""
 
 from __future__ import annotations
 
@@ -12,7 +10,6 @@ import torch
 from bio_rl.contracts import Percept, Transition
 from bio_rl.rl import replay_size
 from bio_rl.rl.replay import Replay
-from bio_rl.rl.sum_tree import SumTree
 from bio_rl.rl.targets import n_step_target
 from bio_rl.state import index, leaves
 
@@ -89,18 +86,13 @@ def test_a_group_draws_from_its_own_environments_what_it_would_draw_alone():
         )
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.7])
 @pytest.mark.parametrize("steps", [12, 60])
-def test_a_restored_replay_draws_the_same_and_goes_on(alpha, steps):
-    first, second, longer = (Replay(30 * B, length=2, stride=2, alpha=alpha) for _ in range(3))
+def test_a_restored_replay_draws_the_same_and_goes_on(steps):
+    first, second, longer = (Replay(30 * B, length=2, stride=2) for _ in range(3))
     longer.capacity *= 2
     for start in range(0, steps, 6):
         new = lived(start, 6)
         first.add(new, (new.percept.obs[::2],))
-    if alpha:
-        first.prioritise(
-            first.sample(20, generators()).places, torch.rand(20, generator=generators()[0])
-        )
     saved = first.state_dict()
     for other in (second, longer):
         other.load_state_dict(saved)
@@ -115,48 +107,6 @@ def test_a_restored_replay_draws_the_same_and_goes_on(alpha, steps):
     assert longer.size == min(steps, 30) + 12 and first.size == min(steps + 12, 30)
     number = longer.sample(200, generators()).steps.percept.obs[..., 0]
     assert torch.equal(number[1], number[0] + 1)
-
-
-def test_priorities_decide_how_often_a_sequence_is_sample():
-    memory = Replay(10, alpha=0.5)
-    memory.add(lived(0, 10, batch=1))
-    priority = torch.arange(1.0, 11.0)
-    memory.prioritise(torch.arange(10), priority**2)
-    sample = memory.sample(20_000, generators(), beta=0.5)
-    share = torch.bincount(sample.places, minlength=10) / 20_000
-    torch.testing.assert_close(share, priority / 55, atol=2e-3, rtol=0)  # p^0.5 over their sum
-    torch.testing.assert_close(
-        sample.weight, ((sample.places + 1.0) / 1.0) ** -0.5, atol=1e-4, rtol=0
-    )
-    # what is new gets the highest priority so far; what it took the place of is gone; a sequence
-    # must be whole
-    memory.add(lived(10, 1, batch=1))
-    assert memory.priorities.trees[0][torch.tensor(0)].item() == pytest.approx(10.0, rel=1e-5)
-    longer = Replay(10, alpha=0.5, length=4)
-    longer.add(lived(0, 13, batch=1))
-    assert set(longer.sample(500, generators()).steps.percept.obs[0, :, 0].tolist()) == {
-        3,
-        4,
-        5,
-        6,
-        7,
-        8,
-        9,
-    }
-
-
-def test_the_largest_priority_of_a_group_is_its_own():
-    memory = Replay(20, alpha=0.5, groups=2)
-    memory.add(lived(0, 4, batch=2))
-    memory.prioritise(torch.zeros(2, dtype=torch.int64), torch.tensor([100.0, 0.01]))
-    memory.add(lived(4, 1, batch=2))
-    assert [tree[torch.tensor(4)].item() for tree in memory.priorities.trees] == pytest.approx(
-        [10.0, 1.0], rel=1e-4
-    )
-    one = Replay(10, alpha=0.5)
-    one.load_state_dict(memory.member(1))
-    assert one.priorities.highest.tolist() == [1.0]
-    assert memory.member(0)["highest"].item() == pytest.approx(10.0, rel=1e-4)
 
 
 def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
@@ -177,16 +127,6 @@ def test_a_sequence_that_a_new_episode_broke_off_is_cut_there():
             i == 3 - start for i in range(3)
         ]
     assert not cut[:, first < 2].any()
-
-
-def test_a_sum_tree_finds_the_place_where_the_mass_lies():
-    tree = SumTree(5)
-    tree.set(torch.tensor([0, 2, 4]), torch.tensor([1.0, 2.0, 3.0]))
-    assert tree.total == 6
-    assert tree.find(torch.tensor([0.0, 0.99, 1.0, 2.99, 3.0, 5.99])).tolist() == [0, 0, 2, 2, 4, 4]
-    assert tree.find(torch.tensor([6.0])).tolist() == [
-        4
-    ]  # rounding up to the total still finds one
 
 
 def test_n_step_targets_by_hand():

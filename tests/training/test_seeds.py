@@ -200,3 +200,36 @@ def test_an_action_of_nan_is_that_of_its_block() -> None:
     with pytest.raises(SeedDivergedError, match="environment 1 at step 0") as error:
         env.step(action)
     assert error.value.index == 1
+
+
+@pytest.mark.parametrize(
+    ("agent", "network", "own", "settings"),
+    [
+        ("dqn", "mlp", {**DQN, "explore_until": 0.6}, {"hidden": (8,)}),
+        ("dqn", "spiking", DQN, {"hidden": (8,), "slope": (1.0, 20.0)}),
+        ("sac", "mlp", {**DQN, "critic_hidden": (8,)}, {"hidden": (8,)}),
+    ],
+)
+def test_an_off_policy_seed_follows_its_own_schedules_by_its_own_episodes(
+    tmp_path: Path, agent: str, network: str, own: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    """Exploration, learning rates and slopes of a seed are those it would have had alone."""
+
+    def asked(folder: str, **run: Any) -> config.Experiment:
+        return config.experiment(
+            "CartPole-v1",
+            agent,
+            network,
+            agent_settings={**own, "lr": 0.01, "lr_final": 0.0},
+            network_settings=settings,
+            **{**SMALL, "run_dir": tmp_path / folder, "steps": 100_000, "episodes": 8, **run},
+        )
+
+    together = api.run_seeds(asked("together", seeds=3))
+    assert len({one.steps for one in together}) > 1
+    for seed, one in enumerate(together):
+        alone = api.run_experiment(asked("alone", seed=seed))
+        assert one.steps == alone.steps
+        modules = tree(alone.folder)["agent"]["modules"]
+        for name, x in tree(one.folder)["agent"]["modules"].items():
+            torch.testing.assert_close(x, modules[name], rtol=1e-3, atol=1e-5, msg=name)

@@ -39,7 +39,6 @@ AGENTS = {
         "batch": 8,
         "update_every": 4,
         "replay": 200,
-        "priority": 0.6,
     },
     "three_factor": {},
     "eprop": {},

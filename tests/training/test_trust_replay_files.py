@@ -24,7 +24,7 @@ from bio_rl.state import leaves
 from bio_rl.training import api, checkpoint, replay_files, runfolder
 from bio_rl.training.checkpoint import CheckpointError, Checkpoints
 from bio_rl.training.replay_files import ReplayFiles
-from tests.rl.test_replay import B, generators, lived
+from tests.rl.test_replay import B, lived
 
 pytestmark = pytest.mark.thorough
 
@@ -50,35 +50,28 @@ def copy(run, tmp_path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def added(memory: Replay, n: int, alpha: float = 0.0) -> None:
-    """n more updates of 6 steps, with new priorities."""
+def added(memory: Replay, n: int) -> None:
+    """n more updates of 6 steps."""
     for _ in range(n):
         new = lived(memory.added, 6)
         memory.add(new, (new.percept.obs[:: memory.stride],))
-    if alpha and memory.starts:
-        memory.prioritise(
-            memory.sample(20, generators()).places, torch.rand(20, generator=generators()[0])
-        )
 
 
 def same(a: Replay | dict, b: Replay | dict) -> bool:
     a, b = (x.state_dict() if isinstance(x, Replay) else x for x in (a, b))
     return all(
         torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
-        for name in ("added", "highest", "kept", "states", "priorities")
+        for name in ("added", "kept", "states")
         for x, y in zip(leaves(a[name]), leaves(b[name]), strict=True)
     )
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.7])
 @pytest.mark.parametrize(("length", "stride"), [(1, 1), (4, 2)])
-def test_every_kept_index_finds_its_rows_also_after_the_ring_has_turned(
-    tmp_path, alpha, length, stride
-):
-    memory = Replay(30 * B, length=length, stride=stride, alpha=alpha)
+def test_every_kept_index_finds_its_rows_also_after_the_ring_has_turned(tmp_path, length, stride):
+    memory = Replay(30 * B, length=length, stride=stride)
     store, states = ReplayFiles(tmp_path), {}
     for save in range(12):
-        added(memory, save % 4, alpha)  # also none at all, and fewer or more than there is room for
+        added(memory, save % 4)  # also none at all, and fewer or more than there is room for
         step = 10 * save
         states[step] = store.save(step, memory), memory.state_dict()
         states = dict(list(states.items())[-3:])
