@@ -105,18 +105,19 @@ class Plastic:
         """connection: has `weight` [post, pre] or [G, post, pre], and perhaps `bias`.
 
         per_row: every row has weights of its own, which start from the connection's. mask: like the
-        weights, 1 where there is a synapse. bound: weights stay within ± this; 0 for no bound.
+        connection's `weight`, 1 where there is a synapse; a bias is always there. bound: weights
+        stay within ± this; 0 for no bound.
         """
         self.connection = connection
         self.rule = rule
         self.per_row = per_row
-        self.mask = mask
-        if mask is not None and connection._parameters.get("bias") is not None:
-            # every neuron has the synapse of the bias
-            self.mask = torch.cat((mask, torch.ones_like(mask[..., :1])), -1)
         self.bound = bound or None
         bias = connection._parameters.get("bias")
         self.has_bias = bias is not None
+        self.mask = mask
+        if mask is not None and self.has_bias:
+            # like `weights`, which have the bias last
+            self.mask = torch.cat((mask, torch.ones_like(mask[..., :1])), -1)
         self.fused = _fits_kernel(rule) and not per_row and mask is None
         """Whether a kernel does the rule's step in one pass over memory."""
         self.weights = self._joined(connection, bias)

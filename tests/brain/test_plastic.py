@@ -188,13 +188,14 @@ def test_a_rule_of_biases_changes_the_bias_alone():
 
 @pytest.mark.parametrize("per_row", [True, False])
 def test_where_there_is_no_synapse_nothing_grows(per_row):
-    mask = torch.ones(POST, PRE + 1)
+    mask = torch.ones(POST, PRE)
     mask[0, 1] = mask[2, 3] = 0.0
     plastic = Plastic(linear(), PLAIN, mask=mask, per_row=per_row)
     before = plastic.weights.clone()
     after = plastic.learn(lived(plastic, ticks=8), torch.ones(B))
     changed = (after.w if per_row else plastic.weights) != before
-    assert torch.equal(changed.any(0) if per_row else changed, mask.bool())
+    expected = torch.cat((mask, torch.ones(POST, 1)), -1)  # the bias is always there
+    assert torch.equal(changed.any(0) if per_row else changed, expected.bool())
 
 
 @pytest.mark.parametrize("per_row", [True, False])
@@ -280,9 +281,7 @@ def test_a_step_means_the_same_fused_or_not(groups, decay, constants):
     rule = ThreeFactor(**constants)
     fused = Plastic(Grouped(groups, True) if groups else linear(), rule)
     # a mask that leaves all synapses keeps the kernel away, and changes nothing else
-    other = Plastic(
-        Grouped(groups, True) if groups else linear(), rule, mask=torch.ones(POST, PRE + 1)
-    )
+    other = Plastic(Grouped(groups, True) if groups else linear(), rule, mask=torch.ones(POST, PRE))
     assert fused.fused and not other.fused
     before = fused.weights.clone()
     state, expected = fused.initial_state(B), other.initial_state(B)
