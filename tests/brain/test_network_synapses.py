@@ -17,6 +17,7 @@ from bio_rl.networks.recurrent_spiking import Config as Recurrent
 from bio_rl.networks.spiking import Config as Spiking
 from bio_rl.plasticity.three_factor import ThreeFactor
 from bio_rl.rl.hidden import HiddenSynapses
+from bio_rl.state import index
 
 
 def percepts(obs: Tensor) -> Percept:
@@ -67,14 +68,15 @@ def test_a_local_rule_gives_a_sparse_layer_no_synapse_that_it_lacks(network):
     config = Spiking(**settings) if network == "spiking" else Recurrent(**settings)
     net = Blueprint(network, config).build(3, 2)
     hidden = HiddenSynapses(net, ThreeFactor(), signals=2)
-    hidden.prepare()
+    x = at(percepts(torch.randn(1, 5, 3)), 0)
+    hidden.prepare(index(x, slice(0, 1)))
     connection = net.layers[0].connection
     before = connection.weight.clone()
     bias = connection.bias.clone()
-    x = at(percepts(torch.randn(1, 5, 3)), 0)
     lived = net.live(x, net.initial_state(5))
     signs = torch.ones(5)
-    hidden.learn(hidden.initial_state(5), lived.trails, torch.randn(5, 2), signs, signs > 2, lr=1.0)
+    state = hidden.initial_state(5)._replace(trails=lived.trails)
+    hidden.learn(state, torch.randn(5, 2), signs, signs > 2, lr=1.0)
     changed = connection.weight != before
     assert changed.any() and not changed[connection.mask == 0].any()
     assert (connection.bias != bias).any()
