@@ -116,7 +116,7 @@ def ppo(network: str, updates: int, device: str = "cuda") -> dict[str, Any]:
     collect = runner.collect_s - before[1]
     learn = runner.learn_s - before[2]
     ppo = experiment.agent
-    batches = ppo.epochs * math.ceil(ppo.rollout * experiment.run.num_envs / ppo.minibatch)
+    batches = ppo.epochs * math.ceil(ppo.update_every * experiment.run.num_envs / ppo.minibatch)
     return {
         "updates_per_s": rounded(updates / learn),
         "gradient_steps_per_s": rounded(updates * batches / learn),
@@ -132,7 +132,7 @@ def train(network: str, updates: int, device: str = "cuda") -> dict[str, Any]:
     experiment = config.experiment(
         ENV, "ppo", network, device=device, checkpoints=1, eval_episodes=0
     )
-    steps = updates * experiment.agent.rollout * experiment.run.num_envs
+    steps = updates * experiment.agent.update_every * experiment.run.num_envs
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         experiment = config.replace_run(experiment, steps=steps, run_dir=Path(folder))
         trained = api.run_experiment(experiment)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
-from bio_rl.bench import _report, damage, learning, neurons, plasticity, worlds
+from bio_rl.bench import _report, damage, gpu, learning, neurons, plasticity, worlds
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
@@ -476,3 +476,9 @@ def test_a_learning_file_older_than_a_setting_is_still_read():
     assert older != now and learning.completed(older) == now
     other = {**now, "agent": now["agent"] | {"clip": 0.5}}
     assert learning.completed(other) != now
+
+
+def test_the_ppo_and_training_rows_of_bench_gpu_run_on_any_device():
+    learned = gpu.ppo("mlp", updates=1, device="cpu")
+    assert all(x > 0 for x in learned.values())
+    assert gpu.train("mlp", updates=1, device="cpu")["steps_per_s"] > 0
