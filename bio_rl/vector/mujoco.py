@@ -16,7 +16,12 @@ from gymnasium.vector import AutoresetMode
 from mujoco.batch import Batch
 
 from bio_rl.vector.infos import Info
-from bio_rl.vector.mujoco_model import BatchRenderer, load_model, useful_threads
+from bio_rl.vector.mujoco_model import (
+    BatchRenderer,
+    following_camera,
+    load_model,
+    useful_threads,
+)
 from bio_rl.vector.native import ALL, NativeVectorEnv
 from bio_rl.vector.perturb import physics, signals
 from bio_rl.vector.perturb.layer import Layer, Perturb
@@ -46,6 +51,8 @@ class BatchVectorEnv(NativeVectorEnv):
     """MjData fields beyond the state that the world reads."""
     reset_noise_scale: float = 0.0
     """Half width of the noise at an episode's start, see `reset_state`."""
+    camera_distance: float = 1.0
+    """Factor of the distance from which the model's own camera follows the robot."""
     skip: int = 0
     """Entries of qpos, from the first on, that the observations leave out."""
 
@@ -73,7 +80,8 @@ class BatchVectorEnv(NativeVectorEnv):
     ) -> None:
         """max_episode_steps: None or -1 for no limit. nthread: 0 for as many as help. perturb: see
         docs/perturbations.md. simulations: the class that steps them. integrator: another than the
-        model's own. kwargs: those of NativeVectorEnv. The rest is as in Gymnasium's MujocoEnv.
+        model's own. kwargs: those of NativeVectorEnv. The rest is as in Gymnasium's MujocoEnv, but
+        that the camera follows the robot where its model has one that does and none was chosen.
         """
         super().__init__(num_envs, max_episode_steps, render_mode, autoreset_mode, **kwargs)
         if render_mode is not None:
@@ -83,6 +91,8 @@ class BatchVectorEnv(NativeVectorEnv):
         self.model = load_model(self.xml_file, width, height)
         if integrator is not None:
             self.model.opt.integrator = integrator
+        if default_camera_config is None and camera_id is None and camera_name is None:
+            camera_id = following_camera(self.model, self.camera_distance)
         self.batch = simulations(self.model, num_envs, nthread or useful_threads(num_envs))
         self._bind()
         self.dt = self.model.opt.timestep * frame_skip

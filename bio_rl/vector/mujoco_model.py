@@ -20,8 +20,40 @@ from bio_rl.vector.rendering import INSTALL_HINT, choose_gl
 from bio_rl.vector.single import SingleEnv
 
 ENVS_PER_THREAD = 4  # below this a thread costs more to wake than it saves
+FOLLOWS = "track"
+"""The name of the camera that follows a robot, in Gymnasium's models of those that get about."""
 OUR_LOG = "MUJOCO_LOG.TXT"  # the file that MuJoCo writes to by itself
 FIRST_WITH_LOG_SETTINGS = 4_000_000  # MuJoCo 4.0.0; before it there is nothing to set
+CAMERA_SETTINGS = {"default_camera_config", "camera_id", "camera_name"}
+"""Arguments of a MujocoEnv that choose a camera."""
+
+
+def following_camera(model: mujoco.MjModel, distance: float = 1.0) -> int:
+    """The number of the model's camera that follows the robot, or -1: the free camera.
+
+    distance: a factor of the distance from which it looks.
+    """
+    camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, FOLLOWS)
+    if camera != -1:
+        model.cam_poscom0[camera] *= distance
+    return camera
+
+
+def endless(model: mujoco.MjModel) -> None:
+    """Draw the floor without an end, as the physics has it, and let the lights go with the robot.
+
+    model: a copy that is drawn and not simulated.
+    """
+    for plane in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
+        size = model.geom_size[plane, :2].copy()
+        if not size.all():
+            continue
+        # A texture is repeated so many times on a plane with an end, and for every two metres of
+        # one without.
+        model.mat_texrepeat[model.geom_matid[plane]] /= size
+        model.geom_size[plane, :2] = 0.0
+    model.light_mode[:] = mujoco.mjtCamLight.mjCAMLIGHT_TRACK
+    model.light_bodyid[:] = 1
 
 
 def single_env(env_class: type[MujocoEnv], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
@@ -36,6 +68,8 @@ def single_env(env_class: type[MujocoEnv], native: type[NativeVectorEnv], **kwar
     no_log_file()
     with quiet_compiler():
         env = _checked_and_copied(env_class)(**kwargs)
+    if not CAMERA_SETTINGS.intersection(kwargs):
+        env.mujoco_renderer.camera_id = following_camera(env.model)
     # A new dictionary: Gymnasium's is shared by all environments of the class.
     env.metadata = {**env.metadata, "reference": native.metadata["reference"]}
     return env
@@ -172,6 +206,7 @@ class BatchRenderer:
 
     def _frame(self, i: int, mode: str) -> Any:
         self._batch.get_model(i, self._model)
+        endless(self._model)
         self._batch.get_data(i, self._data)
         mujoco.mj_forward(self._model, self._data)
         return self._renderer.render(mode)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.envs.mujoco.ant_v5 import DEFAULT_CAMERA_CONFIG, AntEnv
+from gymnasium.envs.mujoco.ant_v5 import AntEnv
 from mujoco.batch import Batch
 
 from bio_rl.envs.robotics._robots import (
@@ -56,7 +56,7 @@ class Ant(BatchVectorEnv):
         num_envs: int = 1,
         xml_file: str = "ant.xml",
         frame_skip: int = 5,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         forward_reward_weight: float = 1,
         ctrl_cost_weight: float = 0.5,
         contact_cost_weight: float = 5e-4,

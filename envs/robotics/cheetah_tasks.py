@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from gymnasium.envs.mujoco.half_cheetah_v5 import DEFAULT_CAMERA_CONFIG
 
 from bio_rl.envs.robotics._robots import normal_velocities, positions_and_velocities
 from bio_rl.vector.infos import Info
@@ -95,7 +94,7 @@ class HiddenTask(BatchVectorEnv):
         trial_steps: int = 200,
         xml_file: str = "half_cheetah.xml",
         frame_skip: int = 5,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         ctrl_cost_weight: float = 0.05,
         reset_noise_scale: float = 0.1,
         exclude_current_positions_from_observation: bool = True,

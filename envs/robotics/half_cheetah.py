@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.envs.mujoco.half_cheetah_v5 import DEFAULT_CAMERA_CONFIG, HalfCheetahEnv
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
 from bio_rl.envs.robotics._robots import normal_velocities, positions_and_velocities
 from bio_rl.vector.infos import Info
@@ -44,7 +44,7 @@ class HalfCheetah(BatchVectorEnv):
         num_envs: int = 1,
         xml_file: str = "half_cheetah.xml",
         frame_skip: int = 5,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         forward_reward_weight: float = 1.0,
         ctrl_cost_weight: float = 0.1,
         reset_noise_scale: float = 0.1,

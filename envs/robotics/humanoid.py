@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.envs.mujoco.humanoid_v5 import DEFAULT_CAMERA_CONFIG, HumanoidEnv
+from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 
 from bio_rl.envs.robotics._humanoid import (
     READ,
@@ -57,7 +57,7 @@ class Humanoid(BatchVectorEnv):
         num_envs: int = 1,
         xml_file: str = "humanoid.xml",
         frame_skip: int = 5,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         forward_reward_weight: float = 1.25,
         ctrl_cost_weight: float = 0.1,
         contact_cost_weight: float = 5e-7,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.envs.mujoco.humanoidstandup_v5 import DEFAULT_CAMERA_CONFIG, HumanoidStandupEnv
+from gymnasium.envs.mujoco.humanoidstandup_v5 import HumanoidStandupEnv
 
 from bio_rl.envs.robotics._humanoid import (
     READ,
@@ -54,7 +54,7 @@ class HumanoidStandup(BatchVectorEnv):
         num_envs: int = 1,
         xml_file: str = "humanoidstandup.xml",
         frame_skip: int = 5,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         uph_cost_weight: float = 1,
         ctrl_cost_weight: float = 0.1,
         impact_cost_weight: float = 0.5e-6,

@@ -39,6 +39,7 @@ class Swimmer(BatchVectorEnv):
         **BatchVectorEnv.metadata,
         "reference": {"random": 0.8, "expert": 360.0},
     }
+    camera_distance = 1.3  # its torso is the foremost of its links, at the edge of the model's view
 
     def __init__(
         self,

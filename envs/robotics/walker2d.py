@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.envs.mujoco.walker2d_v5 import DEFAULT_CAMERA_CONFIG, Walker2dEnv
+from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 
 from bio_rl.envs.robotics._planar_walker import (
     Weights,
@@ -49,7 +49,7 @@ class Walker2d(BatchVectorEnv):
         num_envs: int = 1,
         xml_file: str = "walker2d_v5.xml",
         frame_skip: int = 4,
-        default_camera_config: dict[str, Any] = DEFAULT_CAMERA_CONFIG,
+        default_camera_config: dict[str, Any] | None = None,
         forward_reward_weight: float = 1.0,
         ctrl_cost_weight: float = 1e-3,
         healthy_reward: float = 1.0,
