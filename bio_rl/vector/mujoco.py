@@ -92,7 +92,9 @@ class BatchVectorEnv(NativeVectorEnv):
         if integrator is not None:
             self.model.opt.integrator = integrator
         if default_camera_config is None and camera_id is None and camera_name is None:
-            camera_id = following_camera(self.model, self.camera_distance)
+            camera_id = following_camera(self.model)
+            if camera_id != -1:
+                self.model.cam_poscom0[camera_id] *= self.camera_distance
         self.batch = simulations(self.model, num_envs, nthread or useful_threads(num_envs))
         self._bind()
         self.dt = self.model.opt.timestep * frame_skip

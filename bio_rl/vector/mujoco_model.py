@@ -28,15 +28,9 @@ CAMERA_SETTINGS = {"default_camera_config", "camera_id", "camera_name"}
 """Arguments of a MujocoEnv that choose a camera."""
 
 
-def following_camera(model: mujoco.MjModel, distance: float = 1.0) -> int:
-    """The number of the model's camera that follows the robot, or -1: the free camera.
-
-    distance: a factor of the distance from which it looks.
-    """
-    camera = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, FOLLOWS)
-    if camera != -1:
-        model.cam_poscom0[camera] *= distance
-    return camera
+def following_camera(model: mujoco.MjModel) -> int:
+    """The number of the model's camera that follows the robot, or -1: the free camera."""
+    return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, FOLLOWS)
 
 
 def endless(model: mujoco.MjModel) -> None:
@@ -185,6 +179,7 @@ class BatchRenderer:
         self._batch = batch
         self._model = batch.get_model(0)
         self._data = batch.get_data(0)
+        self._gets_about = following_camera(self._model) != -1
         # A free camera looks at the middle of the geoms, which must be in their places by now.
         mujoco.mj_forward(self._model, self._data)
         self._renderer = MujocoRenderer(self._model, self._data, *settings)
@@ -206,7 +201,8 @@ class BatchRenderer:
 
     def _frame(self, i: int, mode: str) -> Any:
         self._batch.get_model(i, self._model)
-        endless(self._model)
+        if self._gets_about:
+            endless(self._model)
         self._batch.get_data(i, self._data)
         mujoco.mj_forward(self._model, self._data)
         return self._renderer.render(mode)
