@@ -25,6 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rl",),
     ("training",),
     ("viz",),
+    ("run",),
     ("bench", "testing"),
     ("doctor",),
     ("__main__",),
@@ -51,7 +52,7 @@ class Import(NamedTuple):
     target: str
     """The module, in full."""
     lazy: bool
-    """Inside a function."""
+    """Inside a function, or for type checkers alone."""
 
 
 def modules() -> dict[str, Path]:
@@ -91,12 +92,18 @@ def imports(module: str, source: str, package: bool = False) -> Iterator[Import]
                 ):
                     if name in ("import_module", "__import__"):
                         yield Import(child.lineno, target, lazy)
-            yield from visit(
-                child,
-                lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda),
-            )
+            yield from visit(child, lazy or _runs_later(child))
 
     return visit(ast.parse(source), False)
+
+
+def _runs_later(node: ast.AST) -> bool:
+    """Whether what is in it does not run with the import: a function, or a block for type checkers
+    alone.
+    """
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
 
 
 def absolute(module: str, node: ast.ImportFrom, package: bool) -> str:

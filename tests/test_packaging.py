@@ -35,7 +35,7 @@ TEN_STEPS = (
 
 WHERE = """
 import sys, bio_rl, bio_rl.envs, bio_rl.agents
-from bio_rl.training import api
+from bio_rl import run
 from bio_rl.agents import ppo
 from bio_rl.envs.robotics import inverted_pendulum
 for module in (bio_rl, bio_rl.envs, bio_rl.agents, ppo, inverted_pendulum):
@@ -43,7 +43,7 @@ for module in (bio_rl, bio_rl.envs, bio_rl.agents, ppo, inverted_pendulum):
     print(module.__name__, module.__file__)
 taken = [name for name in sys.modules if name.partition(".")[0] in ("envs", "agents")]
 assert not taken, taken
-assert bio_rl.train is api.train
+assert bio_rl.train is run.train
 """
 
 

@@ -49,10 +49,7 @@ def draw(
     device = trained.agent.device
     env = vector.make(run.env, 1, device=device, perturb=run.perturb, **run.env_kwargs)
     with closing(env):
-        if learn:
-            recording = _learning(trained, env, seed, decisions)
-        else:
-            recording = record(trained.agent, env, seed, decisions)
+        recording = recorded(trained, env, seed, decisions, learn)
     if not recording.layers and not learn:
         raise ValueError(
             f"the network {run.network} has no spikes to draw; train one with --network spiking"
@@ -63,6 +60,17 @@ def draw(
     if learn:
         title.append(f"{run.agent} learns, from decision {recording.first + 1} on")
     return picture(recording, path, " · ".join(title))
+
+
+def recorded(
+    trained: Any, env: Vector, seed: int, decisions: int, learn: bool = False
+) -> Recording:
+    """A recording of the first greedy decisions in the first environment of `env`; with `learn` of
+    a copy that goes on learning, around the end of an episode.
+    """
+    if learn:
+        return _learning(trained, env, seed, decisions)
+    return record(trained.agent, env, seed, decisions)
 
 
 def _learning(trained: Any, env: Vector, seed: int, decisions: int) -> Recording:
