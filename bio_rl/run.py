@@ -87,8 +87,8 @@ class Run(Trained):
     def record(
         self, decisions: int = DECISIONS, seed: int = FINAL_SEED, learn: bool = False
     ) -> Recording:
-        """What the brain did in the first decisions of an episode, as arrays. learn: in a copy that
-        goes on learning, around the end of an episode.
+        """Record the first decisions of an episode as arrays. learn: those around the end of an
+        episode, in a copy that goes on learning.
         """
         env = api.make_env(self.experiment.run, 1, self.agent.device)
         with closing(env):

@@ -20,7 +20,7 @@ from bio_rl.vector.coding import decoder, encoder, keys_of
 
 
 class Memory(NamedTuple):
-    """What lasts from one decision to the next; rows are lives."""
+    """The state that lasts from one decision to the next; rows are lives."""
 
     state: State
     action: Tensor
