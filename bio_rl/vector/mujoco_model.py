@@ -33,21 +33,19 @@ def following_camera(model: mujoco.MjModel) -> int:
     return mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, FOLLOWS)
 
 
-def endless(model: mujoco.MjModel) -> None:
-    """Draw the floor without an end, as the physics has it, and let the lights go with the robot.
+def move_floor(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Draw floor and lights where the robot is: the floor has an end for the eye, and none for the
+    physics. It moves by whole tiles, so that it seems to stand still.
 
-    model: a copy that is drawn and not simulated.
+    data: is drawn next and not simulated; `mj_forward` has placed its geoms.
     """
+    place = data.subtree_com[1, :2]
+    data.light_xpos[:, :2] += place
     for plane in np.flatnonzero(model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE):
-        size = model.geom_size[plane, :2].copy()
-        if not size.all():
-            continue
-        # A texture is repeated so many times on a plane with an end, and for every two metres of
-        # one without.
-        model.mat_texrepeat[model.geom_matid[plane]] /= size
-        model.geom_size[plane, :2] = 0.0
-    model.light_mode[:] = mujoco.mjtCamLight.mjCAMLIGHT_TRACK
-    model.light_bodyid[:] = 1
+        material = model.geom_matid[plane]
+        if material >= 0 and model.geom_size[plane, :2].all():
+            tile = 2.0 * model.geom_size[plane, :2] / model.mat_texrepeat[material]
+            data.geom_xpos[plane, :2] += tile * np.round(place / tile)
 
 
 def single_env(env_class: type[MujocoEnv], native: type[NativeVectorEnv], **kwargs: Any) -> gym.Env:
@@ -201,8 +199,8 @@ class BatchRenderer:
 
     def _frame(self, i: int, mode: str) -> Any:
         self._batch.get_model(i, self._model)
-        if self._gets_about:
-            endless(self._model)
         self._batch.get_data(i, self._data)
         mujoco.mj_forward(self._model, self._data)
+        if self._gets_about:
+            move_floor(self._model, self._data)
         return self._renderer.render(mode)
