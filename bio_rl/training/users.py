@@ -58,7 +58,7 @@ def modules_typed(arguments: Sequence[str]) -> list[str]:
     values = []
     modules = []
     # --flag value and --flag=value are both typed.
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = argument.partition("=")
         value = value if equals else following
         if flag == "--env" and trust.module_of(value):

@@ -206,3 +206,8 @@ def test_a_module_is_left_as_it_is(folder: Path) -> None:
     own = sys.modules["own_network"]
     assert module.Network is module.Stretched is own.Stretched and module.Config is own.Config
     assert "Network" not in vars(own)
+
+
+def test_a_command_without_flags_names_no_module():
+    assert users.modules_typed([]) == []
+    assert users.modules_typed(["--agent", "mine:Agent"]) == ["mine"]
