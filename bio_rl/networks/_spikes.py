@@ -93,6 +93,8 @@ class SpikingNetwork(Network):
         else:
             self.readout = orthogonal(nn.Linear(layers[-1].n, n_out), out_gain)
         self.layers = _parts.module_list(layers)
+        self.late = any(layer.connection.stateful for layer in layers)
+        """Whether what arrives at any layer's weights depends on earlier ticks."""
         self.seed = nn.Buffer(torch.randint(2**31, ()))
         self.encoder = config.encoder(n_in)
         self.noisy = layers[0].p.noisy
@@ -306,6 +308,8 @@ class SpikingNetwork(Network):
 
     def _synapses_at_rest(self, rows: int) -> tuple[State, ...]:
         """The state of each layer's connection at rest, () for one without."""
+        if not self.late:
+            return ((),) * len(self.layers)
         rested = [layer.connection.initial_state(rows) for layer in self.layers]
         return like_weights(tuple(rested), self.weight)
 

@@ -89,6 +89,11 @@ def build_teachable(
         made = network.build(agent.numbers(), n_out, out_gain)
         if suits(made):
             return made
+    if network.name in agent.teaches:
+        raise ValueError(
+            f"{agent.name} cannot teach {network.name} with these settings of it; "
+            "with its defaults it can"
+        )
     raise ValueError(
         f"{agent.name} cannot teach {network.name}; it teaches: {', '.join(agent.teaches)}"
     )

@@ -433,6 +433,8 @@ def test_hidden_synapses_at_a_rate_of_zero_stay_and_the_readout_learns(entry):
         ),
         ({"rule": "r_max"}, {}, "the rule r_max reads the probability .*spiking does not give"),
         ({"rule": "rstpd"}, SPIKES_IN, "did you mean 'rstdp'"),
+        ({}, {"decode": "max_membrane"}, "cannot teach spiking with these settings of it"),
+        ({}, {"out_population": 4}, "cannot teach spiking with these settings of it"),
     ],
 )
 def test_a_rule_that_does_not_fit_is_refused_in_a_sentence(settings, network_settings, message):
