@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("run",),
     ("bench", "testing"),
     ("doctor",),
+    ("cli",),
     ("__main__",),
 )
 LEVEL = {unit: level for level, line in enumerate(LAYERS) for unit in line}
@@ -44,7 +45,6 @@ BRIDGES = {
     "bio_rl.viz.psychophysics": {"envs": "any"},  # tables of one world's choices
     "bio_rl.viz.tables": {"agents": "any"},  # lists them
     "bio_rl.viz.worlds": {"envs": "any"},  # lists them
-    "bio_rl.__main__": {"envs": "any", "agents": "any"},
 }
 
 
