@@ -1,4 +1,4 @@
-"""The final greedy returns of whole trainings over several seeds, with bootstrap intervals.
+"""The final greedy returns of whole trainings over several seeds, with t intervals.
 
 Seeds of a learner that can train them side by side share a process, and its seconds.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bio_rl.bench import _report
 from bio_rl.bench._report import Shared, rounded
 from bio_rl.rl.base import Spec
 from bio_rl.training import build, config, statistics, sweep
+from bio_rl.training.statistics import Estimate
 from bio_rl.training.sweep import Training
 
 RATIO = "ratio_spiking_mlp"
@@ -248,49 +249,39 @@ def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
             continue
         ratio = compare(mine, other)
         if ratio is not None:
-            mine |= ratio.figures()
+            mine |= ratio_figures(ratio)
             ratios.append(ratio)
     if len(ratios) > 1:
-        results[MEAN] = mean_ratio(ratios).figures()
+        results[MEAN] = ratio_figures(statistics.mean(ratios))
     return results
 
 
-class Ratio(NamedTuple):
-    """A ratio of interquartile means."""
-
-    value: float
-    draws: np.ndarray
-    """The ratio in each bootstrap sample."""
-
-    def figures(self) -> dict[str, Any]:
-        """The ratio with its bootstrap interval."""
-        interval = [rounded(x) for x in statistics.interval(self.draws)]
-        return {RATIO: rounded(self.value), f"{RATIO}_interval": interval}
+def ratio_figures(ratio: Estimate) -> dict[str, Any]:
+    """A ratio of interquartile means with its interval."""
+    return {RATIO: rounded(ratio.value), f"{RATIO}_interval": rounded_interval(ratio)}
 
 
-def mean_ratio(ratios: list[Ratio]) -> Ratio:
-    """The mean over environments, draw by draw."""
-    value = float(np.mean([ratio.value for ratio in ratios]))
-    return Ratio(value, np.mean([ratio.draws for ratio in ratios], axis=0))
+def rounded_interval(found: Estimate) -> list[float] | None:
+    """The 95 % t interval of a figure over seeds; None for one seed."""
+    interval = found.interval()
+    return None if interval is None else [rounded(float(x)) for x in interval]
 
 
-def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> Ratio | None:
+def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> Estimate | None:
     """The ratio of two cases' interquartile means; None where there is none that says anything.
 
-    That is a ratio of a mean, or a draw to divide by, that is not positive.
+    That is a ratio with a mean that is not positive, or where the one to divide by may as well be
+    zero.
     """
     cases = [list(case["seeds"].values()) for case in (mine, other)]
     # On the scale of the world's reference where every seed has a place on it.
     normalised = all(r.get("normalised") is not None for records in cases for r in records)
     key = "normalised" if normalised else "mean"
-    scores = [[record[key] for record in records] for records in cases]
-    means = [statistics.interquartile_mean(x) for x in scores]
-    draws = [
-        statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)
-    ]
-    if min(*means, draws[1].min()) <= 0:
+    above, below = (statistics.estimate([r[key] for r in records]) for records in cases)
+    least, _ = below.interval() or (below.value, below.value)
+    if min(above.value, below.value, least) <= 0:
         return None
-    return Ratio(means[0] / means[1], draws[0] / draws[1])
+    return statistics.ratio(above, below)
 
 
 def figures(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,12 +293,12 @@ def figures(case: Mapping[str, Any]) -> dict[str, Any]:
     final = [record["mean"] for record in records]
     best = [record["best_eval"] for record in records]
     seconds = [record["seconds"] for record in records]
-    interval = statistics.bootstrap_interval(final, statistics.interquartile_mean)
+    found = statistics.estimate(final)
     return {
         "n": len(records),
         "steps": int(max(record["steps"] for record in records)),
-        "iqm": rounded(statistics.interquartile_mean(final)),
-        "iqm_interval": [rounded(x) for x in interval],
+        "iqm": rounded(float(found.value)),
+        "iqm_interval": rounded_interval(found),
         "median": rounded(float(np.median(final))),
         "min": rounded(min(final)),
         "mean": rounded(float(np.mean(final))),
