@@ -18,7 +18,7 @@ from bio_rl.training.build import Trained, single_thread
 from bio_rl.training.config import Experiment
 from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, to_floats
 from bio_rl.training.panel import Panel
-from bio_rl.training.reporting import Notes, Reported
+from bio_rl.training.reporting import Forecast, Notes, Reported
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import Keeper, changed_horizon
 from bio_rl.training.scoring import Scoring
@@ -66,6 +66,7 @@ class Session:
         """Step of the last row of the log."""
         self.marked = 0.0
         """Share of the training that was over at the last evenly spaced checkpoint."""
+        self.forecast = Forecast(experiment.run.steps)
         self.lost: dict[str, Any] | None = None
         """The checkpoint that a resume began from, where its evaluation was lost."""
 
@@ -122,6 +123,7 @@ class Session:
         """
         step = self.runner.seen
         self.began = time.perf_counter()
+        self.forecast = Forecast(self.experiment.run.steps)
         self.before = self.keeper.elapsed
         self.logged = step
         self.marked = self.share()
@@ -193,6 +195,9 @@ class Session:
         # Minus infinity is the score of no evaluation.
         shown = {**values, "eval/best": best} if best > -math.inf else values
         panel.update(self.runner.seen, shown, share)
+        note = self.forecast.note(share)
+        if note:
+            panel.print(note)
 
     def _log_picture(self) -> None:
         """Put the spikes of a few greedy decisions on TensorBoard."""
