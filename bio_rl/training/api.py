@@ -71,8 +71,9 @@ def train(
     ppo={"gamma": 0.98}).
 
     env, agent, network: names, or `my_module:Name` for your own, whose module is imported.
-    env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; and
-    the agent's and the network's own, as dicts under the words with which their flags begin.
+    env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; the
+    agent's and the network's own, as dicts under the words with which their flags begin; `preset`,
+    a file of presets of your own.
     """
     if not isinstance(env, str):
         raise ValueError(
