@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from bio_rl.machine.files import replacing
-from bio_rl.training import statistics
 
 FOLDER = Path("docs/results")
 README = Path("README.md")
@@ -64,26 +63,18 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
 def cases(report: Mapping[str, Any]) -> dict[str, Any]:
     """The cases of a report; the figures themselves where a report is of one case."""
     return {
-        name: with_interval(figures) if isinstance(figures, dict) else figures
+        name: with_returns(figures) if isinstance(figures, dict) else figures
         for name, figures in report["results"].items()
     }
 
 
-def with_interval(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """A case's figures; where it holds seeds, with `returns` and the interval `low` to `high`.
-
-    The interval is computed from the seeds' own returns by today's method, so that files of
-    different days have the same one.
-    """
+def with_returns(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A case's figures; where it holds its seeds, with `returns`, their returns as one text."""
     if "seeds" not in figures:
         return dict(figures)
     # The mean over the episodes of one seed: seeds are independent, episodes of a seed are not.
     returns = [record["mean"] for record in figures["seeds"].values()]
-    listed = ", ".join(f"{x:.4g}" for x in returns)
-    if len(returns) < 2:
-        return {**figures, "returns": listed}
-    low, high = statistics.bootstrap_interval(returns, statistics.interquartile_mean)
-    return {**figures, "low": low, "high": high, "returns": listed}
+    return {**figures, "returns": ", ".join(f"{x:.4g}" for x in returns)}
 
 
 # Text

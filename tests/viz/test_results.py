@@ -39,12 +39,9 @@ def test_a_column_without_any_figure_is_refused():
         list(results.table_of(table, {"median": "{medain}"}, {"case": {"median": 1.0}}))
 
 
-def test_an_interval_is_given_for_several_seeds_and_none_for_one():
-    one = results.with_interval({"seeds": {"0": {"mean": 3.0}}})
-    three = results.with_interval({"seeds": {str(i): {"mean": float(i)} for i in range(3)}})
-    assert "low" not in one
-    assert three["low"] <= 1.0 <= three["high"]
-    assert three["returns"] == "0, 1, 2"
+def test_returns_of_seeds_are_listed_in_their_order():
+    case = results.with_returns({"seeds": {str(i): {"mean": float(i)} for i in range(3)}})
+    assert case["returns"] == "0, 1, 2"
 
 
 def test_the_readme_is_short_and_so_are_its_cells():
