@@ -1,4 +1,4 @@
-# make demo   train the default agent in a fresh .venv       make test   lint, then every test that CI runs
+# make demo   train a spiking network and film it, in a fresh .venv       make test   lint, then every test that CI runs
 # make lint   style and types                                make clean  remove what these made, .venv included
 # make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine in real processes
 # make hostile   hundreds of lines of hostile input: minutes
@@ -21,7 +21,7 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 demo: $(venv)/installed
-	$(python) train.py
+	$(python) train.py demo
 	@echo "  (with this environment: source $(venv)/bin/activate)"
 
 test: $(venv)/installed-dev lint
