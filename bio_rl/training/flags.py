@@ -65,6 +65,7 @@ def experiment(arguments: Sequence[str], examples: str = "") -> Experiment:
         default=kind(**of_run, **parts),
         description=f"{Run.__doc__}\n\n{examples}",
     )
+    # Taken apart again: a run's own settings, and those of its two parts.
     run = Run(**{name: getattr(flags, name) for name in of_run})
     own_agent = dataclasses.replace(base.agent, **vars(getattr(flags, agent)))
     # Every network's settings are a dataclass, which their contract cannot say.
