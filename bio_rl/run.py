@@ -59,10 +59,15 @@ class Run(Trained):
         """Greedy returns from `episodes` start states that `seed` fixes."""
         return api.evaluate_run(self, episodes, seed)
 
-    def play(self, path: str | Path | None = None, seed: int = FINAL_SEED) -> Path:
-        """Film one greedy episode to `path`, .mp4 or .gif; by default episode.mp4 in its folder."""
+    def play(
+        self, path: str | Path | None = None, seed: int = FINAL_SEED, spikes: bool = False
+    ) -> Path:
+        """Film one greedy episode to `path`, .mp4 or .gif; by default episode.mp4 in its folder.
+
+        spikes: the first eight seconds, with the network's spikes beside the world.
+        """
         place = self.folder / "episode.mp4" if path is None else expanded(path)
-        return video.film(self, place, seed)[0]
+        return video.film(self, place, seed, spikes)[0]
 
     def raster(
         self,

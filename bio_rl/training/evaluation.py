@@ -131,23 +131,35 @@ class Played(NamedTuple):
     """Whether the episode ended; else it was cut after `FILMED` decisions."""
 
 
-def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], object]) -> Played:
+def filmed(
+    agent: Agent,
+    env: Vector,
+    seed: int,
+    show: Callable[[np.ndarray], object],
+    hear: Callable[[Probe, float], object] | None = None,
+    most: int = FILMED,
+) -> Played:
     """How one greedy episode went in the first environment of `env`, each of whose pictures [H, W,
     3] was given to `show`.
 
-    No picture is kept here. An episode without end is cut after `FILMED` decisions.
+    No picture is kept here. hear: takes what the network reports of each decision, and its reward.
+    An episode that has not ended is cut after `most` decisions.
     """
     life = begin(agent, env, seed)
     total = 0.0
-    for t in range(FILMED):
+    for t in range(most):
         # A vector environment renders all of its rows.
         picture: Any = env.env.render()
         show(np.asarray(picture[0]))
-        transition, life = decide(agent, env, life, explore=False)
-        total += float(transition.reward[0])
+        probe = None if hear is None else Probe()
+        transition, life = decide(agent, env, life, explore=False, probe=probe)
+        reward = float(transition.reward[0])
+        total += reward
+        if hear is not None and probe is not None:
+            hear(probe, reward)
         if bool(transition.terminated[0] | transition.truncated[0]):
             return Played(total, t + 1, True)
-    return Played(total, FILMED, False)
+    return Played(total, most, False)
 
 
 def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
