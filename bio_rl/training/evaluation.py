@@ -137,16 +137,17 @@ def filmed(
     seed: int,
     show: Callable[[np.ndarray], object],
     hear: Callable[[Probe, float], object] | None = None,
-    most: int = FILMED,
+    most: int | None = None,
 ) -> Played:
     """How one greedy episode went in the first environment of `env`, each of whose pictures [H, W,
     3] was given to `show`.
 
     No picture is kept here. hear: takes what the network reports of each decision, and its reward.
-    An episode that has not ended is cut after `most` decisions.
+    An episode that has not ended is cut after `most` decisions, by default `FILMED`.
     """
     life = begin(agent, env, seed)
     total = 0.0
+    most = FILMED if most is None else most
     for t in range(most):
         # A vector environment renders all of its rows.
         picture: Any = env.env.render()
