@@ -14,6 +14,7 @@ EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
   resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
   plot RUN...   learning curves over seeds   doctor       what works here, how to get the rest
+  compare       several seeds of several networks, a table and a picture
 `train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
 
 

@@ -32,6 +32,7 @@ from bio_rl.training.commands import expanded
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.fitting import check_tree, fit_agent
+from bio_rl.training.progress import Callback
 from bio_rl.training.replay_files import add_rows
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import BEST, new_folder
@@ -65,6 +66,7 @@ def train(
     agent: str = config.Run.agent,
     network: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
     **settings: Any,
 ) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000,
@@ -73,7 +75,8 @@ def train(
     env, agent, network: names, or `my_module:Name` for your own, whose module is imported.
     env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; the
     agent's and the network's own, as dicts under the words with which their flags begin; `preset`,
-    a file of presets of your own.
+    a file of presets of your own. callback: called at each row of the log with the `Progress` of
+    the run, which it stops by returning True; a run of one seed has one.
     """
     if not isinstance(env, str):
         raise ValueError(
@@ -98,7 +101,7 @@ def train(
         network_settings=network_settings,
         **settings,
     )
-    return run_experiment(experiment)
+    return run_experiment(experiment, callback)
 
 
 def _import_parts(values: Iterable[Any]) -> None:
@@ -107,12 +110,14 @@ def _import_parts(values: Iterable[Any]) -> None:
         trusted_modules.import_named(module)
 
 
-def run_experiment(experiment: Experiment) -> Trained:
+def run_experiment(experiment: Experiment, callback: Callback | None = None) -> Trained:
     """Train from scratch in a new run folder; several seeds side by side, each in its own, of which
-    the first is returned.
+    the first is returned. callback: see `train`. Raises ValueError for a callback of several seeds.
     """
     run = experiment.run
     if run.seeds > 1:
+        if callback is not None:
+            raise ValueError(f"callback: a run of {run.seeds} seeds has none, expected seeds=1")
         return run_seeds(experiment)[0]
     with StopRequest() as stop, ExitStack() as stack:
         device = pick_device(run.device)
@@ -126,7 +131,7 @@ def run_experiment(experiment: Experiment) -> Trained:
         start = Runner(agent, env)
         start.start(run.seed)
         folder = stack.enter_context(new_folder(experiment))
-        session = Session(experiment, agent, env, folder, stop)
+        session = Session(experiment, agent, env, folder, stop, callback=callback)
         session.runner.life = start.life
         return session.learn()
 

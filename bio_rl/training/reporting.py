@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,6 +128,47 @@ def say_result(
     print(f"  {commands.command('play', trained.folder, modules)}")
     print(f"  {commands.command('resume', trained.folder, modules, '--steps', 2 * run.steps)}")
     print(f"  {commands.tensorboard(run.run_dir)}")
+
+
+class Forecast:
+    """Tells once, within the first seconds, how long a run will take that takes long."""
+
+    SETTLED = 5.0
+    """Seconds after which speed is looked at: kernels are compiled and caches warm."""
+    MEASURED = 10.0
+    """Seconds over which it is measured."""
+    LONG = 3600.0
+    """Seconds from which on a run is called long."""
+
+    def __init__(self, steps: int) -> None:
+        """steps: the horizon of the run."""
+        self.steps = steps
+        self._began = time.monotonic()
+        self._first: tuple[float, float] | None = None
+        """When the speed began to be measured, and the share of the run that was over."""
+        self._told = False
+
+    def note(self, share: float) -> str:
+        """The words for a run of which `share` is over; "" before they are due, and ever after."""
+        now = time.monotonic()
+        if self._told or now - self._began < self.SETTLED:
+            return ""
+        if self._first is None:
+            self._first = (now, share)
+        since, before = self._first
+        if now - since < self.MEASURED or share <= before:
+            return ""
+        self._told = True
+        whole = (now - since) / (share - before)
+        left = (1.0 - share) * whole
+        if left < self.LONG:
+            return ""
+        # Two digits: the speed of ten seconds knows no more.
+        in_an_hour = float(f"{self.steps * self.LONG / whole:.1e}")
+        return (
+            f"note: at this speed the run takes {left / 3600:.1f} more hours, evaluations not "
+            f"counted; Ctrl-C saves it, `resume` goes on; --steps {in_an_hour:,.0f} takes an hour"
+        )
 
 
 class Reported:

@@ -18,7 +18,8 @@ from bio_rl.training.build import Trained, single_thread
 from bio_rl.training.config import Experiment
 from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, to_floats
 from bio_rl.training.panel import Panel
-from bio_rl.training.reporting import Notes, Reported
+from bio_rl.training.progress import Callback, Progress
+from bio_rl.training.reporting import Forecast, Notes, Reported
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import Keeper, changed_horizon
 from bio_rl.training.scoring import Scoring
@@ -43,13 +44,15 @@ class Session:
         folder: Path,
         stop: StopRequest,
         alone: bool = True,
+        callback: Callback | None = None,
     ) -> None:
         """stop: what signals ask for. alone: whether the agent is not one of several that are
-        trained side by side.
+        trained side by side. callback: told at each row of the log; True stops the run.
         """
         self.experiment = experiment
         self.folder = folder
         self.stop = stop
+        self.callback = callback
         self.runner = Runner(agent, env, seed=experiment.run.seed)
         self.stats = EpisodeStats()
         self.means = Means()
@@ -66,6 +69,7 @@ class Session:
         """Step of the last row of the log."""
         self.marked = 0.0
         """Share of the training that was over at the last evenly spaced checkpoint."""
+        self.forecast = Forecast(experiment.run.steps)
         self.lost: dict[str, Any] | None = None
         """The checkpoint that a resume began from, where its evaluation was lost."""
 
@@ -122,6 +126,7 @@ class Session:
         """
         step = self.runner.seen
         self.began = time.perf_counter()
+        self.forecast = Forecast(self.experiment.run.steps)
         self.before = self.keeper.elapsed
         self.logged = step
         self.marked = self.share()
@@ -186,13 +191,25 @@ class Session:
         network = self.experiment.prefixes[1]
         say = print if panel is None else panel.print
         reporting.warn_of_idle_layers(floats, network, self.notes, say)
+        self._tell(floats, share)
         return floats
+
+    def _tell(self, row: Mapping[str, float], share: float) -> None:
+        """Tell the callback of a row of the log, and stop where it asks for it."""
+        if self.callback is None:
+            return
+        score = row.get("eval/mean_reward")
+        if self.callback(Progress(self.runner.seen, share, dict(row), score)) is True:
+            self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:
         best = self.keeper.best
         # Minus infinity is the score of no evaluation.
         shown = {**values, "eval/best": best} if best > -math.inf else values
         panel.update(self.runner.seen, shown, share)
+        note = self.forecast.note(share)
+        if note:
+            panel.print(note)
 
     def _log_picture(self) -> None:
         """Put the spikes of a few greedy decisions on TensorBoard."""
