@@ -42,10 +42,12 @@ COLOURS = ((31, 78, 121), (184, 74, 24), (46, 112, 62), (112, 62, 128))
 class Scroll:
     """Puts together the pictures of a film, decision by decision: first `see`, then `hear`."""
 
-    def __init__(self, title: str, every: int, show: Callable[[np.ndarray], object]) -> None:
-        """every: decisions a picture. show: takes each picture, uint8 [H, W, 3]."""
+    def __init__(self, title: str, fps: float, show: Callable[[np.ndarray], object]) -> None:
+        """fps: decisions a second. show: takes each picture, uint8 [H, W, 3]."""
         self.title = title
-        self.every = every
+        self.fps = fps
+        self.every = decisions_per_picture(fps)
+        self.neurons = 0
         self.show = show
         self.rewards: list[float] = []
         self.columns: list[np.ndarray] = []
@@ -62,6 +64,7 @@ class Scroll:
         Raises ValueError for a network without spikes.
         """
         self.columns += list(columns(probe))
+        self.neurons = sum(train.shape[1] for train in trains(probe))
         self.rewards.append(reward)
         if len(self.rewards) % self.every == 0 and self.picture is not None:
             self.show(self._whole(self.picture))
@@ -76,8 +79,12 @@ class Scroll:
         # The first ticks of a film stand at the right end too: what is left of them is paper.
         canvas.paste(strip, (SIDE + STRIP - strip.width, TITLE))
         pen = ImageDraw.Draw(canvas)
-        text = f"{self.title}   return {sum(self.rewards):,.0f}"
-        pen.text((SIDE + 8, 6), text, fill=(0, 0, 0), font=ImageFont.load_default(13))
+        font = ImageFont.load_default(13)
+        said = f"{self.title}   return {sum(self.rewards):,.0f}"
+        pen.text((SIDE + 8, 6), said, fill=(0, 0, 0), font=font)
+        window = STRIP / TICK / ticks_per_decision / self.fps
+        said = f"spikes of {self.neurons} neurons, last {window:.1f} s"
+        pen.text((SIDE + STRIP - 8, 6), said, fill=GREY, font=font, anchor="ra")
         self._draw_reward(pen, ticks_per_decision)
         return np.asarray(canvas)
 
@@ -105,20 +112,30 @@ def columns(probe: Probe) -> np.ndarray:
     """[K, N] for the K ticks of a decision of the first row: at a spike its layer's number, from
     1; else 0; and -1 in a row between two layers. Raises ValueError where no layer spikes.
     """
-    trains = [
+    layers = trains(probe)
+    if not layers:
+        raise ValueError("the network has no spikes to show; train one with --network spiking")
+    between = np.full((len(layers[0]), 1), -1, np.int8)
+    rows = []
+    for number, train in enumerate(layers, 1):
+        # Only so many rows can be told apart: of more neurons every second, third, … is shown.
+        step = math.ceil(train.shape[1] * len(layers) / (SIDE - TITLE - REWARD))
+        rows += [train[:, ::step].astype(np.int8) * number, between]
+    return np.concatenate(rows[:-1], 1)
+
+
+def trains(probe: Probe) -> list[np.ndarray]:
+    """The spikes of each layer in the last decision of the first row, bool [K, N]."""
+    return [
         records[-1][:, 0].cpu().numpy() != 0
         for name, records in probe.records.items()
         if name.startswith("spikes/")
     ]
-    if not trains:
-        raise ValueError("the network has no spikes to show; train one with --network spiking")
-    between = np.full((len(trains[0]), 1), -1, np.int8)
-    rows = []
-    for number, train in enumerate(trains, 1):
-        # Only so many rows can be told apart: of more neurons every second, third, … is shown.
-        step = math.ceil(train.shape[1] * len(trains) / (SIDE - TITLE - REWARD))
-        rows += [train[:, ::step].astype(np.int8) * number, between]
-    return np.concatenate(rows[:-1], 1)
+
+
+def decisions_per_picture(fps: float) -> int:
+    """How many decisions of a world with so many a second are one picture."""
+    return max(1, round(fps / FPS))
 
 
 def raster(codes: np.ndarray, height: int) -> Image.Image:

@@ -50,14 +50,14 @@ def film(trained: Any, path: Path, seed: int, with_spikes: bool = False) -> tupl
         choose_gl()
         env = vector.make(env_id, 1, render_mode="rgb_array", perturb=run.perturb, **run.env_kwargs)
         fps = env.env.metadata.get("render_fps", 30)
-        every = max(1, round(fps / spike_film.FPS)) if with_spikes else 1
+        every = spike_film.decisions_per_picture(fps) if with_spikes else 1
         with (
             closing(env),
             _whole(path) as unfinished,
             closing(_Film(encoder, unfinished, fps / every)) as pictures,
         ):
             if with_spikes:
-                scroll = spike_film.Scroll(f"{env_id} · {run.network}", every, pictures.append)
+                scroll = spike_film.Scroll(env_id, fps, pictures.append)
                 most = round(spike_film.SECONDS * fps)
                 played = filmed(trained.agent, env, seed, scroll.see, scroll.hear, most)
             else:

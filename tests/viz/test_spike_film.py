@@ -40,7 +40,7 @@ def test_a_spike_is_drawn_in_the_colour_of_its_layer_and_silence_is_paper():
 
 def test_the_newest_spike_stands_at_the_right_end_and_moves_left():
     pictures: list[np.ndarray] = []
-    scroll = Scroll("world", 1, pictures.append)
+    scroll = Scroll("world", 10.0, pictures.append)
     for spike in (1, 0):
         scroll.see(WORLD)
         scroll.hear(heard([[spike]]), reward=1.0)
@@ -52,7 +52,7 @@ def test_the_newest_spike_stands_at_the_right_end_and_moves_left():
 
 def test_only_every_second_decision_is_a_picture_of_a_film_with_half_the_pictures():
     pictures: list[np.ndarray] = []
-    scroll = Scroll("world", 2, pictures.append)
+    scroll = Scroll("world", 2 * spike_film.FPS, pictures.append)
     for _ in range(5):
         scroll.see(WORLD)
         scroll.hear(heard([[1, 0]]), reward=0.0)
