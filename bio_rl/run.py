@@ -55,9 +55,14 @@ class Run(Trained):
         """
         return predict(self.agent, obs, memory, reward=reward, explore=explore)
 
-    def evaluate(self, episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED) -> Evaluation:
-        """Greedy returns from `episodes` start states that `seed` fixes."""
-        return api.evaluate_run(self, episodes, seed)
+    def evaluate(
+        self, episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED, sample: bool = False
+    ) -> Evaluation:
+        """Greedy returns from `episodes` start states that `seed` fixes.
+
+        sample: actions are drawn as in training instead, which some tasks need.
+        """
+        return api.evaluate_run(self, episodes, seed, sample)
 
     def play(
         self, path: str | Path | None = None, seed: int = FINAL_SEED, spikes: bool = False
@@ -165,9 +170,10 @@ def evaluate(
     run: Trained | str | Path = "latest",
     episodes: int = FINAL_EPISODES,
     seed: int = FINAL_SEED,
+    sample: bool = False,
     **where: Any,
 ) -> Evaluation:
     """Greedy returns of a run, or of the run in a folder, from `episodes` start states that `seed`
-    fixes. where: arguments of `load`.
+    fixes; with `sample` its actions are drawn as in training. where: arguments of `load`.
     """
-    return api.evaluate_run(run, episodes, seed, **where)
+    return api.evaluate_run(run, episodes, seed, sample, **where)

@@ -82,7 +82,8 @@ def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = Fals
     (`random.world_seeds`).
 
     The first episode of each row counts, so that short ones are not counted more often; one without
-    end is cut. The agent's weights, normaliser and generators stay as they are.
+    end is cut. The agent's weights and normaliser stay as they are; its generators go on only where
+    it explores.
     """
     n = env.num_envs
     life = begin(agent, env, seed)
@@ -102,7 +103,9 @@ def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = Fals
     return Evaluation.of(returns.tolist(), lengths.tolist(), bool(running.any()))
 
 
-def evaluate_in_rounds(agent: Agent, env: TensorVectorEnv, episodes: int, seed: int) -> Evaluation:
+def evaluate_in_rounds(
+    agent: Agent, env: TensorVectorEnv, episodes: int, seed: int, explore: bool = False
+) -> Evaluation:
     """`episodes` of them, played one round after the other in environments that are fewer: a robot,
     say.
 
@@ -112,7 +115,7 @@ def evaluate_in_rounds(agent: Agent, env: TensorVectorEnv, episodes: int, seed: 
     lengths: list[int] = []
     cut = False
     while len(returns) < episodes:
-        one_round = evaluate(agent, env, seed + len(returns) // env.num_envs)
+        one_round = evaluate(agent, env, seed + len(returns) // env.num_envs, explore)
         returns += one_round.returns
         lengths += one_round.lengths
         cut = cut or one_round.cut
