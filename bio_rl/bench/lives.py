@@ -50,7 +50,7 @@ MOVED = 20
 """The trial from which on the platform is elsewhere."""
 LIMIT = 1200
 """Moves of a trial: two minutes of tenths of a second, as Foster, Morris & Dayan 2000 have it."""
-MAZE = {
+MAZE: dict[str, Any] = {
     "trials": TRIALS,
     "move_at": MOVED,
     "limit": LIMIT,

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from bio_rl.cli._parse import parse
 from bio_rl.machine import trust
 from bio_rl.training import build, cases, presets, results, users
@@ -40,8 +42,10 @@ class Flags:
     """Learning algorithms."""
     rule: tuple[str, ...] = ()
     """Plasticity rules of an agent that takes them: each makes a case."""
-    flags: tuple[str, ...] = ("",)
-    """Further flags of a training, each text a case: --flags="" "--neuron alif"."""
+    flags: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Further flags of a training; given several times, each is a case: --flags= "--flags=--neuron
+    alif" compares the usual neuron with another one.
+    """
     seeds: int = 5
     """How many seeds each case is trained with: 0, 1, …"""
     steps: int | None = None
@@ -57,7 +61,7 @@ class Flags:
         for name in ("seeds", "episodes", "jobs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} is {getattr(self, name)}, expected at least one")
-        for name in ("env", "network", "agent", "flags"):
+        for name in ("env", "network", "agent"):
             if not getattr(self, name):
                 raise ValueError(f"--{name} names nothing, expected at least one")
 
@@ -65,7 +69,7 @@ class Flags:
     def plan(self) -> Plan:
         """The trainings that these flags ask for."""
         rules = [f"--rule {rule}" for rule in self.rule] or [""]
-        flags = [" ".join(pair).strip() for pair in itertools.product(rules, self.flags)]
+        flags = [" ".join(pair).strip() for pair in itertools.product(rules, self.flags or ("",))]
         return Plan(
             env=self.env,
             network=self.network,

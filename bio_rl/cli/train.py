@@ -12,9 +12,9 @@ from bio_rl.viz import curves
 
 EXAMPLES = """other commands:
   eval RUN      greedy evaluation            play RUN     film an episode, --raster FILE its spikes
-  resume RUN    continue, also longer        list KIND    envs, agents, networks, neurons
+  resume RUN    continue, also longer        list KIND    envs, agents, networks, presets
   plot RUN...   learning curves over seeds   doctor       what works here, how to get the rest
-  compare       several seeds of several networks, a table and a picture
+  compare       several networks over seeds    tune         search better settings for a task
 `train.py COMMAND --help` says more. RUN is a run folder or `latest`."""
 
 

@@ -14,7 +14,7 @@ import functools
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from bio_rl.machine.signals import StopRequest
 from bio_rl.rl.base import Spec
 from bio_rl.training import build, config, flags, sweep
+from bio_rl.training.bar import bar
 from bio_rl.training.figures import summary
 from bio_rl.training.sweep import Training
 
@@ -106,8 +107,8 @@ Finished = tuple[Training, dict[int, Any] | Exception]
 
 
 def _shown(finished: Iterable[Finished], total: int) -> Iterator[Finished]:
-    """What is finished, with a line for each, and on a terminal a bar over all runs."""
-    with _bar(total) as (say, advance):
+    """Pass on finished trainings, with a line for each, and on a terminal a bar over all runs."""
+    with bar("runs", total) as (say, advance):
         for training, records in finished:
             if isinstance(records, Exception):
                 say(f"{training}: failed")
@@ -116,31 +117,6 @@ def _shown(finished: Iterable[Finished], total: int) -> Iterator[Finished]:
                 say(f"{training}: {means} in {records[training.seed]['seconds']:.0f} s")
             advance(training.seeds)
             yield training, records
-
-
-@contextmanager
-def _bar(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int], None]]]:
-    """A bar over so many runs: functions that print a line above it, and move it on."""
-    from rich import progress
-    from rich.console import Console
-
-    console = Console()
-    columns = (
-        progress.TextColumn("runs"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-    )
-    hidden = not console.is_terminal or total == 0
-    with progress.Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("runs", total=total)
-
-        def say(text: str) -> None:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        yield say, lambda runs: bar.advance(task, runs)
 
 
 # Seeds side by side
@@ -184,17 +160,20 @@ def _group_before(groups: list[Training], training: Training) -> int | None:
 # What is saved
 
 
-def read(plan: Plan, path: Path | None) -> dict[str, Any]:
+def read(plan: Plan, path: Path | None, renew: bool = False) -> dict[str, Any]:
     """The cases of a file of results so far, and empty ones for what is new.
 
-    Raises ValueError for cases that were trained with other settings: they must not be mixed.
+    Raises ValueError for cases that were trained with other settings: they must not be mixed. With
+    `renew` they are given up, and trained anew.
     """
     cases = saved_cases(path)
     for training in plan.trainings:
         now = setting(training)
         case = cases.setdefault(training.case, {"setting": now, "seeds": {}})
         case["setting"] = completed(case["setting"])
-        if case["setting"] != now:
+        if case["setting"] != now and renew:
+            cases[training.case] = {"setting": now, "seeds": {}}
+        elif case["setting"] != now:
             other = difference(case["setting"], now)
             raise ValueError(
                 f"{path} holds {training.case} trained with other settings ({other}); "

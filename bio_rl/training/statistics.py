@@ -98,6 +98,11 @@ def ratio(a: Estimate, b: Estimate) -> Estimate:
     return Estimate(value, *_error_of_sum(parts))
 
 
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """The figure a - b of independent runs, with an error like that of `ratio`."""
+    return Estimate(a.value - b.value, *_error_of_sum([a, b]))
+
+
 def mean(estimates: list[Estimate]) -> Estimate:
     """The mean of figures of independent runs, with an error like that of `ratio`."""
     n = len(estimates)

@@ -65,6 +65,12 @@ def test_finished_runs_are_not_repeated_and_failed_ones_are(trained, tmp_path, c
     assert [line.split()[-1] for line in trained] == ["3", "4"]
 
 
+def test_flags_that_are_given_twice_are_two_cases(trained, tmp_path):
+    cli.main(["compare", "--network", "spiking", "--seeds", "1", "--out", str(tmp_path / "c"),
+              "--flags=", "--flags=--neuron alif"])  # fmt: skip
+    assert trained == [f"CartPole-v1/ppo/spiking{x} 0" for x in ("", " --neuron alif")]
+
+
 def test_rules_and_flags_make_cases_of_their_own():
     flags = compare.Flags(
         agent=("three_factor",),
