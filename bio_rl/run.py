@@ -55,14 +55,24 @@ class Run(Trained):
         """
         return predict(self.agent, obs, memory, reward=reward, explore=explore)
 
-    def evaluate(self, episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED) -> Evaluation:
-        """Greedy returns from `episodes` start states that `seed` fixes."""
-        return api.evaluate_run(self, episodes, seed)
+    def evaluate(
+        self, episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED, sample: bool = False
+    ) -> Evaluation:
+        """Greedy returns from `episodes` start states that `seed` fixes.
 
-    def play(self, path: str | Path | None = None, seed: int = FINAL_SEED) -> Path:
-        """Film one greedy episode to `path`, .mp4 or .gif; by default episode.mp4 in its folder."""
+        sample: actions are drawn as in training instead, which some tasks need.
+        """
+        return api.evaluate_run(self, episodes, seed, sample)
+
+    def play(
+        self, path: str | Path | None = None, seed: int = FINAL_SEED, spikes: bool = False
+    ) -> Path:
+        """Film one greedy episode to `path`, .mp4 or .gif; by default episode.mp4 in its folder.
+
+        spikes: the first eight seconds, with the network's spikes beside the world.
+        """
         place = self.folder / "episode.mp4" if path is None else expanded(path)
-        return video.film(self, place, seed)[0]
+        return video.film(self, place, seed, spikes)[0]
 
     def raster(
         self,
@@ -160,9 +170,10 @@ def evaluate(
     run: Trained | str | Path = "latest",
     episodes: int = FINAL_EPISODES,
     seed: int = FINAL_SEED,
+    sample: bool = False,
     **where: Any,
 ) -> Evaluation:
     """Greedy returns of a run, or of the run in a folder, from `episodes` start states that `seed`
-    fixes. where: arguments of `load`.
+    fixes; with `sample` its actions are drawn as in training. where: arguments of `load`.
     """
-    return api.evaluate_run(run, episodes, seed, **where)
+    return api.evaluate_run(run, episodes, seed, sample, **where)

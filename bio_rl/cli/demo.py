@@ -6,6 +6,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bio_rl import run
 from bio_rl.cli._parse import parse
@@ -29,7 +30,7 @@ class Flags:
 def main(arguments: Sequence[str]) -> None:
     """Train, and show what there is to see."""
     flags: Flags = parse(Flags, arguments, "demo")
-    steps = {} if flags.steps is None else {"steps": flags.steps}
+    steps: dict[str, Any] = {} if flags.steps is None else {"steps": flags.steps}
     trained = run.train("CartPole-v1", network="spiking", run_dir=expanded(flags.run_dir), **steps)
     print()
     seen = [

@@ -227,17 +227,18 @@ def evaluate_run(
     trained: Trained | str | Path = "latest",
     episodes: int = FINAL_EPISODES,
     seed: int = FINAL_SEED,
+    sample: bool = False,
     **where: Any,
 ) -> Evaluation:
-    """Greedy evaluation of a run over `episodes` start states that `seed` fixes. where: arguments
-    of `load`.
+    """Greedy evaluation of a run over `episodes` start states that `seed` fixes; with `sample` its
+    actions are drawn as in training instead. where: arguments of `load`.
     """
     if not isinstance(episodes, int) or not 1 <= episodes <= config.MOST["eval_episodes"]:
         most = config.MOST["eval_episodes"]
         raise ValueError(f"--episodes is {episodes!r}, expected a whole number from 1 to {most:,}")
     # A name or a folder stands for the run in it.
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
-    return evaluate_trained(trained, episodes, seed)
+    return evaluate_trained(trained, episodes, seed, sample)
 
 
 def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bio_rl.machine.compiling import working_time
 from bio_rl.training.metrics import Lazy, Scalar, to_floats
 
 OTHERS = ("rollout/", "time/", "eval/")
@@ -46,6 +47,7 @@ class Sample(NamedTuple):
     """A moment of the training, for its speed."""
 
     time: float
+    """Seconds, without those in which kernels were compiled."""
     step: int
     share: float
 
@@ -90,7 +92,7 @@ class Panel:
 
     def __enter__(self) -> Panel:
         self._began = time.monotonic()
-        self._samples.append(Sample(self._began, self.step, self.share))
+        self._samples.append(Sample(working_time(), self.step, self.share))
         if self._console.file.isatty() and not self._console.is_dumb_terminal:
             # Only where there is a terminal: plain lines need none of it.
             from rich.live import Live
@@ -134,7 +136,7 @@ class Panel:
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        self._samples.append(Sample(self._drawn, self.step, self.share))
+        self._samples.append(Sample(working_time(), self.step, self.share))
         if self._live is not None:
             self._live.refresh()
         # The last line of a run is often there already.
@@ -171,7 +173,7 @@ class Panel:
         seconds = last.time - first.time
         if last.step <= first.step or seconds <= 0:
             return {}
-        # Over the last pictures, not the whole run: a run speeds up when its kernels are compiled.
+        # Over the last pictures, not the whole run: what it did at its beginning is no measure.
         rate = (last.step - first.step) / seconds
         facts = {"speed": f"{rate:,.0f} steps/s" if rate >= 10 else f"{rate:.2g} steps/s"}
         # The share, not the steps, tells what is left where episodes bound the run.

@@ -5,7 +5,6 @@ the agent's number.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from bio_rl.contracts import (
     Transition,
 )
 from bio_rl.faults import DivergedError
+from bio_rl.machine.compiling import working_time
 from bio_rl.state import rows, stack, tree_map
 from bio_rl.vector import Ended, Step, TensorVectorEnv
 
@@ -208,9 +208,9 @@ class Runner:
     updates: int = 0
     """Updates of the agent."""
     collect_s: float = 0.0
-    """Seconds spent playing."""
+    """Seconds spent playing, without those in which kernels were compiled."""
     learn_s: float = 0.0
-    """Seconds spent learning."""
+    """Seconds spent learning, without those in which kernels were compiled."""
     episodes: list[Ended] = field(default_factory=list)
     """Those that ended in the last `step`."""
     began: int = 0
@@ -226,10 +226,10 @@ class Runner:
 
     def step(self) -> Metrics:
         """One rollout and one update; returns the agent's metrics."""
-        t0 = time.perf_counter()
+        t0 = working_time()
         # The state after the last decision, before the reset: a terminal reward is still felt.
         rollout, life = collect(self.agent, self.env, self.life)
-        t1 = time.perf_counter()
+        t1 = working_time()
         state, metrics = self._update(rollout, life.state)
         self.life = life._replace(state=state)
         self.episodes = counted(self.env.take_episodes(), self.agent.rollout)
@@ -239,7 +239,7 @@ class Runner:
         if self.env.device.type == "cpu" or self.updates % CHECK_EVERY_ON_GPU == 0:
             self.check()
         self.collect_s += t1 - t0
-        self.learn_s += time.perf_counter() - t1
+        self.learn_s += working_time() - t1
         return metrics
 
     def _count(self, valid: Tensor) -> None:

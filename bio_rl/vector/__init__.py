@@ -9,6 +9,7 @@ fast world of your own extends `NativeVectorEnv`, `TrialVectorEnv` or, for a rob
 from bio_rl.vector.adapter import Vector
 from bio_rl.vector.factory import find_id, make, probe
 from bio_rl.vector.interface import Ended, Step, TensorVectorEnv
+from bio_rl.vector.labels import Names, names
 from bio_rl.vector.native import NativeVectorEnv
 from bio_rl.vector.side_by_side import SideBySide
 from bio_rl.vector.single import SingleEnv
@@ -21,6 +22,8 @@ __all__ = [
     "TensorVectorEnv",
     "Vector",
     "SideBySide",
+    "Names",
+    "names",
     "Step",
     "Ended",
     "NativeVectorEnv",

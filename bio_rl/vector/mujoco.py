@@ -1,8 +1,8 @@
 """The base of robot worlds, on `mujoco.batch.Batch`: C++ threads step N simulations of one model.
 
-A world writes two hooks, `observe` and `evaluate`, and two more if it likes, `reset_state` and
-`reset_info`. Physics and rendering are here, autoreset and the rest of Gymnasium's interface in
-`NativeVectorEnv`.
+A world writes two hooks, `observe` and `evaluate`, and more if it likes: `reset_state`,
+`reset_info` and `channels`. Physics and rendering are here, autoreset and the rest of Gymnasium's
+interface in `NativeVectorEnv`.
 """
 
 from abc import abstractmethod
@@ -15,6 +15,7 @@ from gymnasium.envs.mujoco.mujoco_env import DEFAULT_SIZE, expand_model_path
 from gymnasium.vector import AutoresetMode
 from mujoco.batch import Batch
 
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco_model import (
     BatchRenderer,
@@ -99,6 +100,7 @@ class BatchVectorEnv(NativeVectorEnv):
         self._bind()
         self.dt = self.model.opt.timestep * frame_skip
         self.metadata["render_fps"] = int(np.round(1.0 / self.dt))
+        self.metadata["dt"] = self.dt
         self._renderer_settings = (
             default_camera_config,
             width,
@@ -137,6 +139,8 @@ class BatchVectorEnv(NativeVectorEnv):
             observation = gym.spaces.Box(-np.inf, np.inf, obs.shape[1:], np.float64)
         low, high = self.model.actuator_ctrlrange.astype(np.float32).T
         self.set_spaces(observation, gym.spaces.Box(low, high, dtype=np.float32))
+        self.metadata["channels"] = self.channels()
+        self.metadata["actions"] = mujoco_names.actuators(self.model)
         self._obs = obs  # until the first reset
         if self._perturb:
             self.layer = Layer(self, self._perturb, physics.KINDS | signals.KINDS)
@@ -160,6 +164,10 @@ class BatchVectorEnv(NativeVectorEnv):
         qpos = self.init_qpos + rng.uniform(-noise, noise, self.model.nq)
         qvel = self.init_qvel + rng.uniform(-noise, noise, self.model.nv)
         return qpos, qvel
+
+    def channels(self) -> tuple[str, ...]:
+        """A name for each number that `observe` returns (see `mujoco_names`); () for numbers."""
+        return ()
 
     # the interface and hooks of NativeVectorEnv
 

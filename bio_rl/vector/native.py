@@ -49,7 +49,7 @@ class NativeVectorEnv(VectorEnv, ABC):
     """
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
-    """Gymnasium's metadata; "reference" holds known returns, {"random", "expert" or "ideal"}."""
+    """Gymnasium's; "reference": returns, {"random", "expert" or "ideal"}; keys of `labels`."""
     carried: ClassVar[tuple[str, ...]] = (
         "spec",
         "single_observation_space",

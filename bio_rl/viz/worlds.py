@@ -93,6 +93,18 @@ def reference(env: str, **settings: Any) -> Mapping[str, float]:
     return made.env.metadata.get("reference", known)
 
 
+def names(env: str, **settings: Any) -> vector.Names:
+    """The names of the channels and the actions of any id, as `--env` takes it.
+
+    settings: those of its constructor.
+    """
+    made = vector.make(env, 1, **settings)
+    try:
+        return vector.names(made.env)
+    finally:
+        made.close()
+
+
 def entry_point(spec: EnvSpec) -> Callable[..., Any]:
     """The class, or the function, that makes the vectorised form."""
     entry = spec.vector_entry_point

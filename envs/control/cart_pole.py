@@ -41,6 +41,7 @@ CONSTANTS = {  # Barto, Sutton & Anderson 1983, appendix, and CartPole-v1
     "force": 10.0,  # N
 }
 DT = 0.02  # s
+CHANNELS = ("cart position", "cart velocity", "pole angle", "pole velocity")
 MAX_POSITION = 2.4  # m
 MAX_ANGLE = 12 * 2 * math.pi / 360  # rad
 RESET_NOISE = 0.05  # each of the four variables starts within ± this
@@ -61,6 +62,8 @@ class CartPole(NativeVectorEnv):
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": ["rgb_array"],
         "render_fps": 50,
+        "dt": DT,
+        "actions": ("push left", "push right"),
         "reference": {"random": 22.5, "expert": 500.0},
     }
     observed: ClassVar[list[int]] = [0, 1, 2, 3]
@@ -81,6 +84,8 @@ class CartPole(NativeVectorEnv):
         # x, x', θ, θ' in SI units: contiguous rows, for NumPy's vector loops
         self.physics = np.zeros((4, num_envs))
         self.constants: dict[str, Any] = CONSTANTS
+        # a masked form shows fewer of them
+        self.metadata["channels"] = tuple(CHANNELS[i] for i in self.observed)
         self.set_spaces(observations(self.observed), gym.spaces.Discrete(2))
 
         if perturb:

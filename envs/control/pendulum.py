@@ -51,6 +51,9 @@ class Pendulum(NativeVectorEnv):
     metadata: ClassVar[dict[str, Any]] = {
         "render_modes": ["rgb_array"],
         "render_fps": 30,
+        "dt": DT,
+        "channels": ("cos angle", "sin angle", "velocity"),
+        "actions": ("torque",),
         "reference": {"random": -1224.0, "expert": -150.0},
     }
     carried = (*NativeVectorEnv.carried, "_torque")

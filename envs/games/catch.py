@@ -4,7 +4,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -49,6 +49,12 @@ class Catch(TrialVectorEnv):
     Osband et al. 2020, arXiv 1908.03568. With other settings give `max_episode_steps` too: 9 times
     `runs`.
     """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        **TrialVectorEnv.metadata,
+        "channels": tuple(f"row {row}, column {c}" for row in range(ROWS) for c in range(COLUMNS)),
+        "actions": ("left", "stay", "right"),
+    }
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 
 from bio_rl.envs.neuroscience._filters import two_state_filter
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
@@ -75,6 +76,10 @@ class Bandit(TrialVectorEnv):
         self.last_action = self.state_array("last_action", start=-1, dtype=np.int64)
         self.last_reward = self.state_array("last_reward", dtype=np.float32)
         space = gym.spaces.Box(0.0, 1.0, (arms + 2,), np.float32)
+        self.metadata["actions"] = numbered("arm", arms)
+        # a choice is seen one-hot in the step after it
+        last = [f"last choice {arm}" for arm in range(arms)]
+        self.metadata["channels"] = (*last, "last reward", "share of the episode")
         self.set_spaces(space, gym.spaces.Discrete(arms))
 
     def draw(self, rng: np.random.Generator) -> Drawn:

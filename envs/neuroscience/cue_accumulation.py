@@ -30,6 +30,7 @@ DECISION = 150
 RATE = 40.0  # of a neuron of an active group
 BACKGROUND = 10.0  # of a neuron of the background group
 GROUPS = 4  # left cue, right cue, recall cue, background
+GROUP_NAMES = ("left cue", "right cue", "recall cue", "background")
 GROUP = 10
 # Spikes in a ms of a neuron of each group while the group is active.
 EXPECTED = np.array([RATE, RATE, RATE, BACKGROUND]) / 1000
@@ -65,6 +66,7 @@ class CueAccumulation(TrialVectorEnv):
     # 0.96^1000 = 2e-18
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "actions": ("left", "right"),
         "reference": {"random": 0.0, "ideal": 1.0},
     }
 
@@ -95,6 +97,11 @@ class CueAccumulation(TrialVectorEnv):
         most = np.repeat(self.counts.max(1), GROUP) if self.spikes else EXPECTED * dt
         most = most.astype(np.float32)
         space = gym.spaces.Box(np.zeros_like(most), most)
+        # as rates each group is one channel
+        cells = range(GROUP) if self.spikes else [""]
+        names = [f"{group} {cell}".strip() for group in GROUP_NAMES for cell in cells]
+        self.metadata["channels"] = tuple(names)
+        self.metadata["dt"] = dt / 1000
         self.set_spaces(space, gym.spaces.Discrete(2))
 
     def decode(self, u: np.ndarray) -> Drawn:

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Periods, Policy, TrialVectorEnv, one_hot
 
@@ -48,6 +49,7 @@ class DMS(TrialVectorEnv):
     # without noise
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "actions": ("fixate", "match", "non-match"),
         "reference": {"random": 0.29461, "ideal": 1.0},
     }
 
@@ -80,6 +82,8 @@ class DMS(TrialVectorEnv):
         high = np.ones(stimuli + 2, np.float32)
         low[1:-1] -= TAIL * noise
         high[1:-1] += TAIL * noise
+        self.metadata["channels"] = ("fixation", *numbered("stimulus", stimuli), "go cue")
+        self.metadata["dt"] = dt / 1000
         self.set_spaces(gym.spaces.Box(low, high), gym.spaces.Discrete(3))
 
     def decode(self, u: np.ndarray) -> Drawn:

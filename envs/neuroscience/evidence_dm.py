@@ -58,6 +58,8 @@ class EvidenceDM(TrialVectorEnv):
     # on a grid 4 times finer
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": ("fixation", "motion left", "motion right"),
+        "actions": ("wait", "left", "right"),
         "reference": {"random": 0.4925, "ideal": 0.7599},
     }
 
@@ -87,6 +89,7 @@ class EvidenceDM(TrialVectorEnv):
         self.periods = Periods(dt, fixation=250, dots=2750)
         self.onset, self.viewing = self.periods.low.tolist()
         reach = np.array([0, TAIL, TAIL], np.float32) * np.float32(self.deviation)
+        self.metadata["dt"] = dt / 1000
         self.set_spaces(gym.spaces.Box(-reach, 1 + reach), gym.spaces.Discrete(3))
 
     def decode(self, u: np.ndarray) -> Drawn:

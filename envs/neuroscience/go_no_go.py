@@ -41,6 +41,8 @@ class GoNoGo(TrialVectorEnv):
     # 0.05 each: -0.6 x 20
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": ("go", "no-go", "response cue"),
+        "actions": ("withhold", "respond"),
         "reference": {"random": -12.0, "ideal": 10.0},
     }
 
@@ -65,6 +67,7 @@ class GoNoGo(TrialVectorEnv):
         super().__init__(num_envs, trials=trials, **kwargs)
         self.p_go = p_go
         self.periods = Periods(dt, wait=wait, stimulus=stimulus, delay=delay, response=response)
+        self.metadata["dt"] = dt / 1000
         self.set_spaces(gym.spaces.Box(0.0, 1.0, (3,), np.float32), gym.spaces.Discrete(2))
 
     def draw(self, rng: np.random.Generator) -> Drawn:

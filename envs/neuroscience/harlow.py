@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
@@ -39,6 +40,7 @@ class Harlow(TrialVectorEnv):
     # both exact: a guess is worth 0, then 1 a trial
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "actions": ("left", "right"),
         "reference": {"random": 0.0, "ideal": 5.0},
     }
 
@@ -58,6 +60,10 @@ class Harlow(TrialVectorEnv):
         self.last_action = self.state_array("last_action", start=-1, dtype=np.int64)
         self.last_reward = self.state_array("last_reward", dtype=np.float32)
         space = gym.spaces.Box(-1.0, 1.0, (2 * size + 3,), np.float32)
+        # both codes have the same signs: the side tells them apart
+        objects = (*numbered("left object", size), *numbered("right object", size))
+        last = ("last choice left", "last choice right", "last reward")
+        self.metadata["channels"] = (*objects, *last)
         self.set_spaces(space, gym.spaces.Discrete(2))
 
     def decode(self, u: np.ndarray) -> Drawn:

@@ -78,6 +78,8 @@ class Pavlov(TrialVectorEnv):
     # each
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": (*(f"cue {cue}" for cue in CUES), "drop"),
+        "actions": ("wait", "lick"),
         "reference": {"random": -14.0, "ideal": 18.0},
     }
 
@@ -110,6 +112,7 @@ class Pavlov(TrialVectorEnv):
         # Cues that are on, [kinds, periods, cues].
         self.shown = np.array([cues_of_periods(kind) for kind in self.kinds], np.float32)
         space = gym.spaces.Box(0.0, 1.0, (len(CUES) + 1,), np.float32)
+        self.metadata["dt"] = dt / 1000
         self.set_spaces(space, gym.spaces.Discrete(2))
 
     def draw(self, rng: np.random.Generator) -> Drawn:

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv, one_hot
 
@@ -66,6 +67,10 @@ class Recall(TrialVectorEnv):
         self.query = 2 * pairs
         """The step of the query."""
         space = gym.spaces.Box(0.0, 1.0, (keys + values + 1,), np.float32)
+        # the answer is one of the values, so that both have the same words
+        pairs_seen = (*numbered("key", keys), *numbered("value", values))
+        self.metadata["channels"] = (*pairs_seen, "query")
+        self.metadata["actions"] = numbered("value", values)
         self.set_spaces(space, gym.spaces.Discrete(values))
 
     def decode(self, u: np.ndarray) -> Drawn:

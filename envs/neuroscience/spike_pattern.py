@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
@@ -46,6 +47,8 @@ class SpikePattern(TrialVectorEnv):
     # random: exact; ideal: 1, no error in 100,000 episodes with the default jitter and noise
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "actions": ("pattern A", "pattern B"),
+        "dt": DT / MS,
         "reference": {"random": 0.0, "ideal": 1.0},
     }
 
@@ -85,6 +88,7 @@ class SpikePattern(TrialVectorEnv):
         self.template_spikes = [np.argwhere(template) for template in self.templates]
         self.right = self.state_array("right", dtype=np.bool_)
         space = gym.spaces.Box(0.0, 1.0, (afferents + 1,), np.float32)
+        self.metadata["channels"] = (*numbered("afferent", afferents), "go")
         self.set_spaces(space, gym.spaces.Discrete(2))
 
     def draw(self, rng: np.random.Generator) -> Drawn:

@@ -56,6 +56,8 @@ class TMaze(TrialVectorEnv):
     # error)
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": ("cue north", "cue south", "junction", "last reward"),
+        "actions": ("north", "east", "south", "west"),
         "reference": {"random": -0.307, "ideal": 1.0},
     }
 

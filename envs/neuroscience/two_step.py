@@ -46,6 +46,16 @@ class TwoStep(TrialVectorEnv):
     # random: exact; ideal: mean of 100,000 episodes, ± 0.015 (standard error)
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": (
+            "at the choice",
+            "at place A",
+            "at place B",
+            "last choice A",
+            "last choice B",
+            "last reward",
+            "share of the episode",
+        ),
+        "actions": ("towards A", "towards B"),
         "reference": {"random": 50.0, "ideal": 70.60},
     }
 

@@ -10,6 +10,7 @@ import numpy as np
 from bio_rl.discovery import suggestion
 from bio_rl.envs.neuroscience._water_maze_search import Search, unit
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import numbered
 from bio_rl.vector.single import SingleEnv
 from bio_rl.vector.trials import Drawn, Policy, TrialVectorEnv
 
@@ -28,6 +29,17 @@ PLATFORM = 0.1  # its radius, in pool radii
 STEP = 0.05  # way of one step, in pool radii
 MAX_TURN = np.pi / 2  # rad per step
 CONTROLS = ("compass", "turn")
+COMPASS = (
+    "east",
+    "north-east",
+    "north",
+    "north-west",
+    "west",
+    "south-west",
+    "south",
+    "south-east",
+)
+"""The directions of the actions, anticlockwise."""
 PIXELS = 160  # side of a picture
 INNER = 0.9  # radius of the disk in which the platform lies
 # RGB
@@ -63,6 +75,13 @@ class WaterMaze(TrialVectorEnv):
     # random: likewise, ± 0.003
     metadata: ClassVar[dict[str, Any]] = {
         **TrialVectorEnv.metadata,
+        "channels": (
+            *numbered("place cell", CELLS),
+            "cos heading",
+            "sin heading",
+            "trial begins",
+            "last reward",
+        ),
         "reference": {"random": 0.922, "ideal": 7.666},
     }
 
@@ -100,6 +119,8 @@ class WaterMaze(TrialVectorEnv):
         low[CELLS : CELLS + 2] = -1  # cosine and sine of the heading
         turns = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         actions = turns if self.turns else gym.spaces.Discrete(8)
+        # one number, positive to the left
+        self.metadata["actions"] = ("turn left",) if self.turns else COMPASS
         self.set_spaces(gym.spaces.Box(low, high, dtype=np.float32), actions)
 
     def decode(self, u: np.ndarray) -> Drawn:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from bio_rl.envs.robotics._robots import named_state
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import Rows
@@ -10,6 +12,19 @@ from bio_rl.vector.native import Rows
 FIRST_ROW = {"cinert": 1, "cvel": 1, "qfrc_actuator": 6, "cfrc_ext": 1}
 READ = (*FIRST_ROW, "ten_length", "ten_velocity")
 """Derived fields that the observations and the infos are made of."""
+
+
+INERTIA = ("xx", "yy", "zz", "xy", "xz", "yz")
+QUANTITIES = {
+    "cinert": (
+        *(f"inertia {axes}" for axes in INERTIA),
+        *mujoco_names.triple("mass moment"),
+        "mass",
+    ),
+    "cvel": (*mujoco_names.triple("turn"), *mujoco_names.triple("velocity")),
+    "cfrc_ext": mujoco_names.WRENCH,
+}
+"""The numbers that a derived field holds for each body."""
 
 
 def observed(cinert: bool, cvel: bool, qfrc_actuator: bool, cfrc_ext: bool) -> tuple[str, ...]:
@@ -40,6 +55,19 @@ def humanoid_observation(world: BatchVectorEnv, rows: Rows, fields: tuple[str, .
         arrays.append(flat)
 
     return np.concatenate(arrays, axis=1)
+
+
+def humanoid_channels(world: BatchVectorEnv, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of what `humanoid_observation` returns."""
+    names = list(named_state(world))
+    for field in fields:
+        if field in QUANTITIES:
+            names += mujoco_names.of_bodies(world.model, FIRST_ROW[field], QUANTITIES[field])
+        else:
+            # a number for each joint but the free one
+            driven = mujoco_names.freedoms(world.model)[FIRST_ROW[field] :]
+            names += [f"{joint} torque" for joint in driven]
+    return tuple(names)
 
 
 def control_cost(world: BatchVectorEnv, weight: float) -> np.ndarray:

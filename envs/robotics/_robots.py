@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import Rows
@@ -12,6 +13,12 @@ def positions_and_velocities(world: BatchVectorEnv, rows: Rows) -> np.ndarray:
     positions = world.qpos[rows, world.skip :]
     velocities = world.qvel[rows]
     return np.concatenate((positions, velocities), axis=1)
+
+
+def named_state(world: BatchVectorEnv) -> tuple[str, ...]:
+    """The names of what `positions_and_velocities` returns."""
+    positions = mujoco_names.positions(world.model, world.skip)
+    return positions + mujoco_names.velocities(world.model)
 
 
 def normal_velocities(

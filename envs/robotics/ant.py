@@ -12,10 +12,12 @@ from mujoco.batch import Batch
 from bio_rl.envs.robotics._robots import (
     ends,
     is_finite,
+    named_state,
     normal_velocities,
     place_info,
     positions_and_velocities,
 )
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
@@ -119,6 +121,13 @@ class Ant(BatchVectorEnv):
         forces = self.contact_forces(rows)[:, 1:]
         flat = forces.reshape(len(forces), -1)
         return np.concatenate((positions, velocities, flat), axis=1)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints, and of the wrenches on the bodies."""
+        if not self.observes_contacts:
+            return named_state(self)
+        wrenches = mujoco_names.of_bodies(self.model, 1, mujoco_names.WRENCH)
+        return named_state(self) + wrenches
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: the state finite and the height within its closed range."""

@@ -11,7 +11,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from bio_rl.envs.robotics._robots import normal_velocities, positions_and_velocities
+from bio_rl.envs.robotics._robots import (
+    named_state,
+    normal_velocities,
+    positions_and_velocities,
+)
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import Rows
@@ -147,6 +151,10 @@ class HiddenTask(BatchVectorEnv):
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and velocities."""
         return positions_and_velocities(self, rows)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints."""
+        return named_state(self)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

@@ -15,6 +15,7 @@ from bio_rl.envs.robotics._planar_walker import (
     upright,
     walk_info,
 )
+from bio_rl.envs.robotics._robots import named_state
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
@@ -92,6 +93,10 @@ class Hopper(BatchVectorEnv):
         """The reward of walking; the end where the robot has fallen."""
         healthy = self.healthy()
         return evaluate_walk(self, self.weights, healthy, actions, qpos_before)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints."""
+        return named_state(self)
 
     def reset_info(self, rows: Rows) -> Info:
         """The place."""

@@ -12,6 +12,7 @@ from bio_rl.envs.robotics._humanoid import (
     READ,
     contact_cost,
     control_cost,
+    humanoid_channels,
     humanoid_observation,
     observed,
     tendon_info,
@@ -111,6 +112,10 @@ class Humanoid(BatchVectorEnv):
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions, velocities and the derived fields that the settings name."""
         return humanoid_observation(self, rows, self.observed)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints and of the derived fields."""
+        return humanoid_channels(self, self.observed)
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: the height within its open range."""

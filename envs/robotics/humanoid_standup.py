@@ -12,6 +12,7 @@ from bio_rl.envs.robotics._humanoid import (
     READ,
     contact_cost,
     control_cost,
+    humanoid_channels,
     humanoid_observation,
     observed,
     tendon_info,
@@ -87,6 +88,10 @@ class HumanoidStandup(BatchVectorEnv):
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions, velocities and the derived fields that the settings name."""
         return humanoid_observation(self, rows, self.observed)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints and of the derived fields."""
+        return humanoid_channels(self, self.observed)
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

@@ -81,6 +81,21 @@ class InvertedDoublePendulum(BatchVectorEnv):
         )
         return np.concatenate(parts, axis=1)
 
+    def channels(self) -> tuple[str, ...]:
+        """The names of the cart's place, the poles' angles, the velocities and the force."""
+        # the sines of both angles come before the cosines, as in `observe`
+        return (
+            "cart position",
+            "sin lower angle",
+            "sin upper angle",
+            "cos lower angle",
+            "cos upper angle",
+            "cart velocity",
+            "lower velocity",
+            "upper velocity",
+            "force on the cart",
+        )
+
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:

@@ -57,6 +57,10 @@ class InvertedPendulum(BatchVectorEnv):
         """Positions and velocities."""
         return positions_and_velocities(self, rows)
 
+    def channels(self) -> tuple[str, ...]:
+        """The names of the cart's and the pole's place and speed."""
+        return ("cart position", "pole angle", "cart velocity", "pole velocity")
+
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:

@@ -9,7 +9,9 @@ import numpy as np
 from gymnasium.envs.mujoco.pusher_v5 import DEFAULT_CAMERA_CONFIG, PusherEnv
 
 from bio_rl.envs.robotics._robots import lengths
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import triple
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
 from bio_rl.vector.native import ALL, Rows
@@ -94,6 +96,13 @@ class Pusher(BatchVectorEnv):
         bodies = [self.place(name, rows) for name in SEEN]
         parts = (angles, velocities, *bodies)
         return np.concatenate(parts, axis=1)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the arm's joints, and of where the tip, the object and the goal are."""
+        angles = mujoco_names.positions(self.model)[:7]
+        velocities = mujoco_names.velocities(self.model)[:7]
+        places = [place for name in ("tip", "object", "goal") for place in triple(name)]
+        return (*angles, *velocities, *places)
 
     def distance(self, name: str) -> np.ndarray:
         """The distance from the object to a body, in m, [N]."""

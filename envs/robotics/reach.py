@@ -12,7 +12,9 @@ import mujoco
 import numpy as np
 
 from bio_rl.envs.robotics._reach_expert import Policy, expert, turn
+from bio_rl.vector import mujoco_names
 from bio_rl.vector.infos import Info
+from bio_rl.vector.labels import triple
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.native import ALL, Rows
 from bio_rl.vector.single import SingleEnv
@@ -157,6 +159,17 @@ class Reach(BatchVectorEnv):
         )
         obs = np.concatenate(parts, 1, dtype=np.float32, casting="same_kind")
         return np.clip(obs, -MOST, MOST)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints, the hand, the goal and the way to it."""
+        return (
+            *mujoco_names.positions(self.model),
+            *mujoco_names.velocities(self.model),
+            *triple("hand"),
+            *triple("goal"),
+            *triple("goal from hand"),
+            *triple("hand velocity"),
+        )
 
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray

@@ -100,6 +100,22 @@ class Reacher(BatchVectorEnv):
         )
         return np.concatenate(parts, axis=1)
 
+    def channels(self) -> tuple[str, ...]:
+        """The names of the arm's angles, the target, the velocities and the way."""
+        # the sines follow the cosines of both joints, as in `observe`
+        return (
+            "cos shoulder",
+            "cos elbow",
+            "sin shoulder",
+            "sin elbow",
+            "target x",
+            "target y",
+            "shoulder velocity",
+            "elbow velocity",
+            "tip from target x",
+            "tip from target y",
+        )
+
     def evaluate(
         self, actions: np.ndarray, qpos_before: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Info]:

@@ -15,6 +15,7 @@ from bio_rl.envs.robotics._planar_walker import (
     upright,
     walk_info,
 )
+from bio_rl.envs.robotics._robots import named_state
 from bio_rl.vector.infos import Info
 from bio_rl.vector.mujoco import BatchVectorEnv
 from bio_rl.vector.mujoco_model import single_env
@@ -73,6 +74,10 @@ class Walker2d(BatchVectorEnv):
     def observe(self, rows: Rows) -> np.ndarray:
         """Positions and clipped velocities."""
         return observe_walk(self, rows)
+
+    def channels(self) -> tuple[str, ...]:
+        """The names of the joints."""
+        return named_state(self)
 
     def healthy(self) -> np.ndarray:
         """Rows that stand, bool [N]: height and angle within their open ranges."""

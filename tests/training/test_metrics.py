@@ -213,6 +213,7 @@ def now(monkeypatch):
     """A clock to be set by hand."""
     clock_now = [100.0]
     monkeypatch.setattr("bio_rl.training.panel.time.monotonic", lambda: clock_now[0])
+    monkeypatch.setattr("bio_rl.training.panel.working_time", lambda: clock_now[0])
     return clock_now
 
 

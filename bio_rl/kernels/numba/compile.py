@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 from numba.core.caching import FunctionCache
+
+from bio_rl.machine.compiling import KERNELS, SAYS
 
 REMEDY = "set NUMBA_CACHE_DIR to a folder that can be written"
 
@@ -79,6 +82,20 @@ vector loop; NaN and ∞ stay what they are.
 
 inlined = numba.njit(inline="always")
 """A part of loops, which takes over their rules of rounding."""
+
+
+class _Listener(event.Listener):
+    """Times what Numba compiles: it tells so where a loop is not on disk."""
+
+    def on_start(self, event: event.Event) -> None:
+        # without a cache they are compiled in every process, as `say_once` has told
+        KERNELS.begin("compiling kernels …" if _SAID else SAYS)
+
+    def on_end(self, event: event.Event) -> None:
+        KERNELS.end()
+
+
+event.register("numba:compile", _Listener())
 
 
 def say_once(why: str) -> None:
