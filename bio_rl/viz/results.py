@@ -3,8 +3,9 @@ of the README.
 
 What stands in them is said in docs/results/tables.toml: pages of tables, a table's file of figures,
 its rows and its columns. A cell is a template in Python's format syntax, which is filled with the
-figures of one case, so that no figure is typed by hand: {iqm:.5g}, {seeds[0][mean]:.0f}. The ten
-rows of the README take theirs from any file: {learning[HalfCheetah-v5/ppo/spiking][iqm]:.0f}.
+figures of one case, so that no figure is typed by hand: `{iqm:.5g}`, `{seeds[0][mean]:.0f}`. The
+ten rows of the README take theirs from any file:
+`{learning[HalfCheetah-v5/ppo/spiking][iqm]:.0f}`.
 """
 
 from __future__ import annotations
