@@ -20,10 +20,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base
+from bio_rl.rl import base, ranges
 from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
 from bio_rl.rl.replay import Sample
 from bio_rl.rl.schedule import LearningRateSchedule
@@ -35,13 +35,13 @@ from bio_rl.state import index, tree_map
 
 @dataclass(frozen=True, kw_only=True)
 class Config(OffPolicy, LearningRateSchedule):
-    lr: float = 6e-4
+    lr: float = tunable(6e-4, ranges.ADAM)
     """Learning rate of Adam."""
     explore: tuple[float, float] = (1.0, 0.05)
     """Fractions of actions that are random: at first, and from `explore_until` on."""
-    explore_until: float = 0.2
+    explore_until: float = tunable(0.2, Between(0.05, 0.5, log=True))
     """Fraction of the run over which exploration falls."""
-    target_every: int = 250
+    target_every: int = tunable(250, Between(30, 1000, log=True))
     """Gradient steps after which the target network becomes a copy of the network."""
     max_grad_norm: float = 10.0
     """Gradients longer than this are scaled down to it."""
@@ -49,7 +49,7 @@ class Config(OffPolicy, LearningRateSchedule):
     """Let the network choose the next action and the target network value it; else the target
     network does both.
     """
-    n_step: int = 1
+    n_step: int = tunable(1, Among((1, 3, 5)))
     """Steps whose rewards are summed before the value of what follows."""
 
     def __post_init__(self) -> None:

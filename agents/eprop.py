@@ -35,7 +35,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
@@ -44,7 +44,7 @@ from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Post
 from bio_rl.plasticity.eprop import EPropState
-from bio_rl.rl import base, distributions
+from bio_rl.rl import base, distributions, ranges
 from bio_rl.rl.eprop_synapses import Dopamine, EPropSynapses, has_spiking_memory
 from bio_rl.rl.local import DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
@@ -71,15 +71,15 @@ class Config(LearningRateSchedule):
     """Signal that gates plasticity: rpe, the prediction error; or as controls shuffled, one of some
     other moment, or none.
     """
-    gamma: float = 0.99
+    gamma: float = tunable(0.99, ranges.DISCOUNT)
     """Discount per decision."""
-    trace: float = 0.9
+    trace: float = tunable(0.9, ranges.TRACE)
     """λ: eligibility fades by γλ per decision; 1 as published."""
-    lr: float = 0.005
+    lr: float = tunable(0.005, ranges.ADAM)
     """Learning rate of the synapses from the input and between neurons; 0 leaves them as they were
     drawn.
     """
-    readout_lr: float = 0.005
+    readout_lr: float = tunable(0.005, ranges.ADAM)
     """Learning rate of the synapses onto the outputs."""
     readout_gain: float = 0.0
     """Length of the readout's weights at first: without any, there is no noise in values and no
@@ -93,7 +93,7 @@ class Config(LearningRateSchedule):
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
     critic_weight: float = 0.5
     """c_V, weight of the critic's part of the loss."""
-    entropy: float = 0.0
+    entropy: float = tunable(0.0, Among((0.0, 0.001, 0.003, 0.01, 0.03)))
     """c_H, weight of a bonus for the policy's entropy."""
     feedback: str = "random"
     """Weights that feed the outputs' errors back to neurons: random, symmetric or adaptive."""
@@ -103,13 +103,13 @@ class Config(LearningRateSchedule):
     """
     rate: float = 10.0
     """f*, target of the mean rate, Hz."""
-    rate_weight: float = 0.1
+    rate_weight: float = tunable(0.1, Between(0.003, 1.0, log=True))
     """c_r, weight of the pull towards f*."""
     normalise_obs: bool = False
     """Running mean and deviation of Box observations. Spike counts and pictures are better left as
     they are.
     """
-    log_std: float = -0.5
+    log_std: float = tunable(-0.5, ranges.LOG_STD)
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import modulators
-from bio_rl.checks import check_settings
+from bio_rl.checks import Between, check_settings, tunable
 from bio_rl.connections import BaseConnection
 from bio_rl.connections._plastic import Plastic, PlasticState
 from bio_rl.contracts import (
@@ -53,7 +53,7 @@ from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
 from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
-from bio_rl.rl import base, distributions
+from bio_rl.rl import base, distributions, ranges
 from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
 from bio_rl.rl.schedule import LearningRateSchedule
 from bio_rl.state import index
@@ -64,31 +64,31 @@ RULES = ("three_factor", "exploratory_hebb")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LearningRateSchedule):
-    gamma: float = 0.99
+    gamma: float = tunable(0.99, ranges.DISCOUNT)
     """Discount per decision."""
-    trace: float = 0.8
+    trace: float = tunable(0.8, ranges.TRACE)
     """λ: eligibility fades by γλ per decision."""
     rule: str = field(default="three_factor", metadata={"flag": "rule"})
     """Rule of the synapses onto hidden neurons, which says how they know what their neuron tried:
     three_factor reads the noise itself; exploratory_hebb the activity minus its running mean.
     """
-    noise: float = 0.3
+    noise: float = tunable(0.3, Between(0.05, 1.0, log=True))
     """σ, standard deviation of the noise in the potential of hidden neurons."""
     tau_mean: float = 4.5
     """Decisions over which exploratory_hebb takes the running mean ȳ. Legenstein 2010, ȳ ← 0.8 ȳ +
     0.2 y.
     """
-    hidden_lr: float = 0.001
+    hidden_lr: float = tunable(0.001, Between(1e-5, 0.1, log=True))
     """Learning rate of the synapses onto hidden neurons, per unit of dopamine; 0 leaves them as
     they were drawn.
     """
-    actor_lr: float = 0.01
+    actor_lr: float = tunable(0.01, ranges.LOCAL)
     """Learning rate of the synapses onto the outputs, per unit of dopamine."""
-    critic_lr: float = 0.1
+    critic_lr: float = tunable(0.1, ranges.LOCAL)
     """Learning rate of the critic's synapses: about the share of the error that one step corrects,
     as it is divided by the number of its synapses.
     """
-    lr_final: float = 0.1
+    lr_final: float = tunable(0.1, Between(0.03, 1.0, log=True))
     """Factor of the learning rates at the end of the run."""
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
@@ -105,7 +105,7 @@ class Config(LearningRateSchedule):
     """
     normalise_obs: bool = True
     """Running mean and deviation of Box observations."""
-    log_std: float = -0.5
+    log_std: float = tunable(-0.5, ranges.LOG_STD)
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base, distributions, encoders
+from bio_rl.rl import base, distributions, encoders, ranges
 from bio_rl.rl.activity import activity_report
 from bio_rl.rl.losses import clipped_value_loss, ppo_policy_loss
 from bio_rl.rl.normalize import RunningNorm
@@ -31,29 +31,29 @@ from bio_rl.state import detach, index, tree_map
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LearningRateSchedule):
-    update_every: int = 128
+    update_every: int = tunable(128, Among((32, 64, 128, 256)))
     """Steps per environment between updates."""
-    minibatch: int = 256
+    minibatch: int = tunable(256, Among((64, 128, 256, 512)))
     """Steps per gradient step."""
-    epochs: int = 5
+    epochs: int = tunable(5, Between(3, 20, log=True))
     """Passes over a rollout."""
     sequence: int = 16
     """Steps per training sequence of a stateful network (truncated backpropagation
     through time).
     """
-    lr: float = 8e-4
+    lr: float = tunable(8e-4, ranges.ADAM)
     """Learning rate of Adam."""
     lr_final: float = 0.0
     """Factor of the learning rate at the end of the run; 1 keeps it as it is."""
-    gamma: float = 0.99
+    gamma: float = tunable(0.99, ranges.DISCOUNT)
     """Discount per step."""
-    gae_lambda: float = 0.95
+    gae_lambda: float = tunable(0.95, Among((0.8, 0.9, 0.95, 0.98)))
     """λ of the generalised advantage estimate."""
-    clip: float = 0.2
+    clip: float = tunable(0.2, Among((0.1, 0.2, 0.3)))
     """Bound ε of the policy ratio."""
     clip_value: float = 0.0
     """Bound of the value's change, in units of normalised return; 0 for the plain squared error."""
-    entropy: float = 0.0
+    entropy: float = tunable(0.0, Among((0.0, 0.001, 0.003, 0.01, 0.03)))
     """Coefficient of the entropy bonus."""
     value_weight: float = 0.5
     """Coefficient of the value loss."""
@@ -63,13 +63,13 @@ class Config(LearningRateSchedule):
     """Stop the epochs of an update when the policy has moved further than this; 0 never stops."""
     normalise_obs: bool = True
     """Running mean and deviation of Box observations, pictures and tokens aside."""
-    normalise_reward: bool = True
+    normalise_reward: bool = tunable(True, Among((False, True)))
     """Divide rewards by the running deviation of the discounted return."""
     normalise_advantage: bool = True
     """To mean 0 and deviation 1 over a rollout."""
     recompute_advantage: bool = False
     """Estimate values and advantages anew before each epoch (Andrychowicz et al. 2021, §3.5)."""
-    log_std: float = -0.5
+    log_std: float = tunable(-0.5, ranges.LOG_STD)
     """Initial log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:

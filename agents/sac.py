@@ -18,10 +18,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from bio_rl.checks import check, check_settings
+from bio_rl.checks import Between, check, check_settings, tunable
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base
+from bio_rl.rl import base, ranges
 from bio_rl.rl.critics import TwinCritic, twin_critic
 from bio_rl.rl.distributions import Categorical, SquashedGaussian, bounded_actions
 from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
@@ -34,13 +34,13 @@ from bio_rl.rl.weights import Learned, Target, Weights
 
 @dataclass(frozen=True, kw_only=True)
 class Config(OffPolicy, LearningRateSchedule):
-    lr: float = 3e-4
+    lr: float = tunable(3e-4, ranges.ADAM)
     """Learning rate of Adam for the actor and the temperature."""
-    critic_lr: float = 3e-4
+    critic_lr: float = tunable(3e-4, ranges.ADAM)
     """Learning rate of Adam for the critics."""
     critic_hidden: tuple[int, ...] = (256, 256)
     """Rectified units per hidden layer of each critic."""
-    tau: float = 0.005
+    tau: float = tunable(0.005, Between(0.002, 0.05, log=True))
     """Step of the target critics towards the critics, per gradient step."""
     temperature: float = 0.0
     """Temperature α where it is fixed; 0 learns it, from 1."""

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bio_rl.checks import check, check_settings
+from bio_rl.checks import Between, check, check_settings, tunable
 from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base
+from bio_rl.rl import base, ranges
 from bio_rl.rl.critics import twin_critic
 from bio_rl.rl.distributions import bounded_actions
 from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
@@ -30,17 +30,17 @@ from bio_rl.rl.weights import Learned, Target, Weights
 
 @dataclass(frozen=True, kw_only=True)
 class Config(OffPolicy, LearningRateSchedule):
-    lr: float = 3e-4
+    lr: float = tunable(3e-4, ranges.ADAM)
     """Learning rate of Adam for the actor."""
-    critic_lr: float = 3e-4
+    critic_lr: float = tunable(3e-4, ranges.ADAM)
     """Learning rate of Adam for the critics."""
     critic_hidden: tuple[int, ...] = (256, 256)
     """Rectified units per hidden layer of each critic."""
-    tau: float = 0.005
+    tau: float = tunable(0.005, Between(0.002, 0.05, log=True))
     """Step of the targets towards the networks, per step of the actor."""
     delay: int = 2
     """Critic steps per actor step."""
-    noise: float = 0.1
+    noise: float = tunable(0.1, Between(0.03, 0.4, log=True))
     """Standard deviation of exploration, in half-ranges of the action bounds."""
     target_noise: float = 0.2
     """Standard deviation σ of the noise that smooths the target policy."""

@@ -23,7 +23,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bio_rl.checks import check_settings
+from bio_rl.checks import Between, check_settings, tunable
 from bio_rl.connections._plastic import Plastic, PlasticState
 from bio_rl.contracts import (
     ActOut,
@@ -40,7 +40,7 @@ from bio_rl.groups import seeded, shared
 from bio_rl.kernels.td import TDError, td_error
 from bio_rl.modulators.noradrenaline import NoradrenalineState
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base, distributions
+from bio_rl.rl import base, distributions, ranges
 from bio_rl.rl.hidden import HiddenState, HiddenSynapses, make_rule
 from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
 from bio_rl.rl.moving_cells import MovingCells
@@ -51,15 +51,15 @@ from bio_rl.state import clone, index
 
 @dataclass(frozen=True, kw_only=True)
 class Config(LearningRateSchedule):
-    gamma: float = 0.99
+    gamma: float = tunable(0.99, ranges.DISCOUNT)
     """Discount per decision."""
-    trace: float = 0.8
+    trace: float = tunable(0.8, ranges.TRACE)
     """λ: eligibility fades by γλ per decision."""
-    actor_lr: float = 0.02
+    actor_lr: float = tunable(0.02, ranges.LOCAL)
     """Learning rate of the actor's synapses, per unit of dopamine."""
-    critic_lr: float = 0.05
+    critic_lr: float = tunable(0.05, ranges.LOCAL)
     """Learning rate of the critic's synapses: the share of the error that one step corrects."""
-    lr_final: float = 0.13
+    lr_final: float = tunable(0.13, Between(0.03, 1.0, log=True))
     """Factor of the learning rates at the end of the run."""
     lr_shape: str = "exponential"
     """How the learning rates change: exponential, by the same factor in every step; or linear."""
@@ -85,7 +85,7 @@ class Config(LearningRateSchedule):
     """
     constants: tuple[str, ...] = ()
     """Constants of that rule, where its defaults do not fit: NAME=NUMBER, as in lr=0.01."""
-    hidden_lr: float = 1.0
+    hidden_lr: float = tunable(1.0, Between(0.01, 3.0, log=True))
     """Factor of that rule's learning rate, which falls as the others do; 0 leaves the hidden
     synapses as they were drawn.
     """
@@ -105,7 +105,7 @@ class Config(LearningRateSchedule):
     """Decisions for which a draw of exploration is held, on average: 1 draws anew at each decision,
     more gives long straight ways.
     """
-    log_std: float = -0.5
+    log_std: float = tunable(-0.5, ranges.LOG_STD)
     """Log standard deviation of continuous actions, in half-ranges of the action bounds."""
 
     def __post_init__(self) -> None:

@@ -1,5 +1,5 @@
-"""Range checks of settings: one sentence says which setting, the value met, and the values
-accepted.
+"""Ranges of settings: those that are accepted, said in one sentence with the setting and the value
+met; and those in which `tune` looks for a better value.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from numbers import Real
 from typing import Any
 
+SEARCH = "search"
+"""The name in a field's metadata of the range in which `tune` looks."""
 EXPECTED = {
     "positive": ("a positive number", "positive numbers"),
     "non-negative": ("0 or more", "numbers of 0 or more"),
@@ -89,3 +91,39 @@ def owner(config: Any) -> str:
 
 def _shown(value: Any) -> str:
     return repr(value) if isinstance(value, str) else str(value)
+
+
+# Where to look for better values
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """All numbers from `low` to `high`, whole ones for a setting of type int."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether ratios count, not differences: a tenth of the numbers lies in a tenth of the orders
+    of magnitude.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class Among:
+    """One of some values."""
+
+    values: tuple[Any, ...]
+
+
+def tunable(default: Any, search: Between | Among) -> Any:
+    """A field of a configuration with this default, whose better values `tune` looks for."""
+    return dataclasses.field(default=default, metadata={SEARCH: search})
+
+
+def searches(config: Any) -> dict[str, Between | Among]:
+    """The ranges of a configuration's tunable settings, by name."""
+    return {
+        field.name: field.metadata[SEARCH]
+        for field in dataclasses.fields(config)
+        if SEARCH in field.metadata
+    }

@@ -42,6 +42,7 @@ BRIDGES = {
     # registers the ids, and names its functions for type checkers
     "bio_rl": {"envs": "any", "run": "any"},
     "bio_rl.training.config": {"agents": "lazy"},  # finds an agent by its name
+    "bio_rl.viz.presetbook": {"agents": "any"},  # lists their presets
     "bio_rl.viz.psychophysics": {"envs": "any"},  # tables of one world's choices
     "bio_rl.viz.tables": {"agents": "any"},  # lists them
     "bio_rl.viz.worlds": {"envs": "any"},  # lists them

@@ -196,3 +196,12 @@ def test_parts_of_ones_own_train_resume_and_evaluate_from_the_wheel(
 
 def test_the_console_script_shows_its_flags(scripts: Path, trap: Path) -> None:
     assert "--ppo.update-every" in run(scripts / "bio-rl", "--help", cwd=trap)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel"], indirect=True)
+def test_the_demo_from_the_wheel_ends_with_pictures(scripts: Path, trap: Path) -> None:
+    said = run(scripts / "bio-rl", "demo", "--steps", "2000", cwd=trap)
+    assert "its neurons at work: runs" in said
+    assert (newest(trap / "runs") / "raster.png").stat().st_size > 10_000
+    assert (newest(trap / "runs") / "episode.mp4").stat().st_size > 1_000

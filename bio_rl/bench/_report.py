@@ -1,16 +1,12 @@
-"""Parts that every bench shares: its flags, timing in turn, the JSON object and the table."""
+"""Parts that every bench shares: its flags, timing in turn, and the table."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl.training import runfolder
+from bio_rl.training.results import cores, rounded
 
-PEERS = ("stable-baselines3", "envpool", "spikingjelly", "snntorch", "norse")
 SPREADS = ("_quartiles", "_interval")
 """Endings of figures [low, high] that belong to the figure of the same name without the ending."""
 
@@ -87,11 +82,6 @@ def spread(name: str, values: list[float]) -> dict[str, Any]:
     return {name: rounded(middle), f"{name}_quartiles": [rounded(low), rounded(high)]}
 
 
-def rounded(x: float) -> float:
-    """x to four significant digits: more would be noise."""
-    return float(f"{x:.4g}")
-
-
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int) -> Rounds:
     """Measure all sides in turn, `rounds` times after one that is not counted.
 
@@ -135,62 +125,7 @@ def speed(
     return measure
 
 
-# Results
-
-
-def report(bench: str, settings: Shared, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The object that `--json` prints and `--out` keeps."""
-    return {
-        "bench": bench,
-        "commit": runfolder.commit(),
-        "device": device(),
-        "versions": {**runfolder.versions(), **peer_versions()},
-        "settings": settings.measured(),
-        "results": dict(results),
-    }
-
-
-def save(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a report to `path`, atomically; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    runfolder.write_json(path, values)
-
-
 # This machine
-
-
-def device() -> str:
-    """The CPU's model, the number of its cores that this process may use, and the GPU if any."""
-    text = f"{_cpu()}, {cores()} cores"
-    if torch.cuda.is_available():
-        text += f", {torch.cuda.get_device_name()}"
-    return text
-
-
-def _cpu() -> str:
-    """The CPU's model as Linux names it, else the kind of processor."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    # a container or taskset may allow fewer than there are, and only Linux says so
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def peer_versions() -> dict[str, str]:
-    """Versions of the installed peers."""
-    installed = {}
-    for package in PEERS:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            installed[package] = importlib.metadata.version(package)
-    return installed
 
 
 def note_load() -> None:

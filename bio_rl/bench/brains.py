@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bio_rl.bench._report import Shared, rounded
-from bio_rl.training import api, config, statistics
+from bio_rl.training import api, cases, config, statistics
+from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import evaluate
 from bio_rl.training.runner import Runner
 from bio_rl.viz import worlds
@@ -53,6 +54,8 @@ class Trained(NamedTuple):
     """The most episodes that one of them had in training."""
     seconds: float
     """Seconds of learning."""
+    experiment: Experiment
+    """The settings of all of them, resolved."""
 
 
 def run(settings: Settings) -> dict[str, Any]:
@@ -84,6 +87,7 @@ def figures(env: str, runs: list[Trained]) -> dict[str, Any]:
         "most_episodes": max(trained.most_episodes for trained in runs),
         "seconds_a_brain": rounded(seconds / len(scores)),
         "scores": [rounded(x) for x in scores],
+        "setting": cases.compared(runs[0].experiment.as_dict()),
     }
 
 
@@ -113,5 +117,6 @@ def train(settings: Settings, seed: int) -> Trained:
                 counts[end.row // preset.run.num_envs] += 1
     with closing(api.make_env(whole.run, n * settings.episodes)) as env:
         returns = np.array(evaluate(runner.agent, env, api.FINAL_SEED).returns)
+    seconds = runner.collect_s + runner.learn_s
     by_brain = returns.reshape(n, settings.episodes).mean(1)
-    return Trained(by_brain.tolist(), int(counts.max()), runner.collect_s + runner.learn_s)
+    return Trained(by_brain.tolist(), int(counts.max()), seconds, whole)

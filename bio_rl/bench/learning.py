@@ -1,32 +1,21 @@
-"""The final greedy returns of whole trainings over several seeds, with bootstrap intervals.
+"""The final greedy returns of whole trainings over several seeds, with t intervals.
 
 Seeds of a learner that can train them side by side share a process, and its seconds.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
-import json
-from collections.abc import Iterable, Mapping
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from bio_rl import vector
 from bio_rl.bench import _report
-from bio_rl.bench._report import Shared, rounded
-from bio_rl.rl.base import Spec
-from bio_rl.training import build, config, statistics, sweep
-from bio_rl.training.sweep import Training
+from bio_rl.bench._report import Shared
+from bio_rl.training import cases, results, statistics
+from bio_rl.training.cases import Plan
 
-RATIO = "ratio_spiking_mlp"
-"""The name of the figure that compares the two networks."""
-MEAN = "mean over environments"
-"""The name of the case that holds the mean of the ratios."""
 COUNTS = ("env", "network", "agent", "seeds")
 NUMBERS = ("jobs", "episodes")
 """Settings of which there must be at least one."""
@@ -71,279 +60,48 @@ class Settings(Shared):
         for name in NUMBERS:
             self._refuse_fewer_than_one(name, getattr(self, name))
 
+    @property
+    def plan(self) -> Plan:
+        """The trainings that these settings ask for."""
+        return Plan(
+            env=self.env,
+            network=self.network,
+            agent=self.agent,
+            flags=(self.flags,),
+            seeds=self.seeds,
+            steps=self.steps,
+            episodes=self.episodes,
+        )
+
     def _refuse_fewer_than_one(self, name: str, count: int) -> None:
         if count < 1:
             raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
 
 
 def run(settings: Settings) -> dict[str, Any]:
-    """{"env/network": figures}, with the seeds' records; and the mean ratio over the environments.
+    """{"env/agent/network flags": figures}, with the seeds' records; and the mean ratio over the
+    environments.
 
     Raises BenchError where a training failed, when all others are finished and kept.
     """
-    results = read(settings)
-    todo = [t for t in trainings(settings) if str(t.seed) not in results[t.case]["seeds"]]
-    if settings.together:
-        todo = side_by_side(todo)
-    print(f"{len(todo)} trainings to do, {settings.jobs} at a time")
-    failures = []
-    with closing(sweep.run_all(todo, settings.jobs, settings.run_dir)) as finished:
-        for training, records in finished:
-            # the others go on: a night of trainings must not end with one of them
-            if isinstance(records, Exception):
-                failures.append(str(records))
-                print(f"{training}: failed", flush=True)
-                continue
-            # keys of JSON are texts
-            by_seed = {str(seed): record for seed, record in records.items()}
-            results[training.case]["seeds"] |= by_seed
-            # after each, so that an interrupted bench keeps what is finished
-            if settings.out is not None:
-                _report.save(settings.out, _report.report("learning", settings, summary(results)))
-            means = ", ".join(f"{record['mean']:.1f}" for record in records.values())
-            seconds = records[training.seed]["seconds"]
-            print(f"{training}: {means} in {seconds:.0f} s", flush=True)
-    if failures:
-        raise _report.BenchError("\n\n".join(failures))
-    return summary(results)
-
-
-# Trainings
-
-
-def trainings(settings: Settings) -> list[Training]:
-    """All trainings, seed by seed, so that an interrupted bench has something of everything."""
-    cases = itertools.product(settings.seeds, settings.env, settings.agent, settings.network)
-    return [
-        Training(
-            env=env,
-            network=network,
-            agent=agent,
-            seed=seed,
-            steps=settings.steps,
-            episodes=settings.episodes,
-            flags=settings.flags,
+    plan = settings.plan
+    try:
+        found = cases.train(
+            plan,
+            cases.read(plan, settings.out),
+            partial(save, settings),
+            jobs=settings.jobs,
+            run_dir=settings.run_dir,
+            together=settings.together,
         )
-        for seed, env, agent, network in cases
-    ]
+    except cases.FailedError as error:
+        raise _report.BenchError(str(error)) from error
+    for seeds in sorted({figures["n"] for figures in found.values() if "n" in figures}):
+        print(f"[low, high] of an iqm: {statistics.described(seeds)}")
+    return found
 
 
-def side_by_side(todo: Iterable[Training]) -> list[Training]:
-    """The trainings, with consecutive seeds of a case as one where the learner can do that."""
-    groups: list[Training] = []
-    for training in sorted(todo, key=lambda t: t.seed):
-        together = trains_side_by_side(training.env, training.agent, training.network)
-        at = _group_before(groups, training) if together else None
-        if at is None:
-            groups.append(training)
-        else:
-            groups[at] = replace(groups[at], seeds=groups[at].seeds + 1)
-    return groups
-
-
-@functools.cache
-def trains_side_by_side(env: str, agent: str, network: str) -> bool:
-    """Whether a learner, as its preset has it, trains several seeds as one program."""
-    experiment = config.experiment(env, agent, network)
-    with build.open_env(build.make_env(experiment.run, 1)) as world:
-        observation_space = world.observation_space
-        action_space = world.action_space
-    spec = Spec(experiment.agent, experiment.network, observation_space, action_space)
-    return config.agents_module(agent).Agent.batches(spec)
-
-
-def _group_before(groups: list[Training], training: Training) -> int | None:
-    """The index of the group that a training continues by one seed."""
-    for i, group in enumerate(groups):
-        if group.case == training.case and group.each[-1] + 1 == training.seed:
-            return i
-    return None
-
-
-# What is saved
-
-
-def read(settings: Settings) -> dict[str, Any]:
-    """The cases of `--out` so far, and empty ones for what is new.
-
-    Raises ValueError for cases that were trained with other settings: they must not be mixed.
-    """
-    results = saved_cases(settings.out)
-    for training in trainings(settings):
-        now = setting(training)
-        case = results.setdefault(training.case, {"setting": now, "seeds": {}})
-        case["setting"] = completed(case["setting"])
-        if case["setting"] != now:
-            other = difference(case["setting"], now)
-            raise ValueError(
-                f"{settings.out} holds {training.case} trained with other settings ({other}); "
-                "give another --out, or remove the file to train all anew"
-            )
-    return results
-
-
-def saved_cases(path: Path | None) -> dict[str, Any]:
-    """The cases of a report; none where there is no such file."""
-    if path is None or not path.is_file():
-        return {}
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    # The mean over environments is no case: it has no seeds, and is computed anew.
-    return {case: dict(figures) for case, figures in results.items() if "seeds" in figures}
-
-
-def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved setting with fields that are younger than it at their defaults.
-
-    Those were in force when its seeds were trained.
-    """
-    run = saved["run"] | {"seed": 0, "run_dir": "."}
-    experiment = config.Experiment.from_dict({**saved, "run": run})
-    return {**saved, **compared(experiment.as_dict())}
-
-
-def compared(full: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment as JSON has it, without what differs between the seeds of a case."""
-    run = {name: value for name, value in full["run"].items() if name not in ("seed", "run_dir")}
-    # through JSON: a tuple must equal the list that it was saved as
-    return json.loads(json.dumps({**full, "run": run}))
-
-
-def setting(training: Training) -> dict[str, Any]:
-    """Everything that is resolved for a training but its seed, as JSON has it.
-
-    Raises ValueError for unknown names.
-    """
-    vector.find_id(training.env)
-    steps: dict[str, Any] = {} if training.steps is None else {"steps": training.steps}
-    experiment = config.experiment(training.env, training.agent, training.network, **steps)
-    resolved = compared(experiment.as_dict())
-    resolved["episodes"] = training.episodes
-    if training.flags:
-        resolved["flags"] = training.flags
-    return resolved
-
-
-def difference(old: Any, new: Any, at: str = "") -> str:
-    """The first entry in which two settings differ."""
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return f"{at.removeprefix('.')} {old!r}, now {new!r}"
-    key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-    return difference(old.get(key), new.get(key), f"{at}.{key}")
-
-
-# Figures
-
-
-def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
-    """The cases with their figures over seeds, and the ratios of their networks.
-
-    A ratio is there where a learner has had both networks in a world.
-    """
-    results: dict[str, Any] = {case: figures(c) for case, c in cases.items() if c["seeds"]}
-    ratios = []
-    for case, mine in results.items():
-        learner, _, network = case.rpartition("/")
-        other = results.get(f"{learner}/mlp")
-        if network != "spiking" or other is None:
-            continue
-        ratio = compare(mine, other)
-        if ratio is not None:
-            mine |= ratio.figures()
-            ratios.append(ratio)
-    if len(ratios) > 1:
-        results[MEAN] = mean_ratio(ratios).figures()
-    return results
-
-
-class Ratio(NamedTuple):
-    """A ratio of interquartile means."""
-
-    value: float
-    draws: np.ndarray
-    """The ratio in each bootstrap sample."""
-
-    def figures(self) -> dict[str, Any]:
-        """The ratio with its bootstrap interval."""
-        interval = [rounded(x) for x in statistics.interval(self.draws)]
-        return {RATIO: rounded(self.value), f"{RATIO}_interval": interval}
-
-
-def mean_ratio(ratios: list[Ratio]) -> Ratio:
-    """The mean over environments, draw by draw."""
-    value = float(np.mean([ratio.value for ratio in ratios]))
-    return Ratio(value, np.mean([ratio.draws for ratio in ratios], axis=0))
-
-
-def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> Ratio | None:
-    """The ratio of two cases' interquartile means; None where there is none that says anything.
-
-    That is a ratio of a mean, or a draw to divide by, that is not positive.
-    """
-    cases = [list(case["seeds"].values()) for case in (mine, other)]
-    # On the scale of the world's reference where every seed has a place on it.
-    normalised = all(r.get("normalised") is not None for records in cases for r in records)
-    key = "normalised" if normalised else "mean"
-    scores = [[record[key] for record in records] for records in cases]
-    means = [statistics.interquartile_mean(x) for x in scores]
-    draws = [
-        statistics.bootstrap(x, statistics.interquartile_mean, seed=i) for i, x in enumerate(scores)
-    ]
-    if min(*means, draws[1].min()) <= 0:
-        return None
-    return Ratio(means[0] / means[1], draws[0] / draws[1])
-
-
-def figures(case: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures of a case over its seeds, and all their records.
-
-    The returns are those of the final greedy evaluations; the best are of evaluations in training.
-    """
-    records = list(case["seeds"].values())
-    final = [record["mean"] for record in records]
-    best = [record["best_eval"] for record in records]
-    seconds = [record["seconds"] for record in records]
-    interval = statistics.bootstrap_interval(final, statistics.interquartile_mean)
-    return {
-        "n": len(records),
-        "steps": int(max(record["steps"] for record in records)),
-        "iqm": rounded(statistics.interquartile_mean(final)),
-        "iqm_interval": [rounded(x) for x in interval],
-        "median": rounded(float(np.median(final))),
-        "min": rounded(min(final)),
-        "mean": rounded(float(np.mean(final))),
-        **normalised(records),
-        "iqm_best": rounded(statistics.interquartile_mean(best)),
-        "seconds_median": rounded(float(np.median(seconds))),
-        "seconds_max": rounded(max(seconds)),
-        **operations(records),
-        "setting": case["setting"],
-        "seeds": dict(sorted(case["seeds"].items(), key=lambda item: int(item[0]))),
-    }
-
-
-def normalised(records: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The returns on the scale of the world's reference; nothing where it has none.
-
-    0 is random, and 1 the expert's or the ideal return.
-    """
-    scores = [record["normalised"] for record in records if record.get("normalised") is not None]
-    if len(scores) < len(records):
-        return {}
-    return {
-        "normalised_mean": rounded(float(np.mean(scores))),
-        "normalised_min": rounded(min(scores)),
-    }
-
-
-def operations(records: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Means over seeds of a decision's operations, by network; nothing where a record has none."""
-    if not all("operations" in record for record in records):
-        return {}
-    by_seed = [record["operations"] for record in records]
-    means: dict[str, dict[str, float]] = {}
-    for network, counts in by_seed[0].items():
-        means[network] = {
-            kind: rounded(float(np.mean([operations[network][kind] for operations in by_seed])))
-            for kind in counts
-        }
-    return {"operations_per_decision": means}
+def save(settings: Settings, found: Mapping[str, Any]) -> None:
+    """Write the figures so far to `--out`, if there is one."""
+    if settings.out is not None:
+        results.save(settings.out, results.report("learning", settings.measured(), found))

@@ -22,7 +22,7 @@ import torch
 from bio_rl import vector
 from bio_rl.bench._report import Shared, rounded
 from bio_rl.contracts import Agent
-from bio_rl.training import api, config
+from bio_rl.training import api, cases, config
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import evaluate
 from bio_rl.training.runner import Runner
@@ -50,6 +50,13 @@ MOVED = 20
 """The trial from which on the platform is elsewhere."""
 LIMIT = 1200
 """Moves of a trial: two minutes of tenths of a second, as Foster, Morris & Dayan 2000 have it."""
+MAZE: dict[str, Any] = {
+    "trials": TRIALS,
+    "move_at": MOVED,
+    "limit": LIMIT,
+    "max_episode_steps": TRIALS * (LIMIT + 1),
+}
+"""Arguments of the water maze."""
 INVERTED_AT = 60_000
 """Steps of the CartPole life until the motor turns round, after 120 episodes at least."""
 HORIZON = 150_000
@@ -104,7 +111,8 @@ def bandit(settings: Settings) -> dict[str, Any]:
     for control in CONTROLS:
         experiment = brains("BanditReversal-v0", settings, n, {**STEADY, DOPAMINE: control})
         returns = first_returns(experiment, n)
-        results[f"bandit {control}"] = spread(returns)
+        setting = cases.compared(experiment.as_dict())
+        results[f"bandit {control}"] = {**spread(returns), "setting": setting}
         print(f"bandit, {control}: {returns.mean():.1f} of 200", flush=True)
     return results
 
@@ -132,9 +140,10 @@ def maze(settings: Settings) -> dict[str, Any]:
     results = {}
     for control in CONTROLS:
         agent = {**STEADY, DOPAMINE: control}
-        moves = latencies(brains("WaterMaze-v0", settings, settings.lives, agent))
-        figures = maze_figures(moves)
-        results[f"water maze {control}"] = figures
+        experiment = brains("WaterMaze-v0", settings, settings.lives, agent)
+        figures = maze_figures(latencies(experiment))
+        setting = {**cases.compared(experiment.as_dict()), "world": MAZE}
+        results[f"water maze {control}"] = {**figures, "setting": setting}
         print(
             f"water maze, {control}: {figures['trials_1_3']:.0f} moves in trials 1-3, "
             f"{figures['trials_16_20']:.0f} in 16-20, "
@@ -170,14 +179,7 @@ def trials_until(moves: np.ndarray, few: float) -> int | None:
 def latencies(experiment: Experiment) -> np.ndarray:
     """Moves of each trial [lives, TRIALS] of lives that learn throughout."""
     n = experiment.run.num_envs
-    env = vector.make(
-        experiment.run.env,
-        n,
-        trials=TRIALS,
-        move_at=MOVED,
-        limit=LIMIT,
-        max_episode_steps=TRIALS * (LIMIT + 1),
-    )
+    env = vector.make(experiment.run.env, n, **MAZE)
     starts: list[list[int]] = [[] for _ in range(n)]
     with closing(env):
         runner = started(experiment, env)
@@ -216,12 +218,10 @@ def inverted(settings: Settings) -> dict[str, Any]:
         f"back after {sorted(recovered)} episodes",
         flush=True,
     )
-    changed = turned.changed()
-    changed.pop("run-dir", None)
     return {
         "inverted motor": {
             "lives": n,
-            "settings": changed,
+            "setting": cases.compared(turned.as_dict()),
             "before": spread(before),
             "frozen_share": spread(frozen / before),
             "recovered": len(recovered),

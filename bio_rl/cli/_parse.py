@@ -1,25 +1,17 @@
-"""The shared half of the commands: words to a dataclass of flags, and the run that they name."""
+"""The shared half of the commands on a run: the flags that name it and its weights."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 from bio_rl.training import api
-from bio_rl.training.commands import program
 from bio_rl.training.config import Run
+from bio_rl.training.flags import parse
 
-
-def parse(kind: Any, arguments: Sequence[str], command: str, **settings: Any) -> Any:
-    """`arguments` as an instance of the dataclass `kind`."""
-    prog = f"{program()} {command}".strip()
-    return tyro.cli(
-        kind, args=list(arguments), prog=prog, config=(tyro.conf.FlagCreatePairsOff,), **settings
-    )
+__all__ = ["Chosen", "Place", "parse"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -27,10 +27,15 @@ class Flags(Chosen):
     """
     seed: int = api.FINAL_SEED
     """Seed from which all start states are drawn: the same seed gives the same ones."""
+    sample: bool = False
+    """Play the same start states once more with actions that are drawn as in training, and print
+    those returns beside the greedy ones: the best policy of some tasks is a random one.
+    """
     json: bool = False
     """Print one JSON object: episodes, mean, std, median, min, max, returns, lengths, operations (a
     decision's, by network), normalised (0 random, 1 the expert's or ideal mean; null where no
-    reference is known); with --perturb the fields of `bio_rl.training.resilience.Resilience`.
+    reference is known), sampled (the same figures with --sample, else null); with --perturb the
+    fields of `bio_rl.training.resilience.Resilience`.
     """
     perturb: tuple[str, ...] = ()
     """Break the world half way through each episode and report drop and recovery: gear:bthigh=-1,
@@ -55,29 +60,49 @@ def main(arguments: Sequence[str]) -> None:
     flags: Flags = parse(Flags, arguments, "eval")
     trained = flags.load()
     if flags.perturb:
+        if flags.sample:
+            raise ValueError("--sample does not go with --perturb, whose brains act greedily")
         evaluate_perturbed(flags, trained)
         return
     _refuse_without_perturb(flags)
     episodes = api.FINAL_EPISODES if flags.episodes is None else flags.episodes
     result = api.evaluate_run(trained, episodes, flags.seed)
-    # What a spiking network saves shows only beside what it replaces.
-    counts = api.operations_per_decision(trained)
-    normal = _normalised(trained, result.mean)
-    if flags.json:
-        per_decision = {
-            name: {kind: float(x) for kind, x in count._asdict().items()}
-            for name, count in counts.items()
-        }
-        more = {"operations": per_decision, "normalised": None if normal is None else normal[0]}
-        print(json.dumps({**result.as_dict(), **more}))
-        return
+    sampled = None
+    if flags.sample:
+        sampled = api.evaluate_run(trained, episodes, flags.seed, sample=True)
+    show = _print_json if flags.json else _print
+    show(trained, result, sampled)
+
+
+def _print(trained: api.Trained, result: api.Evaluation, sampled: api.Evaluation | None) -> None:
+    """Print the score and what a decision costs, a sentence each."""
     run = trained.experiment.run
     print(f"{run.env} after {trained.steps:,} steps: {result}")
+    if sampled is not None:
+        print(f"with actions drawn as in training: {sampled}")
+    normal = _normalised(trained, result.mean)
     if normal is not None:
         print(f"normalised {normal[0]:.2f} of {normal[1]} (0 is random)")
-    for name, count in counts.items():
+    # A count says something only beside that of another network for the same task.
+    for name, count in api.operations_per_decision(trained).items():
         beside = "" if name == run.network else " of the default size, for comparison"
         print(f"per decision {energy.summary(count)}: {name}{beside}")
+
+
+def _print_json(
+    trained: api.Trained, result: api.Evaluation, sampled: api.Evaluation | None
+) -> None:
+    """Print the same as one JSON object."""
+    normal = _normalised(trained, result.mean)
+    more = {
+        "operations": {
+            name: {kind: float(x) for kind, x in count._asdict().items()}
+            for name, count in api.operations_per_decision(trained).items()
+        },
+        "normalised": None if normal is None else normal[0],
+        "sampled": None if sampled is None else sampled.as_dict(),
+    }
+    print(json.dumps({**result.as_dict(), **more}))
 
 
 def _refuse_without_perturb(flags: Flags) -> None:

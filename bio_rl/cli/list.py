@@ -17,7 +17,7 @@ class Flags:
     """List what there is."""
 
     kind: tyro.conf.Positional[str]
-    """envs, agents, networks, neurons, rules, modulators, connections or codes."""
+    """envs, agents, networks, presets, neurons, rules, modulators, connections or codes."""
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from bio_rl.cli._parse import Chosen, parse
 from bio_rl.machine.files import refuse_link
@@ -20,6 +22,8 @@ class Flags(Chosen):
 
     video: Path | None = None
     """The film to write, .mp4 or .gif; by default episode.mp4 in the run folder."""
+    with_: Annotated[Literal["spikes"] | None, tyro.conf.arg(name="with")] = None
+    """With --video: show the first eight seconds, with the network's spikes beside the world."""
     raster: Path | None = None
     """The picture to write instead, .png, .svg or .pdf: input, spikes, membranes, action and reward
     on one time axis.
@@ -50,5 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     # The folder may be a stranger's: a link in it would write elsewhere.
     usual = trained.folder / "episode.mp4"
     refuse_link(usual)
-    path, total = video.film(trained, expanded(flags.video or usual), flags.seed)
+    path, total = video.film(
+        trained, expanded(flags.video or usual), flags.seed, with_spikes=flags.with_ == "spikes"
+    )
     print(f"return {total:.1f}; wrote {path}")

@@ -39,7 +39,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """The first signal that came."""
+        """The first signal that came, or SIGINT where the program asked."""
         self._gentle = self._held = self._again = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -47,6 +47,10 @@ class StopRequest:
     def asked(self) -> bool:
         """Whether somebody asked for a stop."""
         return self.number is not None
+
+    def ask(self) -> None:
+        """Ask for a stop as the first Ctrl-C does, from within the program."""
+        self.number = self.number or signal.SIGINT
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():

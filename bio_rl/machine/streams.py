@@ -49,7 +49,8 @@ class Tolerant(io.TextIOBase):
             os.close(nothing)
 
     def isatty(self) -> bool:
-        return self.inside.isatty()
+        # A library may ask when the program ends, after the stream was closed.
+        return not self.inside.closed and self.inside.isatty()
 
     def fileno(self) -> int:
         return self.inside.fileno()

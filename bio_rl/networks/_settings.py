@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from bio_rl import checks, connections, discovery, neurons, seeding
-from bio_rl.checks import check_settings, owner
+from bio_rl.checks import Among, Between, check_settings, owner, tunable
 from bio_rl.connections import BaseConnection
 from bio_rl.contracts import NetworkConfig
 from bio_rl.networks._encoder import Encoder
@@ -40,7 +40,7 @@ class Spikes(NetworkConfig):
     """Constants of the connection that differ from its own defaults: NAME=NUMBER, as in
     density=0.2 of sparse, U=0.15 tau_f=1500 tau_d=200 (ms) of stp, max_delay=5 (ticks) of delay.
     """
-    ticks: int = 4
+    ticks: int = tunable(4, Among((2, 4, 8)))
     """K, simulation ticks of 1 ms per decision."""
     memory: bool = False
     """Carry the neurons' state from one decision to the next."""
@@ -72,7 +72,7 @@ class Spikes(NetworkConfig):
     are a schedule from the first to the second over the run (shallow slopes early learn better in
     RL: Van den Berghe 2025).
     """
-    gain: float = 5.0
+    gain: float = tunable(5.0, Between(1.0, 20.0, log=True))
     """Gain of the orthogonal initial weights: high enough that neurons fire at first."""
     target_rate: float = 0.0
     """Spikes per tick towards which a homeostat moves every neuron's bias after each update; 0 for

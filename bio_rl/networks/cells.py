@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import contracts
-from bio_rl.checks import check_settings
+from bio_rl.checks import Between, check_settings, tunable
 from bio_rl.codes.conjunctive import Grid, Scattered
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe
 from bio_rl.kernels.cells import power, respond
@@ -44,9 +44,9 @@ class Config(NetworkConfig):
     """Features that a column looks at, drawn at random; 0 for all."""
     reach: tuple[float, ...] = (3.0,)
     """Cells cover [-reach, reach] of each feature; one number for all, or one for each."""
-    width: float = 1.0
+    width: float = tunable(1.0, Between(0.4, 2.0, log=True))
     """σ of a cell's field, in units of the spacing between cells."""
-    gain: float = 5.0
+    gain: float = tunable(5.0, Between(1.0, 20.0, log=True))
     """Current into the cell that answers most, in thresholds: those below a share 1/gain of its
     answer stay silent.
     """

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import contracts
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.connections import _plastic
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.lsnn import decision
@@ -42,7 +42,7 @@ class Config(NetworkConfig):
     """Neurons whose thresholds rise with their spikes."""
     recurrent: bool = True
     """Neurons drive each other; else they are a feed-forward layer."""
-    ticks: int = 10
+    ticks: int = tunable(10, Among((5, 10, 20)))
     """K, simulation ticks per decision."""
     dt: float = 5.0
     """ms per tick."""
@@ -57,7 +57,7 @@ class Config(NetworkConfig):
     """ms after a spike in which a neuron cannot spike again."""
     tau_out: float = 20.0
     """ms, of the readout: it counts the spikes of about so long."""
-    gain: float = 1.0
+    gain: float = tunable(1.0, Between(0.3, 3.0, log=True))
     """Standard deviation of a neuron's drive at first, for an observation of length √n_in."""
     recurrent_gain: float = 1.0
     """Length of a neuron's recurrent weights at first."""

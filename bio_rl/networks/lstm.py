@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from bio_rl import contracts
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, check_settings, tunable
 from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.modes import transformed
 from bio_rl.networks import _parts
@@ -30,7 +30,7 @@ FORGET = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Config(NetworkConfig):
-    hidden: int = 64
+    hidden: int = tunable(64, Among((32, 64, 128)))
     """Memory cells, and units of the layer before them."""
     span: float = 0.0
     """Steps that cells remember at first, drawn from 2 to this for each (chrono initialisation,

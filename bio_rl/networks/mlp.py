@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bio_rl import contracts
+from bio_rl.checks import Among, tunable
 from bio_rl.connections._plastic import Trail
 from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.perceptron import FUSED, perceptron
@@ -23,7 +24,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 class Config(NetworkConfig):
     hidden: tuple[int, ...] = (64, 64)
     """Units per hidden layer."""
-    activation: str = "tanh"
+    activation: str = tunable("tanh", Among(("tanh", "relu")))
     """tanh, relu or silu."""
 
     def __post_init__(self) -> None:

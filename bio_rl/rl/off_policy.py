@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import groups
-from bio_rl.checks import check_settings
+from bio_rl.checks import Among, check_settings, tunable
 from bio_rl.contracts import Metrics, Network, Percept, Probe, Rollout, State, Steps
 from bio_rl.networks import Blueprint
+from bio_rl.rl import ranges
 from bio_rl.rl.activity import ActivityReport
 from bio_rl.rl.base import Agent
 from bio_rl.rl.critics import TwinCritic
@@ -37,9 +38,9 @@ class OffPolicy:
     """Steps that are kept to learn from, all environments together; never more than the run has."""
     start: int = 1000
     """Steps of random actions before anything is learned."""
-    batch: int = 256
+    batch: int = tunable(256, Among((64, 128, 256, 512)))
     """Steps per gradient step."""
-    ratio: float = 1.0
+    ratio: float = tunable(1.0, Among((0.25, 0.5, 1.0)))
     """Gradient steps per environment step."""
     update_every: int = 1
     """Steps of each environment between updates, which then make up for all of them."""
@@ -47,7 +48,7 @@ class OffPolicy:
     """Steps per training sequence of a network with memory, which starts from the state kept at
     that step.
     """
-    gamma: float = 0.99
+    gamma: float = tunable(0.99, ranges.DISCOUNT)
     """Discount per step."""
     normalise_obs: bool = False
     """Scale Box observations by their running mean and deviation."""

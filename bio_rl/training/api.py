@@ -32,12 +32,14 @@ from bio_rl.training.commands import expanded
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.fitting import check_tree, fit_agent
+from bio_rl.training.progress import Callback
 from bio_rl.training.replay_files import add_rows
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import BEST, new_folder
 from bio_rl.training.seeds import run_seeds
 from bio_rl.training.session import Session
 from bio_rl.training.settings import as_texts
+from bio_rl.training.voice import ALOUD, Voice
 from bio_rl.vector import TensorVectorEnv
 
 __all__ = [
@@ -65,14 +67,19 @@ def train(
     agent: str = config.Run.agent,
     network: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+    voice: Voice = ALOUD,
     **settings: Any,
 ) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000,
     ppo={"gamma": 0.98}).
 
     env, agent, network: names, or `my_module:Name` for your own, whose module is imported.
-    env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; and
-    the agent's and the network's own, as dicts under the words with which their flags begin.
+    env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; the
+    agent's and the network's own, as dicts under the words with which their flags begin; `preset`,
+    a file of presets of your own. callback: called at each row of the log with the `Progress` of
+    the run, which it stops by returning True or raising `StopTraining`; a run of one seed has one.
+    voice: whether and how the training speaks.
     """
     if not isinstance(env, str):
         raise ValueError(
@@ -97,7 +104,7 @@ def train(
         network_settings=network_settings,
         **settings,
     )
-    return run_experiment(experiment)
+    return run_experiment(experiment, callback, voice)
 
 
 def _import_parts(values: Iterable[Any]) -> None:
@@ -106,13 +113,18 @@ def _import_parts(values: Iterable[Any]) -> None:
         trusted_modules.import_named(module)
 
 
-def run_experiment(experiment: Experiment) -> Trained:
+def run_experiment(
+    experiment: Experiment, callback: Callback | None = None, voice: Voice = ALOUD
+) -> Trained:
     """Train from scratch in a new run folder; several seeds side by side, each in its own, of which
-    the first is returned.
+    the first is returned. callback, voice: see `train`. Raises ValueError for a callback of several
+    seeds.
     """
     run = experiment.run
     if run.seeds > 1:
-        return run_seeds(experiment)[0]
+        if callback is not None:
+            raise ValueError(f"callback: a run of {run.seeds} seeds has none, expected seeds=1")
+        return run_seeds(experiment, voice)[0]
     with StopRequest() as stop, ExitStack() as stack:
         device = pick_device(run.device)
         env = stack.enter_context(
@@ -125,7 +137,7 @@ def run_experiment(experiment: Experiment) -> Trained:
         start = Runner(agent, env)
         start.start(run.seed)
         folder = stack.enter_context(new_folder(experiment))
-        session = Session(experiment, agent, env, folder, stop)
+        session = Session(experiment, agent, env, folder, stop, callback=callback, voice=voice)
         session.runner.life = start.life
         return session.learn()
 
@@ -138,12 +150,14 @@ def resume(
     device: str | None = None,
     run_dir: str | Path = config.Run.run_dir,
     trust: tuple[str, ...] = (),
+    callback: Callback | None = None,
+    voice: Voice = ALOUD,
 ) -> Trained:
     """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given (the
     schedules stretch).
 
     device: another one than before, where the machine is another one. trust: modules that may be
-    imported for what the run has of somebody's own.
+    imported for what the run has of somebody's own. callback, voice: see `train`.
     """
     folder, experiment = _read(run, run_dir, trust)
     bounds = {"steps": steps, "episodes": episodes if steps is None else episodes or 0}
@@ -157,7 +171,8 @@ def resume(
         env = stack.enter_context(
             open_env(make_env(planned, planned.num_envs, on, workers=planned.workers))
         )
-        session = Session(experiment, _rebuilt(experiment, env, folder), env, folder, stop)
+        agent = _rebuilt(experiment, env, folder)
+        session = Session(experiment, agent, env, folder, stop, callback=callback, voice=voice)
         session.keeper.checkpoints.prepare()
         tree = read_last(folder, rows=True)
         seen = tree["runner"]["seen"]
@@ -221,17 +236,18 @@ def evaluate_run(
     trained: Trained | str | Path = "latest",
     episodes: int = FINAL_EPISODES,
     seed: int = FINAL_SEED,
+    sample: bool = False,
     **where: Any,
 ) -> Evaluation:
-    """Greedy evaluation of a run over `episodes` start states that `seed` fixes. where: arguments
-    of `load`.
+    """Greedy evaluation of a run over `episodes` start states that `seed` fixes; with `sample` its
+    actions are drawn as in training instead. where: arguments of `load`.
     """
     if not isinstance(episodes, int) or not 1 <= episodes <= config.MOST["eval_episodes"]:
         most = config.MOST["eval_episodes"]
         raise ValueError(f"--episodes is {episodes!r}, expected a whole number from 1 to {most:,}")
     # A name or a folder stands for the run in it.
     trained = trained if isinstance(trained, Trained) else load(trained, **where)
-    return evaluate_trained(trained, episodes, seed)
+    return evaluate_trained(trained, episodes, seed, sample)
 
 
 def read_last(folder: Path, rows: bool = False) -> dict[str, Any]:

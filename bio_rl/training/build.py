@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +55,9 @@ class Trained:
     disk.
     """
     stopped: int | None = None
-    """The number of the signal that stopped the run; None where it finished."""
+    """The number of the signal that stopped the run, that of Ctrl-C for a callback; None where it
+    finished.
+    """
 
     def learner(self, env: TensorVectorEnv, extra: int) -> Any:
         """A copy of the agent that will learn in `env` for `extra` more environment steps."""
@@ -153,21 +156,27 @@ def open_env(env: Env) -> Iterator[Env]:
 
 
 def evaluate_trained(
-    trained: Trained, episodes: int = FINAL_EPISODES, seed: int = FINAL_SEED
+    trained: Trained,
+    episodes: int = FINAL_EPISODES,
+    seed: int = FINAL_SEED,
+    sample: bool = False,
 ) -> Evaluation:
     """Greedy evaluation of a trained agent over `episodes` start states that `seed` fixes.
 
-    A world of which only one instance can be made plays them one after the other.
+    sample: actions are drawn as in training instead, by a copy of the agent, so that the same call
+    gives the same returns. A world of which only one instance can be made plays them one after the
+    other.
     """
     run = trained.experiment.run
-    device = trained.agent.device
+    agent = deepcopy(trained.agent) if sample else trained.agent
+    device = agent.device
     try:
         env = make_env(run, episodes, device)
     except EnvironmentCrashedError:
         with open_env(make_env(run, 1, device)) as env, single_thread():
-            return evaluate_in_rounds(trained.agent, env, episodes, seed)
+            return evaluate_in_rounds(agent, env, episodes, seed, sample)
     with open_env(env), single_thread():
-        return evaluate(trained.agent, env, seed)
+        return evaluate(agent, env, seed, sample)
 
 
 def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str, Operations]:

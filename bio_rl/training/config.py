@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import math
 import reprlib
-import tomllib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from bio_rl.machine import trust
 from bio_rl.machine.files import one_line, printable
 from bio_rl.networks import Blueprint
 from bio_rl.rl.clock import Horizon
-from bio_rl.training import runfolder, schema, settings, users
+from bio_rl.training import presets, runfolder, schema, settings, users
 from bio_rl.training.commands import expanded
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -314,12 +313,14 @@ def experiment(
     *,
     agent_settings: Mapping[str, Any] | None = None,
     network_settings: Mapping[str, Any] | None = None,
+    preset: str | Path | None = None,
     **run_settings: Any,
 ) -> Experiment:
     """Defaults, then the presets for this environment, then the settings given here. Raises
     ValueError for unknown names.
 
-    network: None for the first that the agent serves.
+    network: None for the first that the agent serves. preset: a file of presets of the user's own,
+    which stand over those that the agent has.
     """
     module = agents_module(agent)
     network = network or served(module)[0]
@@ -329,53 +330,18 @@ def experiment(
     run = Run(env=env, agent=agent, network=network)
     agent_config = module.Config()
     network_config = blueprint.config
-    applied = []
-    for name, preset in presets(module, env, network):
-        applied.append(name)
-        run = fill(run, preset.get("run", {}), f"preset {name}")
-        agent_config = fill(agent_config, preset.get("agent", {}), f"preset {name}")
-        network_config = fill(network_config, preset.get("network", {}), f"preset {name}")
+    found = presets.fitting(presets.of_agent(module), env, network)
+    if preset is not None:
+        found |= presets.of_file(preset, agent, env, network)
+    for name, own in found.items():
+        run = fill(run, own.get("run", {}), f"preset {name}")
+        agent_config = fill(agent_config, own.get("agent", {}), f"preset {name}")
+        network_config = fill(network_config, own.get("network", {}), f"preset {name}")
     run = fill(run, run_settings, "run")
     # What is asked for here comes last, over every preset.
     agent_config = fill(agent_config, agent_settings or {}, agent_prefix)
     network_config = fill(network_config, network_settings or {}, network_prefix)
-    return Experiment(run, agent_config, Blueprint(network, network_config), tuple(applied))
-
-
-def presets(agent: ModuleType, env: str, network: str) -> list[tuple[str, dict[str, Any]]]:
-    """(name, {run, agent, network} settings) of the presets in the TOML file beside the agent that
-    fit, general first.
-
-    `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task; a section `HalfCheetah-v5/spiking` is
-    for one network only, and `*/mlp` for one network in any task.
-    """
-    table = preset_table(agent)
-    # A module in front of an id is where it comes from, not another task.
-    task = env.rpartition(":")[2].removeprefix("bio_rl/")
-    fitting = (f"*/{network}", task, f"{task}/{network}")
-    return [(name, table[name]) for name in fitting if name in table]
-
-
-def preset_table(agent: ModuleType) -> dict[str, dict[str, Any]]:
-    """Every preset of an agent by name, {name: {run, agent, network}}; none without a TOML file.
-
-    A file may begin with `inherits = "other.toml"`: its own settings then stand over those of that
-    file, setting by setting.
-    """
-    path = Path(str(agent.__file__)).with_suffix(".toml")
-    if not path.is_file():
-        return {}
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    inherited = table.pop("inherits", None)
-    if inherited is None:
-        return table
-    base = tomllib.loads(path.with_name(inherited).read_text(encoding="utf-8"))
-    return {name: merged(base.get(name, {}), table.get(name, {})) for name in {**base, **table}}
-
-
-def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of two presets part by part; where both have one, that of `own`."""
-    return {part: {**base.get(part, {}), **own.get(part, {})} for part in {**base, **own}}
+    return Experiment(run, agent_config, Blueprint(network, network_config), tuple(found))
 
 
 def network_names() -> list[str]:

@@ -82,7 +82,8 @@ def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = Fals
     (`random.world_seeds`).
 
     The first episode of each row counts, so that short ones are not counted more often; one without
-    end is cut. The agent's weights, normaliser and generators stay as they are.
+    end is cut. The agent's weights and normaliser stay as they are; its generators go on only where
+    it explores.
     """
     n = env.num_envs
     life = begin(agent, env, seed)
@@ -102,7 +103,9 @@ def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = Fals
     return Evaluation.of(returns.tolist(), lengths.tolist(), bool(running.any()))
 
 
-def evaluate_in_rounds(agent: Agent, env: TensorVectorEnv, episodes: int, seed: int) -> Evaluation:
+def evaluate_in_rounds(
+    agent: Agent, env: TensorVectorEnv, episodes: int, seed: int, explore: bool = False
+) -> Evaluation:
     """`episodes` of them, played one round after the other in environments that are fewer: a robot,
     say.
 
@@ -112,7 +115,7 @@ def evaluate_in_rounds(agent: Agent, env: TensorVectorEnv, episodes: int, seed: 
     lengths: list[int] = []
     cut = False
     while len(returns) < episodes:
-        one_round = evaluate(agent, env, seed + len(returns) // env.num_envs)
+        one_round = evaluate(agent, env, seed + len(returns) // env.num_envs, explore)
         returns += one_round.returns
         lengths += one_round.lengths
         cut = cut or one_round.cut
@@ -131,23 +134,36 @@ class Played(NamedTuple):
     """Whether the episode ended; else it was cut after `FILMED` decisions."""
 
 
-def filmed(agent: Agent, env: Vector, seed: int, show: Callable[[np.ndarray], object]) -> Played:
+def filmed(
+    agent: Agent,
+    env: Vector,
+    seed: int,
+    show: Callable[[np.ndarray], object],
+    hear: Callable[[Probe, float], object] | None = None,
+    most: int | None = None,
+) -> Played:
     """How one greedy episode went in the first environment of `env`, each of whose pictures [H, W,
     3] was given to `show`.
 
-    No picture is kept here. An episode without end is cut after `FILMED` decisions.
+    No picture is kept here. hear: takes what the network reports of each decision, and its reward.
+    An episode that has not ended is cut after `most` decisions, by default `FILMED`.
     """
     life = begin(agent, env, seed)
     total = 0.0
-    for t in range(FILMED):
+    most = FILMED if most is None else most
+    for t in range(most):
         # A vector environment renders all of its rows.
         picture: Any = env.env.render()
         show(np.asarray(picture[0]))
-        transition, life = decide(agent, env, life, explore=False)
-        total += float(transition.reward[0])
+        probe = None if hear is None else Probe()
+        transition, life = decide(agent, env, life, explore=False, probe=probe)
+        reward = float(transition.reward[0])
+        total += reward
+        if hear is not None and probe is not None:
+            hear(probe, reward)
         if bool(transition.terminated[0] | transition.truncated[0]):
             return Played(total, t + 1, True)
-    return Played(total, FILMED, False)
+    return Played(total, most, False)
 
 
 def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:

@@ -28,6 +28,9 @@ CONFIG = "config.json"
 PROVENANCE = ("versions", "commit", "history")
 """Entries of config.json that say who ran it, not how."""
 
+CODE = (":(top)", ":(top,exclude)docs", ":(top,exclude)*.json")
+"""Files of a checkout, in git's words, whose changes make it another program."""
+
 
 class RunNotFoundError(ValueError):
     """There is no such run; the message names the nearest ones and how to make one."""
@@ -265,8 +268,10 @@ def versions() -> dict[str, str | None]:
 def commit(package: Path = Path(__file__).parents[1]) -> dict[str, Any] | None:
     """{"hash", "dirty"} of the git checkout that tracks `package`, None without one; never raises.
 
-    Untracked files count as dirty: a new agent is a new file. A package that merely lies inside
-    somebody's repository (a virtual environment) is not tracked by it, hence None.
+    Untracked files count as dirty: a new agent is a new file. Pages and results do not (`docs/`,
+    JSON): no number hangs on them, and a bench that writes one must not spoil the next. A package
+    that merely lies inside somebody's repository (a virtual environment) is not tracked by it,
+    hence None.
     """
 
     def git(*arguments: str) -> str:
@@ -277,6 +282,7 @@ def commit(package: Path = Path(__file__).parents[1]) -> dict[str, Any] | None:
 
     try:
         git("ls-files", "--error-unmatch", "__init__.py")
-        return {"hash": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        changed = git("status", "--porcelain", "--", *CODE)
+        return {"hash": git("rev-parse", "HEAD"), "dirty": bool(changed)}
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ def decide(
     given = () if probe is None else (probe,)
     out = agent.act(percept, state, explore, *given)
     step = env.step(out.action)
-    valid = step.valid if step.valid is not None else torch.ones_like(step.terminated)
+    valid = every_row(env.num_envs, env.device) if step.valid is None else step.valid
     transition = Transition(
         percept,
         out.action,
@@ -101,6 +102,12 @@ def decide(
     if junk is None:
         return transition, Life(after, out.state, will_be_junk)
     return transition, _skip(life, junk, after, out.state, will_be_junk)
+
+
+@cache
+def every_row(n: int, device: torch.device) -> Tensor:
+    """A mask [n] that is True in every row: one tensor for all who ask, so nobody writes to it."""
+    return torch.ones(n, dtype=torch.bool, device=device)
 
 
 def _ending(step: Step, env: TensorVectorEnv) -> Tensor | None:

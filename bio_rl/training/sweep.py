@@ -63,7 +63,6 @@ class Training:
     def case(self) -> str:
         """The name of what is trained, whatever the seed."""
         # Flags make another case: their trainings must not be mixed.
-        # Flags make another case: their trainings must not be mixed.
         name = f"{self.env}/{self.agent}/{self.network}"
         return " ".join([name, *self.flags.split()])
 
@@ -131,7 +130,6 @@ def run_all(
                 yield futures[future], error if isinstance(error, Exception) else future.result()
         finally:
             # Whoever stops listening, by Ctrl-C say, wants no more trainings.
-            # Whoever stops listening, by Ctrl-C say, wants no more trainings.
             pool.shutdown(wait=False, cancel_futures=True)
             for started in list(running):
                 started.terminate()
@@ -171,7 +169,6 @@ def run(
 
 def record(training: Training, folder: Path, running: set[subprocess.Popen]) -> dict[str, Any]:
     """The record of one seed: result.json, the evaluation of its final weights, the commit."""
-    # A process of its own, as a reader of the record would do it.
     # A process of its own, as a reader of the record would do it.
     arguments = ["eval", str(folder), "--episodes", str(training.episodes), "--json"]
     output = process(arguments, training, running, cores=set())

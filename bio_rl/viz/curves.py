@@ -20,8 +20,6 @@ RETURN = "rollout/ep_rew_mean"
 """The quantity that is drawn by default."""
 GRID = 200
 """Points of a curve."""
-RESAMPLES = 2000
-"""Samples of the bootstrap, at each point."""
 COLUMNS = 3
 """Panels in a row."""
 
@@ -35,7 +33,7 @@ class Curve(NamedTuple):
     """[G] interquartile mean over the seeds."""
     low: np.ndarray
     high: np.ndarray
-    """[G] ends of its 95 % bootstrap interval."""
+    """[G] ends of its 95 % t interval; equal to the mean for one seed."""
 
 
 Seed = tuple[np.ndarray, np.ndarray]
@@ -56,22 +54,17 @@ def read(folder: Path, name: str = RETURN) -> Seed:
 def together(seeds: Sequence[Seed]) -> Curve:
     """The (steps, values) of several seeds as one curve, values in between by linear interpolation.
 
-    Interquartile mean and percentile bootstrap: Agarwal et al. 2021, §4. Where one of the seeds has
-    stopped, so does the curve: a mean over the remaining ones would jump.
+    At each point they are the interquartile mean and its interval (`statistics.estimate`). Where
+    one of the seeds has stopped, so does the curve: a mean over the remaining ones would jump.
     """
     first = max(steps[0] for steps, _ in seeds)
     last = min(steps[-1] for steps, _ in seeds)
     grid = np.linspace(first, last, GRID) if first < last else np.zeros(0)
     # [seeds, G]
     values = np.stack([np.interp(grid, *seed) for seed in seeds])
-    mean = statistics.interquartile_mean
-    middle = mean(values, axis=0)
-    if len(seeds) == 1:
-        return Curve(grid, middle, middle, middle)
-    intervals = [statistics.bootstrap_interval(x, mean, samples=RESAMPLES) for x in values.T]
-    # the shape is needed where the grid has no points
-    low, high = np.array(intervals).reshape(-1, 2).T
-    return Curve(grid, middle, low, high)
+    found = statistics.estimate(values)
+    low, high = found.interval() or (found.value, found.value)
+    return Curve(grid, found.value, low, high)
 
 
 def draw(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import gymnasium as gym
 from rich.console import Console
@@ -20,7 +21,8 @@ from bio_rl import (
     neurons,
     plasticity,
 )
-from bio_rl.viz import worlds
+from bio_rl.training.commands import program
+from bio_rl.viz import presetbook, worlds
 
 WIDTH = 110
 """Characters that the table of worlds takes: a narrower terminal wraps its lines."""
@@ -77,11 +79,46 @@ def _table(ours: Sequence[worlds.World]) -> Table:
     return table
 
 
+def all_presets() -> None:
+    """Print every preset with its score, where a result says one, and what that took."""
+    table = Table(title="presets", title_justify="left", box=None, pad_edge=False)
+    for column in ("agent", "task", "network"):
+        table.add_column(column, no_wrap=True)
+    for column in ("steps", "episodes", "score", "least", "seeds", "minutes"):
+        table.add_column(column, justify="right", no_wrap=True)
+    above = ""
+    for row in presetbook.rows():
+        agent = row.agent if row.agent != above else ""
+        above = row.agent
+        length = [f"{row.horizon.steps:,}", str(row.horizon.episodes or "")]
+        table.add_row(agent, row.task, row.network, *length, *_reached(row.score))
+    Console(width=max(WIDTH, Console().width)).print(table)
+    print("score: greedy return, mean of the middle half of the seeds; least: of the worst seed")
+    print("minutes: of a run when it was measured, or of so many seeds side by side")
+    print(f"to train: {program()} --agent AGENT --env TASK --network NETWORK takes them by itself")
+    print("your own: --preset FILE, as `tune` writes one")
+
+
+def _reached(score: Mapping[str, Any] | None) -> list[str]:
+    """The cells of a score; empty where there is none."""
+    if score is None:
+        return []
+    return [f"{score['iqm']:.4g}", f"{score['least']:.4g}", str(score["seeds"]), _minutes(score)]
+
+
+def _minutes(score: Mapping[str, Any]) -> str:
+    """Minutes of one run, as exact as they matter."""
+    minutes = score["minutes"]
+    text = f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}"
+    return text if score["at_once"] == 1 else f"{text} for {score['at_once']}"
+
+
 KINDS: dict[str, Callable[[], None]] = {
     "envs": environments,
     "agents": lambda: _names(agents, "agents"),
     "networks": lambda: _names(networks, "networks"),
     "neurons": lambda: _names(neurons, "neurons"),
+    "presets": all_presets,
     "rules": lambda: _names(plasticity, "plasticity rules"),
     "modulators": lambda: _names(modulators, "modulators"),
     "connections": lambda: _names(connections, "connections"),

@@ -14,6 +14,7 @@ from bio_rl import vector
 from bio_rl.faults import FaultyEnvironmentError
 from bio_rl.training.evaluation import FILMED, filmed
 from bio_rl.vector.rendering import choose_gl
+from bio_rl.viz import spike_film
 
 # a palette for each picture
 PALETTES = "split[a][b]; [a]palettegen=stats_mode=single[p]; [b][p]paletteuse=new=1"
@@ -30,13 +31,14 @@ ENDINGS: dict[str, dict[str, Any]] = {
 """Settings of the encoder, by the film's ending."""
 
 
-def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
+def film(trained: Any, path: Path, seed: int, with_spikes: bool = False) -> tuple[Path, float]:
     """Write one greedy episode of a `training.Trained` to `path`; returns the path and the return.
 
-    path: ends in .mp4 or .gif. Each picture goes to the encoder as soon as it is drawn. `path` is
-    there, or changes, only when the film is complete. An episode without end is cut after
-    `evaluation.FILMED` decisions, which is said. Raises ValueError where the environment cannot
-    draw itself or the extra `video` is missing.
+    path: ends in .mp4 or .gif. with_spikes: show the first seconds only, with the spikes of the
+    network beside the world (`spike_film`). Each picture goes to the encoder as soon as it is
+    drawn. `path` is there, or changes, only when the film is complete. An episode without end is
+    cut after `evaluation.FILMED` decisions, which is said. Raises ValueError where the environment
+    cannot draw itself, the network has no spikes to show, or the extra `video` is missing.
     """
     encoder = _encoder()
     if path.suffix not in ENDINGS:
@@ -48,12 +50,18 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
         choose_gl()
         env = vector.make(env_id, 1, render_mode="rgb_array", perturb=run.perturb, **run.env_kwargs)
         fps = env.env.metadata.get("render_fps", 30)
+        every = spike_film.decisions_per_picture(fps) if with_spikes else 1
         with (
             closing(env),
             _whole(path) as unfinished,
-            closing(_Film(encoder, unfinished, fps)) as pictures,
+            closing(_Film(encoder, unfinished, fps / every)) as pictures,
         ):
-            played = filmed(trained.agent, env, seed, pictures.append)
+            if with_spikes:
+                scroll = spike_film.Scroll(env_id, fps, pictures.append)
+                most = round(spike_film.SECONDS * fps)
+                played = filmed(trained.agent, env, seed, scroll.see, scroll.hear, most)
+            else:
+                played = filmed(trained.agent, env, seed, pictures.append)
     # A fault of the world is no fault of its pictures, and says so itself.
     except FaultyEnvironmentError:
         raise
@@ -61,7 +69,7 @@ def film(trained: Any, path: Path, seed: int) -> tuple[Path, float]:
         raise ValueError(f"the film {path} cannot be written: {error}") from error
     except Exception as error:
         raise ValueError(f"{env_id} cannot draw itself here: {error}") from error
-    if not played.ended:
+    if not played.ended and not with_spikes:
         print(f"the film shows the first {FILMED:,} decisions: the episode had not ended by then")
     return path, played.total
 
@@ -97,7 +105,9 @@ class _Film:
             )
         if self._writer is None:
             height, width, _ = picture.shape
-            settings = {"fps": self._fps, **ENDINGS[self._path.suffix]}
+            # ffmpeg would warn of every picture with fewer colours than a palette has.
+            quiet = {"ffmpeg_log_level": "error"}
+            settings = {"fps": self._fps, **quiet, **ENDINGS[self._path.suffix]}
             size = (width, height)
             self._writer = self._encoder.write_frames(str(self._path), size, **settings)
             # starts ffmpeg

@@ -5,12 +5,14 @@ fast anything is.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
 from bio_rl.bench import __main__ as cli
 from bio_rl.bench import _report, damage, gpu, learning, neurons, plasticity, worlds
+from bio_rl.training import cases, figures, results, sweep
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
@@ -298,7 +300,7 @@ def case(*means: float) -> dict:
 
 
 def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_environments():
-    found = learning.summary(
+    found = figures.summary(
         {
             "A-v0/ppo/spiking": case(0.0, 9.0, 10.0, 11.0, 99.0),
             "A-v0/ppo/mlp": case(5.0, 5.0, 5.0, 5.0, 5.0),
@@ -313,10 +315,10 @@ def test_learning_reports_the_ratio_of_interquartile_means_and_its_mean_over_env
         and spiking["min"] == 0.0
         and spiking["iqm_best"] == 11.0
     )
-    assert spiking[learning.RATIO] == 2.0
-    assert found["B-v0/ppo/spiking"][f"{learning.RATIO}_interval"] == [1.0, 1.0]
-    assert found[learning.MEAN][learning.RATIO] == 1.5
-    low, high = found[learning.MEAN][f"{learning.RATIO}_interval"]
+    assert spiking[figures.RATIO] == 2.0
+    assert found["B-v0/ppo/spiking"][f"{figures.RATIO}_interval"] == [1.0, 1.0]
+    assert found[figures.MEAN][figures.RATIO] == 1.5
+    low, high = found[figures.MEAN][f"{figures.RATIO}_interval"]
     assert low < 1.5 < high
 
 
@@ -325,7 +327,7 @@ def test_learning_reports_normalised_scores_only_where_every_seed_has_one():
         "seeds": {str(i): record(5.0) | {"normalised": x} for i, x in enumerate((0.5, 1.0))},
         "setting": {},
     }
-    found = learning.summary({"A-v0/ppo/mlp": scored, "B-v0/ppo/mlp": case(1.0, 2.0)})
+    found = figures.summary({"A-v0/ppo/mlp": scored, "B-v0/ppo/mlp": case(1.0, 2.0)})
     assert (
         found["A-v0/ppo/mlp"]["normalised_mean"] == 0.75
         and found["A-v0/ppo/mlp"]["normalised_min"] == 0.5
@@ -354,14 +356,14 @@ def test_learning_takes_ratios_of_normalised_scores_where_there_are_any():
     for name, score in {"spiking": 0.9, "mlp": 1.0}.items():
         for one in cases[f"A-v0/sac/{name}"]["seeds"].values():
             one["normalised"] = score
-    assert learning.summary(cases)["A-v0/sac/spiking"][learning.RATIO] == 0.9
+    assert figures.summary(cases)["A-v0/sac/spiking"][figures.RATIO] == 0.9
 
 
 def test_seeds_are_trained_side_by_side_where_the_learner_can():
     settings = learning.Settings(
         env=("Catch-v0",), network=("mlp",), agent=("dqn", "ppo"), seeds=(0, 1, 3)
     )
-    found = [str(t) for t in learning.side_by_side(learning.trainings(settings))]
+    found = [str(t) for t in cases.side_by_side(settings.plan.trainings)]
     assert found == [
         "Catch-v0/dqn/mlp seeds 0, 1",
         "Catch-v0/ppo/mlp seed 0",
@@ -369,13 +371,15 @@ def test_seeds_are_trained_side_by_side_where_the_learner_can():
         "Catch-v0/dqn/mlp seed 3",
         "Catch-v0/ppo/mlp seed 3",
     ]
-    assert learning.trains_side_by_side("CartPole-v1", "three_factor", "cells")
-    assert not learning.trains_side_by_side("CartPole-v1", "three_factor", "mlp")
+    alone = settings.plan.trainings[0]
+    dopamine = replace(alone, env="CartPole-v1", agent="three_factor", network="cells")
+    assert cases.trains_side_by_side(dopamine)
+    assert not cases.trains_side_by_side(replace(dopamine, network="mlp"))
 
 
 def test_learning_reports_no_ratio_of_negative_returns():
-    found = learning.summary({"A-v0/ppo/spiking": case(-3.0), "A-v0/ppo/mlp": case(-5.0)})
-    assert learning.RATIO not in found["A-v0/ppo/spiking"]
+    found = figures.summary({"A-v0/ppo/spiking": case(-3.0), "A-v0/ppo/mlp": case(-5.0)})
+    assert figures.RATIO not in found["A-v0/ppo/spiking"]
 
 
 @pytest.fixture
@@ -386,7 +390,7 @@ def trained(monkeypatch):
     def run(todo, jobs, run_dir):
         for training in todo:
             done.append((training.case, training.seed))
-            failed = learning.sweep.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
+            failed = sweep.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
             yield (
                 training,
                 failed
@@ -394,7 +398,7 @@ def trained(monkeypatch):
                 else {seed: record(float(seed)) for seed in training.each},
             )
 
-    monkeypatch.setattr(learning.sweep, "run_all", run)
+    monkeypatch.setattr(sweep, "run_all", run)
     return done
 
 
@@ -437,10 +441,8 @@ def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys)
     cli.main(
         ["learning", *flags, "--out", str(tmp_path / "x.json"), "--run-dir", str(tmp_path / "runs")]
     )
-    figures = last_line(capsys)["results"]["CartPole-v1/ppo/spiking"]
-    assert (
-        figures["n"] == 2 and figures["min"] >= 8.0 and len(figures["seeds"]["0"]["returns"]) == 3
-    )
+    found = last_line(capsys)["results"]["CartPole-v1/ppo/spiking"]
+    assert found["n"] == 2 and found["min"] >= 8.0 and len(found["seeds"]["0"]["returns"]) == 3
     together = [
         "--env",
         "Pendulum-v1",
@@ -456,29 +458,109 @@ def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys)
         "--json",
     ]
     cli.main(["learning", *together, "--episodes", "2"])
-    figures = last_line(capsys)["results"]["Pendulum-v1/td3/mlp"]
-    assert figures["n"] == 2 and all(
-        record["side_by_side"] == 2 for record in figures["seeds"].values()
+    found = last_line(capsys)["results"]["Pendulum-v1/td3/mlp"]
+    assert found["n"] == 2 and all(
+        record["side_by_side"] == 2 for record in found["seeds"].values()
     )
-    training = learning.sweep.Training(
+    training = sweep.Training(
         env="CartPole-v1", network="mlp", agent="ppo", seed=-1, steps=9, episodes=20
     )
-    [(_, error)] = learning.sweep.run_all([training], 1, tmp_path)
-    assert isinstance(error, learning.sweep.TrainingError) and "--seed is -1" in str(error)
+    [(_, error)] = sweep.run_all([training], 1, tmp_path)
+    assert isinstance(error, sweep.TrainingError) and "--seed is -1" in str(error)
 
 
 def test_a_learning_file_older_than_a_setting_is_still_read():
-    training = learning.sweep.Training(
+    training = sweep.Training(
         env="CartPole-v1", network="mlp", agent="ppo", seed=0, steps=9, episodes=20
     )
-    now = learning.setting(training)
+    now = cases.setting(training)
     older = {**now, "run": {k: v for k, v in now["run"].items() if k != "perturb"}}
-    assert older != now and learning.completed(older) == now
+    assert older != now and cases.completed(older) == now
     other = {**now, "agent": now["agent"] | {"clip": 0.5}}
-    assert learning.completed(other) != now
+    assert cases.completed(other) != now
 
 
 def test_the_ppo_and_training_rows_of_bench_gpu_run_on_any_device():
     learned = gpu.ppo("mlp", updates=1, device="cpu")
     assert all(x > 0 for x in learned.values())
     assert gpu.train("mlp", updates=1, device="cpu")["steps_per_s"] > 0
+
+
+def flagged(flags: str, agent: str = "ppo", network: str = "spiking", env: str = "CartPole-v1"):
+    """A training with further flags."""
+    return sweep.Training(
+        env=env, network=network, agent=agent, seed=3, steps=9, episodes=20, flags=flags
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "part", "name", "value"),
+    [
+        (flagged("--neuron alif"), "network", "neuron", "alif"),
+        (
+            flagged("--three-factor.dopamine shuffled", "three_factor", "cells"),
+            "agent",
+            "dopamine",
+            "shuffled",
+        ),
+        (flagged("--rule eprop", "three_factor"), "agent", "rule", "eprop"),
+        (
+            flagged("--spiking.no-memory --spiking.events 0", env="MaskedCartPole-v0"),
+            "network",
+            "memory",
+            False,
+        ),
+        (flagged("--num-envs 3"), "run", "num_envs", 3),
+    ],
+)
+def test_flags_are_recorded_as_what_they_set(training, part, name, value):
+    recorded = cases.setting(training)
+    assert recorded[part][name] == value and recorded["flags"] == training.flags
+    without = cases.setting(replace(training, flags=""))
+    assert without[part][name] != value and "flags" not in without
+
+
+def test_the_recorded_setting_is_the_one_that_the_training_has(tmp_path):
+    training = flagged("--neuron alif --num-envs 2 --checkpoints 1 --eval-episodes 0")
+    [(_, records)] = sweep.run_all([replace(training, seed=0)], 1, tmp_path)
+    assert records[0]["mean"] >= 8.0
+    folder = replace(training, seed=0).folder(tmp_path)
+    saved = json.loads((folder / "config.json").read_text())
+    run = {k: v for k, v in saved["run"].items() if k not in ("seed", "run_dir")}
+    recorded = cases.setting(training)
+    assert run == recorded["run"]
+    assert [saved[part] for part in ("agent", "network")] == [
+        recorded[part] for part in ("agent", "network")
+    ]
+
+
+def test_seeds_of_another_neuron_are_not_mixed_under_the_same_flags(trained, tmp_path, capsys):
+    preset = tmp_path / "mine.toml"
+    flags = [
+        "learning",
+        "--env",
+        "CartPole-v1",
+        "--steps",
+        "100",
+        "--out",
+        str(tmp_path / "x.json"),
+    ]
+    flags += [f"--flags=--preset {preset}"]
+    section = 'agent = "ppo"\n["CartPole-v1".network]\nneuron = '
+    preset.write_text(f'{section}"alif"\n')
+    cli.main([*flags, "--seeds", "1"])
+    preset.write_text(f'{section}"plif"\n')
+    cases._resolved.cache_clear()  # another process would read the file anew
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*flags, "--seeds", "2"])
+    assert stopped.value.code == 2
+    assert "network.neuron 'alif', now 'plif'" in capsys.readouterr().err
+
+
+def test_a_bench_warns_before_it_measures_changed_code_for_a_file(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(results, "code", lambda: {"hash": "a" * 40, "dirty": True})
+    cli.main(["runner", *TINY["runner"], "--out", str(tmp_path / "x.json")])
+    assert "the code differs from its commit aaaaaaaaaaaa" in capsys.readouterr().err
+    assert json.loads((tmp_path / "x.json").read_text())["commit"]["dirty"] is True
+    cli.main(["runner", *TINY["runner"]])
+    assert "differs" not in capsys.readouterr().err

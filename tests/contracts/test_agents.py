@@ -13,7 +13,7 @@ from bio_rl import agents, discovery, vector
 from bio_rl.networks import Blueprint
 from bio_rl.rl.clock import Horizon
 from bio_rl.state import leaves, tree_map
-from bio_rl.training import config
+from bio_rl.training import config, presets
 from bio_rl.training.metrics import to_floats
 from bio_rl.training.runner import Runner, begin, collect, decide
 
@@ -193,7 +193,7 @@ def test_a_space_that_it_cannot_serve_is_refused_at_construction(agent):
 
 @pytest.mark.parametrize(("agent", "network"), LEARNERS)
 def test_every_preset_fits_every_network_that_the_agent_serves(agent, network):
-    for name in config.preset_table(config.agents_module(agent)):
+    for name in presets.of_agent(config.agents_module(agent)):
         task, _, only = name.partition("/")
         if task != "*" and only in ("", network):
             config.experiment(task, agent, network)

@@ -159,6 +159,19 @@ def test_eval_prints_one_json_object(capsys, run):
     assert {"mean", "std", "median", "min", "returns"} <= set(result)
 
 
+def test_eval_samples_the_policy_too_the_same_each_time_and_not_as_the_greedy_one(capsys, run):
+    arguments = ["eval", str(run), "--episodes", "4", "--sample", "--json"]
+    seen = []
+    for _ in range(2):
+        main(arguments)
+        seen.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert seen[0] == seen[1]
+    assert seen[0]["sampled"]["returns"] != seen[0]["returns"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--perturb", "gravity=2"])
+    assert "--sample does not go with --perturb" in capsys.readouterr().err
+
+
 def test_eval_gives_the_score_between_random_and_the_reference_where_there_is_one(
     capsys, run, monkeypatch
 ):

@@ -16,6 +16,7 @@ import torch
 
 from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, read_rows, to_floats
 from bio_rl.training.panel import Panel, clock
+from bio_rl.training.reporting import Forecast
 
 
 def test_tensors_and_numbers_become_floats_in_their_order():
@@ -331,3 +332,34 @@ with Panel(100, title="a run") as panel:
     assert b"a run" in shown
     assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l"), "the cursor is shown again"
     assert shown.rstrip().endswith((b"\x1b[?25h", b"\x1b[0m"))
+
+
+@pytest.mark.parametrize(
+    ("share_a_second", "words"),
+    [(1e-5, "takes 27.8 more hours"), (1 / 3000, ""), (1 / 7200, "takes 2.0 more hours")],
+)
+def test_a_run_of_more_than_an_hour_is_told_once_in_its_first_seconds(
+    share_a_second, words, monkeypatch
+):
+    now = [0.0]
+    monkeypatch.setattr("bio_rl.training.reporting.time.monotonic", lambda: now[0])
+    forecast = Forecast(1_000_000)
+    said = []
+    for second in range(40):
+        now[0] = float(second)
+        # nothing moves while kernels are compiled
+        said.append(forecast.note(max(0, second - 4) * share_a_second))
+    told = [(second, text) for second, text in enumerate(said) if text]
+    assert len(told) == bool(words)
+    if told:
+        assert told[0][0] <= 16 and words in told[0][1]
+
+
+def test_a_long_run_is_told_what_would_take_an_hour(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("bio_rl.training.reporting.time.monotonic", lambda: now[0])
+    forecast = Forecast(1_000_000)
+    now[0] = 6.0
+    assert forecast.note(0.0) == ""
+    now[0] = 16.0
+    assert "--steps 360,000 takes an hour" in forecast.note(0.001)

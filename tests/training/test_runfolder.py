@@ -153,6 +153,10 @@ def test_the_commit_is_that_of_the_checkout_that_tracks_the_package(tmp_path, mo
     git("commit", "-q", "-m", "first")
     clean = {"hash": git("rev-parse", "HEAD").stdout.strip(), "dirty": False}
     assert runfolder.commit(package) == clean
+    (tmp_path / "docs").mkdir()
+    for text in ("docs/page.md", "docs/results.json", "out.json"):
+        (tmp_path / text).touch()
+    assert runfolder.commit(package) == clean, "a page or a result is no code"
     (package / "new_agent.py").touch()
     assert runfolder.commit(package) == {**clean, "dirty": True}
     monkeypatch.setenv("PATH", "")
