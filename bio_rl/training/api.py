@@ -144,12 +144,13 @@ def resume(
     device: str | None = None,
     run_dir: str | Path = config.Run.run_dir,
     trust: tuple[str, ...] = (),
+    callback: Callback | None = None,
 ) -> Trained:
     """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given (the
     schedules stretch).
 
     device: another one than before, where the machine is another one. trust: modules that may be
-    imported for what the run has of somebody's own.
+    imported for what the run has of somebody's own. callback: see `train`.
     """
     folder, experiment = _read(run, run_dir, trust)
     bounds = {"steps": steps, "episodes": episodes if steps is None else episodes or 0}
@@ -163,7 +164,8 @@ def resume(
         env = stack.enter_context(
             open_env(make_env(planned, planned.num_envs, on, workers=planned.workers))
         )
-        session = Session(experiment, _rebuilt(experiment, env, folder), env, folder, stop)
+        agent = _rebuilt(experiment, env, folder)
+        session = Session(experiment, agent, env, folder, stop, callback=callback)
         session.keeper.checkpoints.prepare()
         tree = read_last(folder, rows=True)
         seen = tree["runner"]["seen"]

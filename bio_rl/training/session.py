@@ -199,7 +199,7 @@ class Session:
         if self.callback is None:
             return
         score = row.get("eval/mean_reward")
-        if self.callback(Progress(self.runner.seen, share, dict(row), score)) is True:
+        if self.callback(Progress(self.runner.seen, share, dict(row), self.folder, score)) is True:
             self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:
