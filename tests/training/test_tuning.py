@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -34,7 +35,7 @@ class Faked:
         self.trained.append(experiment)
         score = -abs(experiment.agent.lr - 0.003)
         for i in range(1, 11):
-            if callback(Progress(100 * i, i / 10, {}, score + (i - 10) * 1e-6)):
+            if callback(Progress(100 * i, i / 10, {}, Path("."), score + (i - 10) * 1e-6)):
                 return type("Trained", (), {"stopped": signal.SIGINT})
             if len(self.trained) == self.crash_at:
                 raise SystemExit(9)
