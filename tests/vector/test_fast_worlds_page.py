@@ -18,6 +18,7 @@ from bio_rl import vector
 from bio_rl.__main__ import main
 from bio_rl.bench.resume import difference, last_tree
 from bio_rl.testing import check_vector_env
+from bio_rl.training import runfolder
 from bio_rl.vector import NativeVectorEnv
 from bio_rl.vector.native import Rows
 from bio_rl.vector.trials import scores
@@ -87,7 +88,7 @@ def test_the_commands_of_the_page_train_resume_and_evaluate_it(
 def test_a_stopped_training_in_it_goes_on_bit_by_bit(my_world: str, tmp_path: Path) -> None:
     train, *_ = commands(tmp_path)
     main([*train, *SMALL, "--checkpoints", "4", "--run-dir", str(tmp_path / "runs")])
-    whole = (tmp_path / "runs" / "latest").resolve()
+    whole = runfolder.resolve("latest", tmp_path / "runs")
     cut = shutil.copytree(whole, tmp_path / "cut")
     (cut / "result.json").unlink()
     for path in (cut / "checkpoints").glob("step_*.pt"):
