@@ -38,7 +38,7 @@ FIRST = {
         "steps a second": ["Multiline", ["time/fps"]],
     }
 }
-"""What TensorBoard's page of custom scalars shows."""
+"""The charts of TensorBoard's page of custom scalars."""
 Lazy = Callable[[], Scalar]
 """A scalar that is worked out only when it is read."""
 
