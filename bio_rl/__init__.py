@@ -14,10 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bio_rl.run import evaluate, load, make, make_vec, resume, train
+    from bio_rl.run import (
+        Progress,
+        Run,
+        StopTraining,
+        evaluate,
+        load,
+        make,
+        make_vec,
+        resume,
+        train,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["evaluate", "load", "make", "make_vec", "resume", "train"]
+__all__ = [
+    "Progress",
+    "Run",
+    "StopTraining",
+    "evaluate",
+    "load",
+    "make",
+    "make_vec",
+    "resume",
+    "train",
+]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -46,7 +66,7 @@ _envs.register()
 
 
 def __getattr__(name: str) -> Any:
-    """The functions of `bio_rl.run`, loaded on first use, so that `import bio_rl` stays fast."""
+    """The names of `bio_rl.run`, loaded on first use, so that `import bio_rl` stays fast."""
     if name not in __all__:
         raise AttributeError(f"module 'bio_rl' has no attribute {name!r}")
     return getattr(importlib.import_module("bio_rl.run"), name)

@@ -25,6 +25,10 @@ from bio_rl.training.build import FINAL_EPISODES, FINAL_SEED, Trained
 from bio_rl.training.commands import expanded
 from bio_rl.training.evaluation import Evaluation, Recording
 from bio_rl.training.predict import Memory, predict
+from bio_rl.training.progress import Callback
+from bio_rl.training.progress import Progress as Progress
+from bio_rl.training.progress import StopTraining as StopTraining
+from bio_rl.training.voice import Voice
 from bio_rl.vector.factory import find_id
 from bio_rl.viz import curves, plot, raster, video
 from bio_rl.viz.raster import DECISIONS
@@ -111,17 +115,23 @@ def train(
     agent: str = config.Run.agent,
     network: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+    callback: Callback | None = None,
     **settings: Any,
 ) -> Run:
     """Train as `train.py` does: bio_rl.train("HalfCheetah-v5", steps=100_000, ppo={"gamma": 0.98}).
 
     env, agent, network: names, or `my_module:Name` for your own, whose module is imported.
-    env_kwargs: arguments of the environment's constructor. settings: fields of
-    `training.config.Run`; and the agent's and the network's own, as dicts under the words with
-    which their flags begin.
+    env_kwargs: arguments of the environment's constructor. quiet: print nothing. callback: called
+    with a `bio_rl.Progress` at each row of the log, evaluations among them; where it returns True
+    or raises `bio_rl.StopTraining` the run stops as by Ctrl-C, saved. settings: fields of
+    `training.config.Run`; the agent's and the network's own, as dicts under the words with which
+    their flags begin; `preset`, a file of presets of your own.
     """
     choice = {"agent": agent, "network": network, "env_kwargs": env_kwargs}
-    return Run.of(api.train(env, **choice, **settings))
+    # Begun from Python, a run says how one goes on with it in Python.
+    voice = Voice(quiet, python=True)
+    return Run.of(api.train(env, callback=callback, voice=voice, **choice, **settings))
 
 
 def resume(
@@ -132,13 +142,16 @@ def resume(
     device: str | None = None,
     run_dir: str | Path = config.Run.run_dir,
     trust: tuple[str, ...] = (),
+    quiet: bool = False,
+    callback: Callback | None = None,
 ) -> Run:
     """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given.
 
-    See `training.api.resume`.
+    quiet, callback: see `train`; the others see `training.api.resume`.
     """
     bounds = {"steps": steps, "episodes": episodes, "device": device}
-    return Run.of(api.resume(run, run_dir=run_dir, trust=trust, **bounds))
+    how = {"callback": callback, "voice": Voice(quiet, python=True)}
+    return Run.of(api.resume(run, run_dir=run_dir, trust=trust, **bounds, **how))
 
 
 def load(

@@ -39,6 +39,7 @@ from bio_rl.training.saving import BEST, new_folder
 from bio_rl.training.seeds import run_seeds
 from bio_rl.training.session import Session
 from bio_rl.training.settings import as_texts
+from bio_rl.training.voice import ALOUD, Voice
 from bio_rl.vector import TensorVectorEnv
 
 __all__ = [
@@ -67,6 +68,7 @@ def train(
     network: str | None = None,
     env_kwargs: Mapping[str, Any] | None = None,
     callback: Callback | None = None,
+    voice: Voice = ALOUD,
     **settings: Any,
 ) -> Trained:
     """Train as `train.py` does and return the result: bio_rl.train("HalfCheetah-v5", steps=100_000,
@@ -76,7 +78,8 @@ def train(
     env_kwargs: arguments of the environment's constructor. settings: fields of `config.Run`; the
     agent's and the network's own, as dicts under the words with which their flags begin; `preset`,
     a file of presets of your own. callback: called at each row of the log with the `Progress` of
-    the run, which it stops by returning True; a run of one seed has one.
+    the run, which it stops by returning True or raising `StopTraining`; a run of one seed has one.
+    voice: whether and how the training speaks.
     """
     if not isinstance(env, str):
         raise ValueError(
@@ -101,7 +104,7 @@ def train(
         network_settings=network_settings,
         **settings,
     )
-    return run_experiment(experiment, callback)
+    return run_experiment(experiment, callback, voice)
 
 
 def _import_parts(values: Iterable[Any]) -> None:
@@ -110,15 +113,18 @@ def _import_parts(values: Iterable[Any]) -> None:
         trusted_modules.import_named(module)
 
 
-def run_experiment(experiment: Experiment, callback: Callback | None = None) -> Trained:
+def run_experiment(
+    experiment: Experiment, callback: Callback | None = None, voice: Voice = ALOUD
+) -> Trained:
     """Train from scratch in a new run folder; several seeds side by side, each in its own, of which
-    the first is returned. callback: see `train`. Raises ValueError for a callback of several seeds.
+    the first is returned. callback, voice: see `train`. Raises ValueError for a callback of several
+    seeds.
     """
     run = experiment.run
     if run.seeds > 1:
         if callback is not None:
             raise ValueError(f"callback: a run of {run.seeds} seeds has none, expected seeds=1")
-        return run_seeds(experiment)[0]
+        return run_seeds(experiment, voice)[0]
     with StopRequest() as stop, ExitStack() as stack:
         device = pick_device(run.device)
         env = stack.enter_context(
@@ -131,7 +137,7 @@ def run_experiment(experiment: Experiment, callback: Callback | None = None) -> 
         start = Runner(agent, env)
         start.start(run.seed)
         folder = stack.enter_context(new_folder(experiment))
-        session = Session(experiment, agent, env, folder, stop, callback=callback)
+        session = Session(experiment, agent, env, folder, stop, callback=callback, voice=voice)
         session.runner.life = start.life
         return session.learn()
 
@@ -145,12 +151,13 @@ def resume(
     run_dir: str | Path = config.Run.run_dir,
     trust: tuple[str, ...] = (),
     callback: Callback | None = None,
+    voice: Voice = ALOUD,
 ) -> Trained:
     """Continue a run from its last checkpoint, to `steps` or `episodes` in all if given (the
     schedules stretch).
 
     device: another one than before, where the machine is another one. trust: modules that may be
-    imported for what the run has of somebody's own. callback: see `train`.
+    imported for what the run has of somebody's own. callback, voice: see `train`.
     """
     folder, experiment = _read(run, run_dir, trust)
     bounds = {"steps": steps, "episodes": episodes if steps is None else episodes or 0}
@@ -165,7 +172,7 @@ def resume(
             open_env(make_env(planned, planned.num_envs, on, workers=planned.workers))
         )
         agent = _rebuilt(experiment, env, folder)
-        session = Session(experiment, agent, env, folder, stop, callback=callback)
+        session = Session(experiment, agent, env, folder, stop, callback=callback, voice=voice)
         session.keeper.checkpoints.prepare()
         tree = read_last(folder, rows=True)
         seen = tree["runner"]["seen"]

@@ -55,7 +55,9 @@ class Trained:
     disk.
     """
     stopped: int | None = None
-    """The number of the signal that stopped the run; None where it finished."""
+    """The number of the signal that stopped the run, that of Ctrl-C for a callback; None where it
+    finished.
+    """
 
     def learner(self, env: TensorVectorEnv, extra: int) -> Any:
         """A copy of the agent that will learn in `env` for `extra` more environment steps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -17,10 +18,44 @@ def program() -> str:
     return "bio-rl" if script.stem == "bio-rl" else "python -m bio_rl"
 
 
-def command(name: str, folder: Path, modules: Iterable[str], *more: object) -> str:
-    """A command on a run folder, quoted for a shell, that trusts the modules the run needs."""
-    words = [name, str(folder), *map(str, more), *trusting(modules)]
-    return f"{program()} {shlex.join(words)}"
+@dataclass(frozen=True)
+class Hints:
+    """The lines with which one goes on with a run, in the form in which it was begun."""
+
+    folder: Path
+    """The run folder."""
+    modules: tuple[str, ...] = ()
+    """Modules that the run needs, and so must be trusted."""
+    python: bool = False
+    """Whether they are lines of Python, not of a shell."""
+
+    def evaluate(self) -> str:
+        """The line that evaluates the run."""
+        return self._loaded("evaluate") if self.python else self._command("eval")
+
+    def play(self) -> str:
+        """The line that films it."""
+        return self._loaded("play") if self.python else self._command("play")
+
+    def resume(self, steps: int | None = None) -> str:
+        """The line that continues it, to `steps` in all where they are given."""
+        if not self.python:
+            more = () if steps is None else ("--steps", steps)
+            return self._command("resume", *more)
+        return f"bio_rl.resume({self._place({} if steps is None else {'steps': f'{steps:_}'})})"
+
+    def _command(self, name: str, *more: object) -> str:
+        words = [name, str(self.folder), *map(str, more), *trusting(self.modules)]
+        return f"{program()} {shlex.join(words)}"
+
+    def _loaded(self, method: str) -> str:
+        return f"bio_rl.load({self._place({})}).{method}()"
+
+    def _place(self, settings: dict[str, str]) -> str:
+        """The arguments of a call that names the run."""
+        if self.modules:
+            settings = {**settings, "trust": repr(self.modules)}
+        return ", ".join([repr(str(self.folder)), *(f"{k}={v}" for k, v in settings.items())])
 
 
 def trusting(modules: Iterable[str]) -> list[str]:

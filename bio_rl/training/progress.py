@@ -23,5 +23,20 @@ class Progress:
     """Mean greedy return of the evaluation at this step; None where there was none."""
 
 
-Callback = Callable[[Progress], bool | None]
-"""It is called at each row of the log; where it returns True, the run stops as by Ctrl-C, saved."""
+Callback = Callable[[Progress], object]
+"""It is called at each row of the log. Where it returns True or raises `StopTraining`, the run
+stops as by Ctrl-C, saved; any other exception ends the run and reaches its caller.
+"""
+
+
+class StopTraining(Exception):  # noqa: N818  (named as Python's StopIteration is)
+    """Raised in a callback it stops the run as Ctrl-C does: after the update at hand, saved."""
+
+
+def wants_stop(callback: Callback, progress: Progress) -> bool:
+    """Whether a callback, which is told of the progress, asks for a stop."""
+    try:
+        # True alone: list.append or a function that counts answers something else, and goes on.
+        return callback(progress) is True
+    except StopTraining:
+        return True

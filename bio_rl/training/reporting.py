@@ -19,6 +19,7 @@ from bio_rl.training import commands
 from bio_rl.training.build import Trained
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import Evaluation
+from bio_rl.training.voice import Voice
 
 MOST = 0.9
 """Share of a layer's neurons that may be silent, or fire always, before somebody is told."""
@@ -29,12 +30,14 @@ NOT_A_CHANGE = ("env", "seed", "run-dir", "device")
 class Notes:
     """Sentences that are printed once."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], object] = print) -> None:
+        """say: prints a note."""
         self.said: set[str] = set()
+        self._say = say
 
     def say(self, text: str) -> None:
         """Print a note, the first time it is said."""
-        self.once(text, f"note: {text}", print)
+        self.once(text, f"note: {text}", self._say)
 
     def once(self, topic: str, text: str, say: Callable[[str], object]) -> None:
         """Say a text by `say`, unless something was said on its topic already."""
@@ -51,26 +54,31 @@ def settings_table(experiment: Experiment) -> str:
 
 
 def announce(
-    experiment: Experiment, agent: Agent, device: torch.device, folder: Path, seeds: int = 1
+    experiment: Experiment,
+    agent: Agent,
+    device: torch.device,
+    folder: Path,
+    seeds: int = 1,
+    say: Callable[[str], object] = print,
 ) -> None:
-    """Print what will be trained, and where it is kept."""
+    """Say what will be trained, and where it is kept."""
     run = experiment.run
     count = sum(weights.numel() for weights in agent.trained_tensors())
     # The user typed a short name: the id says which of two worlds of that name it is.
     env_id = vector.find_id(run.env)
     is_native = env_id != run.env and env_id.startswith("bio_rl/")
     native = f" ({env_id}, natively vectorised)" if is_native else ""
-    print(f"{run.agent} · {run.network} ({count:,} weights) on {run.env} x {run.num_envs}{native}")
-    print(_differences(experiment))
+    say(f"{run.agent} · {run.network} ({count:,} weights) on {run.env} x {run.num_envs}{native}")
+    say(_differences(experiment))
     memory = agent.check_memory()
     if memory:
-        print(memory)
+        say(memory)
     spare_gpu = torch.cuda.is_available() and device.type == "cpu"
     hint = "; a GPU is at hand: --device cuda" if spare_gpu else ""
     several = f"seeds {run.seed} to {run.seed + seeds - 1} side by side"
     which = several if seeds > 1 else f"seed {run.seed}"
     more = ", …" if seeds > 1 else ""
-    print(f"{run.horizon}, {which}, on {device}{hint}; files in {folder}{more}")
+    say(f"{run.horizon}, {which}, on {device}{hint}; files in {folder}{more}")
 
 
 def _differences(experiment: Experiment) -> str:
@@ -111,23 +119,25 @@ def say_result(
     last: Evaluation | None,
     best: Evaluation | None,
     best_step: int | None,
+    voice: Voice,
 ) -> None:
     """Print the evaluations of the last and of the best weights, and what to do next."""
     experiment = trained.experiment
     run = experiment.run
-    print(f"\ngreedy evaluation of {run.env}: {last if last is not None else 'none'}")
+    voice.say(f"\ngreedy evaluation of {run.env}: {last if last is not None else 'none'}")
     if best_step is not None and best_step != trained.steps and best is not None:
-        print(f"the best weights are of step {best_step:,}: {best}; eval --best takes them")
-    print(
+        best_of = f"the best weights are of step {best_step:,}: {best}"
+        voice.say(f"{best_of}; {'load(best=True)' if voice.python else 'eval --best'} takes them")
+    voice.say(
         f"trained {trained.steps:,} steps in {trained.seconds:.0f} s; saved in {trained.folder}\n"
         "next:"
     )
     # A run with parts of the user's own needs them in every command.
-    modules = experiment.modules()
-    print(f"  {commands.command('eval', trained.folder, modules)}")
-    print(f"  {commands.command('play', trained.folder, modules)}")
-    print(f"  {commands.command('resume', trained.folder, modules, '--steps', 2 * run.steps)}")
-    print(f"  {commands.tensorboard(run.run_dir)}")
+    hints = commands.Hints(trained.folder, tuple(experiment.modules()), voice.python)
+    voice.say(f"  {hints.evaluate()}")
+    voice.say(f"  {hints.play()}")
+    voice.say(f"  {hints.resume(2 * run.steps)}")
+    voice.say(f"  {commands.tensorboard(run.run_dir)}")
 
 
 class Forecast:
@@ -176,10 +186,16 @@ class Reported:
     go on in their words.
     """
 
-    def __init__(self, experiment: Experiment, kept: Callable[[], str]) -> None:
-        """kept: says what is kept, and how to go on from it."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        kept: Callable[[], str],
+        say: Callable[[str], object] = print,
+    ) -> None:
+        """kept: says what is kept, and how to go on from it. say: prints that."""
         self.experiment = experiment
         self.kept = kept
+        self._say = say
 
     def __enter__(self) -> None:
         return None
@@ -187,7 +203,7 @@ class Reported:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         # It goes on as what it is: only words are added.
         if isinstance(error, Interrupted):
-            print(f"\nstopped at once; {self.kept()}")
+            self._say(f"\nstopped at once; {self.kept()}")
         elif isinstance(error, DivergedError):
             raise DivergedError(f"{error}; {cure(self.experiment)}; {self.kept()}") from error
         elif isinstance(error, FaultyEnvironmentError):

@@ -38,12 +38,13 @@ from bio_rl.training.reporting import cure
 from bio_rl.training.runner import CHECK_EVERY_ON_GPU, Life, Runner, divergence
 from bio_rl.training.saving import new_folder
 from bio_rl.training.session import Session
+from bio_rl.training.voice import ALOUD, Voice
 from bio_rl.vector import SideBySide
 
 
-def run_seeds(experiment: Experiment) -> list[Trained]:
+def run_seeds(experiment: Experiment, voice: Voice = ALOUD) -> list[Trained]:
     """Train the seeds of a run side by side, each in a new run folder as if it had been trained
-    alone.
+    alone. voice: whether and how they speak.
 
     Raises ValueError for an agent that cannot have several seeds.
     """
@@ -64,7 +65,7 @@ def run_seeds(experiment: Experiment) -> list[Trained]:
         sessions = []
         for i, (one, own_env) in enumerate(zip(alone, vectors, strict=True)):
             folder = stack.enter_context(new_folder(one))
-            session = Session(one, agent.member(i), own_env, folder, stop, alone=False)
+            session = Session(one, agent.member(i), own_env, folder, stop, alone=False, voice=voice)
             group.hand_over(i, session.runner)
             group.sync(i, session.runner)
             sessions.append(session)
@@ -145,7 +146,7 @@ def learn_together(group: GroupRunner, env: SideBySide, sessions: list[Session])
     began = time.perf_counter()
     first.announce(len(sessions))
     title = f"{run.agent} · {run.network} · {run.env} · {len(sessions)} seeds"
-    panel = Panel(run.steps, title, first.folder)
+    panel = Panel(run.steps, title, first.folder, console=first.voice.console())
     results: dict[int, Trained] = {}
     try:
         with _reported(sessions), first.stop.gently(), single_thread(), panel:

@@ -18,11 +18,12 @@ from bio_rl.training.build import Trained, single_thread
 from bio_rl.training.config import Experiment
 from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, to_floats
 from bio_rl.training.panel import Panel
-from bio_rl.training.progress import Callback, Progress
+from bio_rl.training.progress import Callback, Progress, wants_stop
 from bio_rl.training.reporting import Forecast, Notes, Reported
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import Keeper, changed_horizon
 from bio_rl.training.scoring import Scoring
+from bio_rl.training.voice import ALOUD, Voice
 from bio_rl.vector import TensorVectorEnv
 
 ROWS = 500
@@ -45,18 +46,21 @@ class Session:
         stop: StopRequest,
         alone: bool = True,
         callback: Callback | None = None,
+        voice: Voice = ALOUD,
     ) -> None:
         """stop: what signals ask for. alone: whether the agent is not one of several that are
-        trained side by side. callback: told at each row of the log; True stops the run.
+        trained side by side. callback: told at each row of the log; True stops the run. voice:
+        whether and how it speaks.
         """
         self.experiment = experiment
         self.folder = folder
         self.stop = stop
         self.callback = callback
+        self.voice = voice
         self.runner = Runner(agent, env, seed=experiment.run.seed)
         self.stats = EpisodeStats()
         self.means = Means()
-        self.notes = Notes()
+        self.notes = Notes(voice.say)
         self.keeper = Keeper(experiment.run, self.runner, self.stats, folder, stop)
         self.scoring = Scoring(experiment, self.runner, self.keeper, stop, self.notes, alone)
         self.log = MetricsLog(None)
@@ -78,16 +82,16 @@ class Session:
         run = self.experiment.run
         self.lost = self.keeper.restore(tree)
         step = self.runner.seen
-        print(f"resuming {self.folder} at step {step:,} of {run.steps:,}")
+        self.voice.say(f"resuming {self.folder} at step {step:,} of {run.steps:,}")
         if not self.runner.env.exact:
-            print(
+            self.voice.say(
                 f"{run.env} cannot save its physics: its episodes start anew "
                 "(weights, optimiser, generators are exact)"
             )
         if stretched := changed_horizon(tree, run):
-            print(stretched)
+            self.voice.say(stretched)
         for difference in runfolder.note_resume(self.folder, step):
-            print(f"note: {difference}; a resume is exact with the same versions only")
+            self.voice.say(f"note: {difference}; a resume is exact with the same versions only")
 
     # ---------------------------------- the loop
 
@@ -100,7 +104,7 @@ class Session:
         began = time.perf_counter()
         self.announce()
         title = f"{run.agent} · {run.network} · {run.env}"
-        panel = Panel(run.steps, title, self.folder, runner.seen)
+        panel = Panel(run.steps, title, self.folder, runner.seen, console=self.voice.console())
         try:
             with self.reported(), self.stop.gently(), single_thread(), panel:
                 self.open()
@@ -114,11 +118,14 @@ class Session:
     def announce(self, seeds: int = 1) -> None:
         """Print what will be trained, and where it is kept. seeds: how many, side by side."""
         runner = self.runner
-        reporting.announce(self.experiment, runner.agent, runner.env.device, self.folder, seeds)
+        device = runner.env.device
+        reporting.announce(
+            self.experiment, runner.agent, device, self.folder, seeds, self.voice.say
+        )
 
     def reported(self) -> AbstractContextManager[None]:
         """A block whose faults are raised with what is kept and how to go on."""
-        return Reported(self.experiment, self.kept)
+        return Reported(self.experiment, self.kept, self.voice.say)
 
     def open(self) -> None:
         """Begin to log, and make a first checkpoint where there is none: from now on the run can be
@@ -189,7 +196,7 @@ class Session:
         self.logged = self.runner.seen
         self.log.write(self.runner.seen, floats)
         network = self.experiment.prefixes[1]
-        say = print if panel is None else panel.print
+        say = self.voice.say if panel is None else panel.print
         reporting.warn_of_idle_layers(floats, network, self.notes, say)
         self._tell(floats, share)
         return floats
@@ -199,7 +206,8 @@ class Session:
         if self.callback is None:
             return
         score = row.get("eval/mean_reward")
-        if self.callback(Progress(self.runner.seen, share, dict(row), self.folder, score)) is True:
+        progress = Progress(self.runner.seen, share, dict(row), self.folder, score)
+        if wants_stop(self.callback, progress):
             self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:
@@ -266,7 +274,8 @@ class Session:
         return f"last checkpoint: step {self.keeper.saved:,}; go on with: {self._resume_command()}"
 
     def _resume_command(self) -> str:
-        return commands.command("resume", self.folder, self.experiment.modules())
+        modules = tuple(self.experiment.modules())
+        return commands.Hints(self.folder, modules, self.voice.python).resume()
 
     def finish(self, seconds: float) -> Trained:
         """The trained agent; where the training is over with its evaluation, which is printed and
@@ -276,7 +285,7 @@ class Session:
         trained = Trained(self.experiment, runner.agent, self.folder, runner.seen, seconds=seconds)
         # A stop in the last update is none: the run is over.
         if self.stop.asked and self.share() < 1.0:
-            print(
+            self.voice.say(
                 f"\nstopped at step {runner.seen:,}, saved; go on with\n  {self._resume_command()}"
             )
             return dataclasses.replace(trained, stopped=self.stop.number)
@@ -300,5 +309,5 @@ class Session:
             **(last.as_dict() if last is not None else {"mean": None}),
         }
         runfolder.write_json(self.folder / "result.json", result)
-        reporting.say_result(trained, last, best, step)
+        reporting.say_result(trained, last, best, step, self.voice)
         return dataclasses.replace(trained, evaluation=last, stopped=self.stop.number)

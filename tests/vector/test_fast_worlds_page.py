@@ -5,8 +5,6 @@ stands on the page.
 from __future__ import annotations
 
 import importlib
-import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -23,29 +21,23 @@ from bio_rl.testing import check_vector_env
 from bio_rl.vector import NativeVectorEnv
 from bio_rl.vector.native import Rows
 from bio_rl.vector.trials import scores
+from tests.docs import pages
 
-PAGE = Path(__file__).parents[2] / "docs" / "fast_worlds.md"
+PAGE = "fast_worlds.md"
 SMALL = ["--num-envs", "4", "--ppo.update-every", "16", "--eval-episodes", "2"]
-
-
-def blocks(language: str) -> list[str]:
-    """The blocks of code of a language on the page."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def commands(run_dir: Path) -> list[list[str]]:
     """The arguments of train.py on the page, for the runs of a folder, with few steps."""
-    (lines,) = blocks("bash")
     few = {"40000": "512", "80000": "1024", "latest": str(run_dir / "latest")}
-    trainings = [line for line in lines.splitlines() if line.startswith("python train.py")]
-    return [[few.get(word, word) for word in shlex.split(line)[2:]] for line in trainings]
+    trainings = [words for program, *words in pages.commands(PAGE) if program == "train.py"]
+    return [[few.get(word, word) for word in words] for words in trainings]
 
 
 @pytest.fixture
 def my_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The module of the page, to be imported by its name; forgotten after the test."""
-    (source,) = blocks("python")
-    (tmp_path / "my_world.py").write_text(source, encoding="utf-8")
+    pages.write(PAGE, tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_world", raising=False)
     yield "my_world"
@@ -54,7 +46,7 @@ def my_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_the_world_holds_the_contracts_and_is_as_short_as_it_says(my_world: str) -> None:
-    (source,) = blocks("python")
+    source = pages.files(PAGE)["my_world.py"]
     code = [line for line in source.splitlines() if line.strip()]
     assert len(code) <= 45
     importlib.import_module(my_world)
