@@ -206,7 +206,8 @@ class Session:
         if self.callback is None:
             return
         score = row.get("eval/mean_reward")
-        if wants_stop(self.callback, Progress(self.runner.seen, share, dict(row), score)):
+        progress = Progress(self.runner.seen, share, dict(row), self.folder, score)
+        if wants_stop(self.callback, progress):
             self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:

@@ -108,9 +108,8 @@ def grid(panels: int, height: float, width: float = 4.8) -> tuple[Any, Any]:
     """(figure, axes [rows, columns]) for so many panels, each of this size in inches."""
     across = min(COLUMNS, panels)
     down = math.ceil(panels / across)
-    settings = {"squeeze": False, "layout": "constrained"}
-    size = (width * across, height * down + 0.5)
-    figure, axes = pyplot().subplots(down, across, figsize=size, **settings)
+    figure = blank((width * across, height * down + 0.5))
+    axes = figure.subplots(down, across, squeeze=False)
     # the places in the last row that are left over
     for axis in axes.flat[panels:]:
         axis.set_axis_off()
@@ -153,30 +152,27 @@ def intervals(counts: Iterable[int]) -> str:
 def save(figure: Any, path: Path) -> Path:
     """Write a figure, in place of what was there only when it is whole; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(path) as file:
-            # the file has another name until it is whole, so that the format must be told
-            form = path.suffix.removeprefix(".") or "png"
-            figure.savefig(file, format=form, dpi=130, bbox_inches="tight")
-    finally:
-        pyplot().close(figure)
+    form = path.suffix.removeprefix(".") or "png"
+    from matplotlib import rc_context
+
+    # letters of a PDF stay letters, which journals ask for
+    with rc_context({"pdf.fonttype": 42}), replacing(path) as file:
+        # the file has another name until it is whole, so that the format must be told
+        figure.savefig(file, format=form, dpi=130, bbox_inches="tight")
     return path
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files. Raises ImportError that names the extra."""
+def blank(size: tuple[float, float]) -> Any:
+    """An empty matplotlib figure of this width and height in inches, to be written to a file.
+
+    It is in no window and in no notebook, and the caller's own pictures stay where they are drawn:
+    pyplot and its backend are left alone. Raises ImportError that names the extra.
+    """
     try:
-        import matplotlib
+        from matplotlib import figure
     except ImportError as error:
         raise ImportError("pictures need the extra `plots`: pip install 'bio-rl[plots]'") from error
-    matplotlib.use("Agg")
-    # letters of a PDF stay letters, which journals ask for
-    matplotlib.rcParams["pdf.fonttype"] = 42
-    # a dollar in a name that somebody chose is no formula
-    matplotlib.rcParams["text.parse_math"] = False
-    from matplotlib import pyplot as plt
-
-    return plt
+    return figure.Figure(size, layout="constrained")
 
 
 def legend_text(lines: Mapping[str, Sequence[Path]]) -> str:

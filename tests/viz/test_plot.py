@@ -126,7 +126,7 @@ def test_a_key_that_only_some_runs_have_leaves_the_others_out(capsys, parent):
 
 
 def test_the_evaluations_of_a_run_stand_beside_its_training_and_the_window_is_named(parent):
-    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")
     for folder in plot.find([str(parent)], parent):
         with open(folder / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"step": 200, "time": 0.0, curves.EVALUATED: 77.0}) + "\n")
@@ -148,11 +148,10 @@ def test_the_evaluations_of_a_run_stand_beside_its_training_and_the_window_is_na
     ]
     assert colours[0]["ppo mlp (3 seeds)"] == colours[1]["ppo mlp"]
     original(figure, parent / "y.png")
-    matplotlib.pyplot.close(figure)
 
 
 def test_a_long_label_is_wrapped_and_lies_within_the_picture(tmp_path):
-    matplotlib = pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib")
     many = {"hidden": (8, 8), "tau_mem": 3.0, "ticks": 7, "population": 5, "reach": 2.0}
     write(tmp_path, "CartPole-v1", "spiking", 0, [1.0, 2.0])
     write(tmp_path, "CartPole-v1", "spiking", 1, [1.0, 2.0], **many)
@@ -167,7 +166,6 @@ def test_a_long_label_is_wrapped_and_lies_within_the_picture(tmp_path):
     figure.draw_without_rendering()
     box = figure.axes[0].get_legend().get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
-    matplotlib.pyplot.close(figure)
 
 
 def test_a_folder_of_cases_holds_their_runs(tmp_path):
@@ -223,3 +221,15 @@ def test_files_and_runs_are_not_drawn_together(parent, capsys):
     with pytest.raises(SystemExit):
         main(["plot", str(parent), "x.json"])
     assert "a picture of its own" in capsys.readouterr().err
+
+
+def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, tmp_path):
+    # in a notebook the caller's next figure would not be shown
+    pytest.importorskip("matplotlib")
+    before = matplotlib.get_backend()
+    matplotlib.use("svg")
+    try:
+        plot.draw([str(parent)], tmp_path, tmp_path / "curves.png")
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(before)
