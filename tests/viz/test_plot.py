@@ -225,7 +225,7 @@ def test_files_and_runs_are_not_drawn_together(parent, capsys):
 
 def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, tmp_path):
     # in a notebook the caller's next figure would not be shown
-    pytest.importorskip("matplotlib")
+    matplotlib = pytest.importorskip("matplotlib")
     before = matplotlib.get_backend()
     matplotlib.use("svg")
     try:
