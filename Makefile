@@ -2,6 +2,7 @@
 # make lint   style and types                                make clean  remove what these made, .venv included
 # make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine in real processes
 # make hostile   hundreds of lines of hostile input: minutes
+# make docs   build the site into site/html and check it   make docs-serve  show it, anew at every change
 # make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ export PYTHONNOUSERSITE = 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test thorough hostile lint clean
+.PHONY: help demo test thorough hostile lint docs docs-serve clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -33,6 +34,16 @@ thorough: $(venv)/installed-dev
 
 hostile: $(venv)/installed-dev
 	$(python) -m bio_rl.bench hostile
+
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+# Not --quiet: it would hide warnings from --strict, too.
+docs: $(venv)/installed-docs
+	$(python) -m mkdocs build --strict
+	$(python) -m pytest -n0 -m site tests/docs
+	@echo "  (the first page: site/html/index.html)"
+
+docs-serve: $(venv)/installed-docs
+	$(python) -m mkdocs serve
 
 lint: $(venv)/installed-dev typings/bio_rl/envs typings/bio_rl/agents
 	$(python) -m ruff check .
@@ -55,6 +66,11 @@ $(venv)/installed-dev: pyproject.toml constraints.txt | $(venv)/made
 	$(install) -e ".[dev]"
 	@touch $(venv)/installed $@
 
+$(venv)/installed-docs: pyproject.toml constraints.txt | $(venv)/made
+	@echo "installing into $(venv) with the tools for tests and for the site"
+	$(install) -e ".[dev,docs]"
+	@touch $(venv)/installed $(venv)/installed-dev $@
+
 $(venv)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "bio_rl needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
@@ -65,5 +81,5 @@ $(venv)/made:
 	@touch $@
 
 clean:
-	rm -rf $(venv) build dist .pytest_cache .ruff_cache
+	rm -rf $(venv) build dist site .pytest_cache .ruff_cache
 	find bio_rl envs agents tests -name __pycache__ -prune -exec rm -rf {} +

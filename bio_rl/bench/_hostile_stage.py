@@ -25,6 +25,7 @@ import bio_rl
 from bio_rl.bench import _hostile_worlds
 from bio_rl.bench._hostile_edit import Edit
 from bio_rl.bench._hostile_isolation import TooLongError, as_it_was, hear_signals, timed
+from bio_rl.training import runfolder
 
 ROOT = Path(bio_rl.__file__).parents[1]
 ENVIRONMENT = dict(os.environ)
@@ -82,7 +83,7 @@ def _train_run(stage: Path, name: str, flags: str) -> None:
     done = in_process(stage, flags.split(), seconds=120)
     if done.code != 0:
         raise RuntimeError(f"the run {name} could not be trained for the lines:\n{done.said}")
-    trained = (stage / "training" / "latest").resolve()
+    trained = runfolder.resolve("latest", stage / "training")
     trained.rename(stage / "runs" / name)
     shutil.rmtree(stage / "training")
 

@@ -17,7 +17,7 @@ import torch
 
 from bio_rl.bench._report import BenchError, Shared
 from bio_rl.state import leaves
-from bio_rl.training import checkpoint
+from bio_rl.training import checkpoint, runfolder
 from bio_rl.training.checkpoint import Checkpoints
 from bio_rl.training.replay_files import add_rows
 
@@ -94,7 +94,7 @@ def halves(folder: Path, network: str, steps: int, *flags: str) -> dict[str, Any
 def _trained(run_dir: Path, arguments: list[str]) -> Path:
     """The run folder of a training."""
     bio_rl(*arguments, "--run-dir", str(run_dir))
-    return (run_dir / "latest").resolve()
+    return runfolder.resolve("latest", run_dir)
 
 
 def last_tree(folder: Path) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _under_way(process: subprocess.Popen, folder: Path, run_folder: Path | None)
     latest = folder / "latest"
     while process.poll() is None:
         if run_folder is None and latest.exists():
-            run_folder = latest.resolve()
+            run_folder = runfolder.resolve("latest", folder)
         if run_folder is not None and _is_saved(run_folder, start):
             return run_folder
         time.sleep(0.005)

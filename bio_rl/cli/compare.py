@@ -68,6 +68,7 @@ class Flags:
     @property
     def plan(self) -> Plan:
         """The trainings that these flags ask for."""
+        # Every rule with every text of flags.
         rules = [f"--rule {rule}" for rule in self.rule] or [""]
         flags = [" ".join(pair).strip() for pair in itertools.product(rules, self.flags or ("",))]
         return Plan(
@@ -85,7 +86,10 @@ class Flags:
         """Where everything goes."""
         if self.out is not None:
             return expanded(self.out)
-        return Run.run_dir / f"compare_{'_'.join(presets.task(env) for env in self.env)}"
+        # Among the runs, so that plot and TensorBoard find them too.
+        tasks = [presets.task(env) for env in self.env]
+        name = "_".join(["compare", *tasks])
+        return Run.run_dir / name
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -97,7 +101,8 @@ def main(arguments: Sequence[str]) -> None:
     plan = flags.plan
     found = compared(flags, plan, folder)
     comparison.show({case: found[case] for case in found if case in {*of(plan), comparison.MEAN}})
-    print(f"wrote {folder / FILE}")
+    print(f"all figures are in {folder / FILE}")
+    # The figures are written already: without the extra `plots` they are all there is.
     try:
         print(f"wrote {comparison.draw(plan.trainings, folder / 'runs', folder / PICTURE)}")
     except ValueError as error:
@@ -106,13 +111,16 @@ def main(arguments: Sequence[str]) -> None:
 
 def of(plan: Plan) -> list[str]:
     """The names of a plan's cases."""
-    return list(dict.fromkeys(training.case for training in plan.trainings))
+    cases_of_seeds = [training.case for training in plan.trainings]
+    # Each once, in the order in which they were asked for.
+    return list(dict.fromkeys(cases_of_seeds))
 
 
 def compared(flags: Flags, plan: Plan, folder: Path) -> dict[str, Any]:
     """The figures of all cases in the folder, when those that are asked for are trained. Raises
     ValueError where some trainings failed.
     """
+    # Settings that changed since are refused before anything is trained.
     done = cases.read(plan, folder / FILE)
     try:
         return cases.train(
@@ -124,5 +132,7 @@ def compared(flags: Flags, plan: Plan, folder: Path) -> dict[str, Any]:
 
 def save(flags: Flags, folder: Path, found: Mapping[str, Any]) -> None:
     """Write the figures so far."""
-    settings = {**dataclasses.asdict(flags), "out": str(folder)}
-    results.save(folder / FILE, results.report("compare", settings, found))
+    settings = dataclasses.asdict(flags)
+    settings["out"] = str(folder)
+    report = results.report("compare", settings, found)
+    results.save(folder / FILE, report)

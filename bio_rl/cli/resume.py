@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 
 from bio_rl.cli._parse import Place, parse
-from bio_rl.cli.train import ended
+from bio_rl.cli.train import ended, tracked
 from bio_rl.training import api
 
 
@@ -20,12 +21,15 @@ class Flags(Place):
     """Episodes in all, if they are to bound it."""
     device: str | None = None
     """auto, cpu or cuda, if the run goes on elsewhere than where it began."""
+    track: str | None = None
+    """A service that metrics also go to, wandb or mlflow: they go on there as the same run."""
 
 
 def main(arguments: Sequence[str]) -> None:
     """Continue a run."""
     flags: Flags = parse(Flags, arguments, "resume")
-    trained = api.resume(
+    again = partial(
+        api.resume,
         flags.run,
         steps=flags.steps,
         episodes=flags.episodes,
@@ -33,4 +37,4 @@ def main(arguments: Sequence[str]) -> None:
         run_dir=flags.run_dir,
         trust=flags.trust,
     )
-    ended([trained])
+    ended([tracked(flags.track, again)])

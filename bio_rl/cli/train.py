@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from bio_rl.machine import signals
 from bio_rl.training import api, flags
+from bio_rl.training.tracking import Tracker
 from bio_rl.viz import curves
 
 EXAMPLES = """other commands:
@@ -22,11 +24,24 @@ def main(arguments: Sequence[str]) -> None:
     """Train; the flags of the chosen agent and network are those of their configs, with the
     preset's values as defaults.
     """
-    experiment = flags.experiment(arguments, EXAMPLES)
-    if experiment.run.seeds > 1:
+    experiment, track = flags.asked(arguments, EXAMPLES)
+    seeds = experiment.run.seeds
+    if seeds > 1 and track is not None:
+        raise ValueError(f"--track {track} goes with one seed, not with --seeds {seeds}")
+    if seeds > 1:
         ended(api.run_seeds(experiment))
     else:
-        ended([api.run_experiment(experiment)])
+        ended([tracked(track, partial(api.run_experiment, experiment))])
+
+
+def tracked(track: str | None, train: Callable[..., api.Trained]) -> api.Trained:
+    """The result of a training, whose metrics also go to a service where one is named."""
+    if track is None:
+        return train()
+    with Tracker(track) as tracker:
+        trained = train(callback=tracker)
+        tracker.finish(trained)
+    return trained
 
 
 def ended(trained: Sequence[api.Trained]) -> None:

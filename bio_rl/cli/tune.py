@@ -17,6 +17,7 @@ from bio_rl.training import (
     cases,
     commands,
     flags,
+    preset_writer,
     presets,
     results,
     runfolder,
@@ -78,9 +79,12 @@ class Flags:
     def words(self) -> list[str]:
         """The command line of a training with the usual settings."""
         words = ["--env", self.env, "--agent", self.agent]
-        words += [] if self.network is None else ["--network", self.network]
-        words += [] if self.steps is None else ["--steps", str(self.steps)]
-        return [*words, *shlex.split(self.flags)]
+        if self.network is not None:
+            words += ["--network", self.network]
+        if self.steps is not None:
+            words += ["--steps", str(self.steps)]
+        # Last, so that they win where something is said twice.
+        return words + shlex.split(self.flags)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -98,7 +102,7 @@ def main(arguments: Sequence[str]) -> None:
         search(given, experiment, study, folder)
         preset = folder / tuning.PRESET
         best = tuning.best(study, experiment)
-        tuning.write_preset(preset, best, notes(given, study))
+        preset_writer.write(preset, best, notes(given, study))
         print(f"wrote {preset}")
         if best == experiment:
             print("the usual settings are the best that were tried: there is nothing to compare")
@@ -130,16 +134,20 @@ def announce(given: Flags, experiment: Experiment, study: Any, folder: Path) -> 
 
 def search(given: Flags, experiment: Experiment, study: Any, folder: Path) -> None:
     """Train the trials that are still to be done."""
-    with bar("trials", max(0, given.trials - tuning.finished(study))) as (say, advance):
+    left = given.trials - tuning.finished(study)
+    with bar("trials", max(0, left)) as (say, advance):
+        # Counted anew each time: the study is what knows.
         while tuning.finished(study) < given.trials:
-            say(tuning.try_once(study, experiment, folder, given.trial_seeds))
+            told = tuning.try_once(study, experiment, folder, given.trial_seeds)
+            say(told)
             advance(1)
 
 
 def notes(given: Flags, study: Any) -> list[str]:
     """The head of the preset: how it was found, and with which seeds."""
-    last = tuning.SEED + given.trial_seeds
-    seeds = ", ".join(str(seed) for seed in range(tuning.SEED, last))
+    # Whoever reports results must know which seeds are spent.
+    used = range(tuning.SEED, tuning.SEED + given.trial_seeds)
+    seeds = ", ".join(map(str, used))
     return [
         f"Found by `tune` in {tuning.finished(study)} trials, trained with these seeds: {seeds}.",
         f"Trial {study.best_trial.number} scored {study.best_value:.4g}, the best of many and so "
@@ -205,6 +213,10 @@ def fresh(given: Flags, experiment: Experiment, folder: Path) -> Plan:
 
 def save(given: Flags, study: Any, folder: Path, found: Mapping[str, Any]) -> None:
     """Write the figures so far, with the trials."""
-    settings = {**dataclasses.asdict(given), "out": str(folder), "trial_seed": tuning.SEED}
+    settings = dataclasses.asdict(given)
+    settings["out"] = str(folder)
+    settings["trial_seed"] = tuning.SEED
     report = results.report("tune", settings, found)
-    results.save(folder / FILE, {**report, "trials": tuning.trials(study)})
+    # Beside the results, as a search is none: its best score is too high.
+    report["trials"] = tuning.trials(study)
+    results.save(folder / FILE, report)

@@ -136,7 +136,9 @@ def side_by_side(todo: Iterable[Training]) -> list[Training]:
 
 def trains_side_by_side(training: Training) -> bool:
     """Whether a learner, with its preset and its flags, trains several seeds as one program."""
-    return _batches(replace(training, seed=0, seeds=1))
+    # Looked up once for all seeds of a case.
+    any_seed = replace(training, seed=0, seeds=1)
+    return _batches(any_seed)
 
 
 @functools.cache
@@ -203,15 +205,19 @@ def completed(saved: Mapping[str, Any]) -> dict[str, Any]:
 
 def compared(full: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment as JSON has it, without what differs between the seeds of a case."""
-    run = {name: value for name, value in full["run"].items() if name not in ("seed", "run_dir")}
+    run = dict(full["run"])
+    del run["seed"]
+    del run["run_dir"]
     # through JSON: a tuple must equal the list that it was saved as
-    return json.loads(json.dumps({**full, "run": run}))
+    text = json.dumps({**full, "run": run})
+    return json.loads(text)
 
 
 @functools.cache
 def _resolved(training: Training) -> dict[str, Any]:
     # As its process will parse it: flags are worth what they set, however they are spelled.
-    return compared(flags.experiment(training.arguments()).as_dict())
+    experiment = flags.experiment(training.arguments())
+    return compared(experiment.as_dict())
 
 
 def setting(training: Training) -> dict[str, Any]:
@@ -228,6 +234,12 @@ def setting(training: Training) -> dict[str, Any]:
 def difference(old: Any, new: Any, at: str = "") -> str:
     """The first entry in which two settings differ."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        return f"{at.removeprefix('.')} {old!r}, now {new!r}"
-    key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-    return difference(old.get(key), new.get(key), f"{at}.{key}")
+        name = at.removeprefix(".")
+        return f"{name} {old!r}, now {new!r}"
+    # One of both may lack the entry.
+    for key in {**old, **new}:
+        before = old.get(key)
+        after = new.get(key)
+        if before != after:
+            return difference(before, after, f"{at}.{key}")
+    raise ValueError(f"{at} does not differ")

@@ -40,13 +40,20 @@ def summary(cases: Mapping[str, Any]) -> dict[str, Any]:
 
 def ratio_figures(ratio: Estimate) -> dict[str, Any]:
     """A ratio of interquartile means with its interval."""
-    return {RATIO: rounded(ratio.value), f"{RATIO}_interval": rounded_interval(ratio)}
+    return {
+        RATIO: rounded(ratio.value),
+        f"{RATIO}_interval": rounded_interval(ratio),
+    }
 
 
 def rounded_interval(found: Estimate) -> list[float] | None:
     """The 95 % t interval of a figure over seeds; None for one seed."""
     interval = found.interval()
-    return None if interval is None else [rounded(float(x)) for x in interval]
+    if interval is None:
+        return None
+    # Numbers of numpy are none of JSON's.
+    low, high = map(float, interval)
+    return [rounded(low), rounded(high)]
 
 
 def compare(mine: Mapping[str, Any], other: Mapping[str, Any]) -> Estimate | None:

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 
@@ -35,10 +35,27 @@ class Typed(Run):
     """A file of presets of your own, such as `tune` writes: its settings stand over those of the
     presets that come with the agent, and flags over both.
     """
+    track: str | None = None
+    """A service that metrics also go to: wandb or mlflow. Its own settings say where they are kept,
+    WANDB_MODE=offline or MLFLOW_TRACKING_URI.
+    """
 
 
-def experiment(arguments: Sequence[str], examples: str = "") -> Experiment:
-    """The experiment that a command line describes; the modules that it names are imported.
+class Asked(NamedTuple):
+    """The meaning of a command line."""
+
+    experiment: Experiment
+    track: str | None
+    """The service that its metrics also go to."""
+
+
+def experiment(arguments: Sequence[str]) -> Experiment:
+    """The experiment that a command line describes; the modules that it names are imported."""
+    return asked(arguments).experiment
+
+
+def asked(arguments: Sequence[str], examples: str = "") -> Asked:
+    """The meaning of a command line of a training; the modules that it names are imported.
 
     examples: further commands, for the help.
     """
@@ -65,13 +82,14 @@ def experiment(arguments: Sequence[str], examples: str = "") -> Experiment:
         default=kind(**of_run, **parts),
         description=f"{Run.__doc__}\n\n{examples}",
     )
+    # Taken apart again: a run's own settings, and those of its two parts.
     run = Run(**{name: getattr(flags, name) for name in of_run})
     own_agent = dataclasses.replace(base.agent, **vars(getattr(flags, agent)))
     # Every network's settings are a dataclass, which their contract cannot say.
     settings: Any = base.network.config
     own_network = dataclasses.replace(settings, **vars(getattr(flags, network)))
     blueprint = networks.Blueprint(base.run.network, own_network)
-    return Experiment(run, own_agent, blueprint, base.preset)
+    return Asked(Experiment(run, own_agent, blueprint, base.preset), flags.track)
 
 
 def _chosen(arguments: Sequence[str]) -> argparse.Namespace:

@@ -2,6 +2,8 @@
 statistics.
 
 Names are SB3's: `rollout/ep_rew_mean`, `rollout/ep_len_mean`, `train/...`, `time/...`, `eval/...`.
+TensorBoard's pages are filled as far as they go: scalars (in the order of their names, which nobody
+can change), custom scalars (what matters first), text, images, and hparams when a run has ended.
 """
 
 from __future__ import annotations
@@ -24,6 +26,19 @@ from torch import Tensor
 from bio_rl.machine.files import parse_json, refuse_link, replacing
 
 Scalar = float | int | Tensor
+FINAL = "final/mean_reward"
+"""The score on TensorBoard's page of hyperparameters: of the last weights, greedy."""
+FIRST = {
+    "how it goes": {
+        "return: training and evaluation": [
+            "Multiline",
+            ["rollout/ep_rew_mean", "eval/mean_reward"],
+        ],
+        "length of an episode": ["Multiline", ["rollout/ep_len_mean"]],
+        "steps a second": ["Multiline", ["time/fps"]],
+    }
+}
+"""The charts of TensorBoard's page of custom scalars."""
 Lazy = Callable[[], Scalar]
 """A scalar that is worked out only when it is read."""
 
@@ -114,6 +129,7 @@ class MetricsLog:
 
             purge = None if resume_step is None else resume_step + 1
             self._board = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
+            self._guarded(self._board.add_custom_scalars, FIRST)
 
     def write(self, step: int, values: Mapping[str, Scalar | Lazy]) -> dict[str, float]:
         """Log `values` at `step` (environment steps) and return them as floats; non-finite ones are
@@ -181,6 +197,32 @@ class MetricsLog:
             self._guarded(board.close)
         if file is not None:
             file.close()
+
+
+def note_score(folder: Path, settings: Mapping[str, Any], score: float, step: int) -> None:
+    """Put the settings of a run and its final score on TensorBoard's page of hyperparameters.
+
+    Call it when the `MetricsLog` of the folder is closed: TensorBoard reads no file further after
+    it has found a later one. A disk that fails costs a warning.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+    from torch.utils.tensorboard.summary import hparams
+
+    # The page takes texts, truths and numbers.
+    known = {k: v if isinstance(v, bool | int | float) else str(v) for k, v in settings.items()}
+    try:
+        _hush_the_writers_thread()
+        with SummaryWriter(str(folder)) as board:
+            assert board.file_writer is not None  # it is open
+            for summary in hparams(known, {FINAL: score}):
+                board.file_writer.add_summary(summary)
+            board.add_scalar(FINAL, score, step)
+    except OSError as cause:
+        warnings.warn(
+            f"the score is not on TensorBoard's page of hyperparameters: {cause}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _hush_the_writers_thread() -> None:

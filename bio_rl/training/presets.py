@@ -29,12 +29,15 @@ def task(env: str) -> str:
     `bio_rl/HalfCheetah-v5` and `HalfCheetah-v5` are one task, and a module in front of an id is
     where it comes from.
     """
-    return env.rpartition(":")[2].removeprefix("bio_rl/")
+    _, _, name = env.rpartition(":")
+    return name.removeprefix("bio_rl/")
 
 
 def fitting(table: Table, env: str, network: str) -> Table:
     """The presets of a table that are for an environment and a network, general first."""
-    names = (f"*/{network}", task(env), f"{task(env)}/{network}")
+    own = task(env)
+    # The order in which they are applied: each stands over those before it.
+    names = (f"*/{network}", own, f"{own}/{network}")
     return {name: table[name] for name in names if name in table}
 
 
@@ -57,7 +60,13 @@ def of_agent(agent: ModuleType) -> Table:
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of two presets part by part; where both have one, that of `own`."""
-    return {part: {**base.get(part, {}), **own.get(part, {})} for part in {**base, **own}}
+    together = {}
+    # Both orders of parts in one, so that a file reads the same wherever it is read.
+    for part in {**base, **own}:
+        settings = dict(base.get(part, {}))
+        settings.update(own.get(part, {}))
+        together[part] = settings
+    return together
 
 
 def of_file(path: str | Path, agent: str, env: str, network: str) -> Table:

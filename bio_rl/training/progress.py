@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Progress:
     """Share of the training that is over, from 0 to 1."""
     metrics: Mapping[str, float]
     """The row, by the names that TensorBoard shows."""
+    folder: Path
+    """The run folder."""
     score: float | None
     """Mean greedy return of the evaluation at this step; None where there was none."""
 

@@ -94,6 +94,7 @@ def cores() -> int:
 def peer_versions() -> dict[str, str]:
     """Versions of the installed peers."""
     installed = {}
+    # Ratios to a peer are worth what its version is.
     for package in PEERS:
         with suppress(importlib.metadata.PackageNotFoundError):
             installed[package] = importlib.metadata.version(package)

@@ -62,34 +62,26 @@ def _sanitised(part: str) -> str:
 
 
 def point_latest(folder: Path) -> None:
-    """Let `latest` beside a run folder stand for it, in one step.
+    """Let `latest` beside a run folder stand for it, in one step: a text file with its name.
 
-    It is a symlink or, where that is not possible, a text file with the name.
+    A link would be taken for a run of its own by TensorBoard, which follows links. One that an
+    earlier version made is replaced, and is followed until then.
     """
-    parent, name = folder.parent, folder.name
-    # Two runs that start together would trip over one name.
-    temporary = parent / f"{LATEST}.{os.getpid()}.tmp"
+    latest = folder.parent / LATEST
     try:
-        try:
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(name, target_is_directory=True)
-            os.replace(temporary, parent / LATEST)
-        except (OSError, NotImplementedError):
-            with replacing(parent / LATEST) as file:
-                file.write(name.encode())
+        with replacing(latest) as file:
+            file.write(folder.name.encode())
     except OSError as cause:  # a real folder called latest, say: the run itself is fine
         warnings.warn(
-            f"{parent / LATEST} still points to an older run: {cause}", RuntimeWarning, stacklevel=3
+            f"{latest} still points to an older run: {cause}", RuntimeWarning, stacklevel=3
         )
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def runs(parent: Path) -> list[Path]:
     """The run folders under `parent`, newest first."""
     if not parent.is_dir():
         return []
-    # A symlink such as `latest` is another name of a run that is there already.
+    # A symlink, such as `latest` once was, is another name of a run that is there already.
     found = [p for p in parent.iterdir() if not p.is_symlink() and _is_run(p)]
     return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
 

@@ -16,7 +16,7 @@ from bio_rl.machine.signals import StopRequest
 from bio_rl.training import commands, reporting, runfolder
 from bio_rl.training.build import Trained, single_thread
 from bio_rl.training.config import Experiment
-from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, to_floats
+from bio_rl.training.metrics import EpisodeStats, Means, MetricsLog, note_score, to_floats
 from bio_rl.training.panel import Panel
 from bio_rl.training.progress import Callback, Progress, wants_stop
 from bio_rl.training.reporting import Forecast, Notes, Reported
@@ -206,7 +206,8 @@ class Session:
         if self.callback is None:
             return
         score = row.get("eval/mean_reward")
-        if wants_stop(self.callback, Progress(self.runner.seen, share, dict(row), score)):
+        progress = Progress(self.runner.seen, share, dict(row), self.folder, score)
+        if wants_stop(self.callback, progress):
             self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:
@@ -308,5 +309,7 @@ class Session:
             **(last.as_dict() if last is not None else {"mean": None}),
         }
         runfolder.write_json(self.folder / "result.json", result)
+        if last is not None:
+            note_score(self.folder, self.experiment.settings(), last.mean, trained.steps)
         reporting.say_result(trained, last, best, step, self.voice)
         return dataclasses.replace(trained, evaluation=last, stopped=self.stop.number)

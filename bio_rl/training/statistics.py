@@ -94,30 +94,45 @@ def ratio(a: Estimate, b: Estimate) -> Estimate:
     """
     value = a.value / b.value
     # The share of each in the error of the quotient.
-    parts = [Estimate(value, abs(value / x.value) * x.error, x.freedom) for x in (a, b)]
-    return Estimate(value, *_error_of_sum(parts))
+    parts = []
+    for x in (a, b):
+        share = abs(value / x.value) * x.error
+        parts.append(Estimate(value, share, x.freedom))
+    error, free = _error_of_sum(parts)
+    return Estimate(value, error, free)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
     """The figure a - b of independent runs, with an error like that of `ratio`."""
-    return Estimate(a.value - b.value, *_error_of_sum([a, b]))
+    error, free = _error_of_sum([a, b])
+    value = a.value - b.value
+    return Estimate(value, error, free)
 
 
 def mean(estimates: list[Estimate]) -> Estimate:
     """The mean of figures of independent runs, with an error like that of `ratio`."""
     n = len(estimates)
-    parts = [Estimate(x.value / n, x.error / n, x.freedom) for x in estimates]
-    return Estimate(sum(part.value for part in parts), *_error_of_sum(parts))
+    # The mean is a sum of shares.
+    parts = []
+    for x in estimates:
+        share = Estimate(x.value / n, x.error / n, x.freedom)
+        parts.append(share)
+    error, free = _error_of_sum(parts)
+    value = sum(part.value for part in parts)
+    return Estimate(value, error, free)
 
 
 def _error_of_sum(parts: list[Estimate]) -> tuple[float, float]:
     """The standard error of a sum of independent figures, and its degrees of freedom."""
     variances = [part.error**2 for part in parts]
     total = sum(variances)
-    if min(part.freedom for part in parts) < 1:
+    least = min(part.freedom for part in parts)
+    # One run says nothing of how far the next one would be.
+    if least < 1:
         return math.nan, 0
+    # Equal runs: nothing to divide by.
     if total == 0:
-        return 0.0, min(part.freedom for part in parts)
+        return 0.0, least
     spent = sum(v**2 / part.freedom for v, part in zip(variances, parts, strict=True))
     return math.sqrt(total), total**2 / spent
 
@@ -172,7 +187,7 @@ def described(runs: int) -> str:
     free = freedom(runs)
     if free < FEW:
         degrees = "1 degree" if free == 1 else f"{free} degrees"
-        text += f", on {degrees} of freedom: wide, and too narrow still for skewed returns"
+        text += f", on {degrees} of freedom: wide, and still too narrow for skewed returns"
     return text
 
 

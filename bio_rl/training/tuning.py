@@ -3,7 +3,7 @@
     study = open_study(folder, experiment)
     while finished(study) < 20:
         try_once(study, experiment, folder, seeds=1)
-    write_preset(folder / PRESET, best(study, experiment), ...)
+    preset_writer.write(folder / PRESET, best(study, experiment), ...)
 
 A trial is a training with settings drawn from the ranges that they declare (`checks.tunable`). It
 is pruned where an evaluation scores below the median of the trials before it. The study lies in
@@ -12,24 +12,21 @@ SQLite, so that it goes on after a crash: a trial that was cut off is done again
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
-import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bio_rl import checks
 from bio_rl.checks import Among, Between
 from bio_rl.faults import DivergedError
-from bio_rl.machine.files import replacing
 from bio_rl.machine.signals import Interrupted
-from bio_rl.training import api, config, presets
+from bio_rl.training import api, config, preset_writer
 from bio_rl.training.config import Experiment
 from bio_rl.training.progress import Progress
+from bio_rl.training.voice import Voice
 
 SEED = 1_000
 """The first seed of trials; those of reported results are smaller."""
@@ -92,16 +89,22 @@ def parts(experiment: Experiment) -> dict[str, Any]:
 
 def _with(search: Between | Among, value: Any) -> Between | Among:
     """A range that holds a value."""
-    if isinstance(search, Among):
-        return search if value in search.values else Among((*search.values, value))
-    return dataclasses.replace(search, low=min(search.low, value), high=max(search.high, value))
+    if isinstance(search, Between):
+        low = min(search.low, value)
+        high = max(search.high, value)
+        return Between(low, high, search.log)
+    if value in search.values:
+        return search
+    return Among((*search.values, value))
 
 
 def usual(experiment: Experiment) -> dict[str, Any]:
     """The values that an experiment has of the settings that are searched."""
     now = {}
     for owner, part in parts(experiment).items():
-        now |= {f"{owner}.{name}": x for name, x in vars(part).items()}
+        for name, value in vars(part).items():
+            now[f"{owner}.{name}"] = value
+    # Only those that are searched: others stay as they are.
     return {name: now[name] for name in searches(experiment)}
 
 
@@ -123,17 +126,17 @@ def with_values(experiment: Experiment, values: Mapping[str, Any]) -> Experiment
     """An experiment with other values of some settings, under the names of their flags. Raises
     ValueError for values that do not go together.
     """
+    by_owner: dict[str, dict[str, Any]] = {owner: {} for owner in parts(experiment)}
+    for flag, value in values.items():
+        # ppo.lr is the setting lr of ppo.
+        owner, _, name = flag.partition(".")
+        by_owner[owner][name] = value
     filled = {}
     for owner, part in parts(experiment).items():
-        own = {name.partition(".")[2]: x for name, x in values.items() if _owner(name) == owner}
-        filled[owner] = config.fill(part, own, owner)
+        filled[owner] = config.fill(part, by_owner[owner], owner)
     agent, network = filled.values()
     blueprint = dataclasses.replace(experiment.network, config=network)
     return dataclasses.replace(experiment, agent=agent, network=blueprint)
-
-
-def _owner(name: str) -> str:
-    return name.partition(".")[0]
 
 
 # The study
@@ -148,7 +151,7 @@ def open_study(folder: Path, experiment: Experiment) -> Any:
     package = optuna()
     _check_evaluated(experiment)
     # A preset that cannot be written is refused now, not after hours.
-    preset_text(experiment, ())
+    preset_writer.text(experiment, ())
     folder.mkdir(parents=True, exist_ok=True)
     study = package.create_study(
         storage=f"sqlite:///{folder / STUDY}",
@@ -204,21 +207,26 @@ def _check_same(study: Any, experiment: Experiment, folder: Path) -> None:
 def made_from(experiment: Experiment) -> dict[str, Any]:
     """Everything that trials have in common, as JSON keeps it."""
     run = experiment.run
-    names = {"agent": run.agent, "network": run.network}
-    settings = {name: x for name, x in experiment.settings().items() if name not in OF_A_TRIAL}
-    ranges = {f"range of {name}": str(search) for name, search in searches(experiment).items()}
-    return json.loads(json.dumps({**names, **settings, **ranges}, default=str))
-
-
-OF_A_TRIAL = ("seed", "seeds", "run-dir", "device")
-"""Settings of a run that make no other study."""
+    found: dict[str, Any] = {"agent": run.agent, "network": run.network}
+    for name, value in experiment.settings().items():
+        if name not in preset_writer.OF_A_RUN:
+            found[name] = value
+    # A study cannot go on in other ranges.
+    for name, search in searches(experiment).items():
+        found[f"range of {name}"] = str(search)
+    text = json.dumps(found, default=str)
+    return json.loads(text)
 
 
 def finished(study: Any) -> int:
     """How many trials are over, those that were pruned or diverged among them."""
+    # Those that were cut off are done again, and count then.
     gone = cut_off(study)
-    over = [trial for trial in study.trials if trial.state.is_finished()]
-    return sum(trial.number not in gone for trial in over)
+    count = 0
+    for trial in study.trials:
+        if trial.state.is_finished() and trial.number not in gone:
+            count += 1
+    return count
 
 
 # A trial
@@ -249,7 +257,8 @@ class Watch:
 
     def score(self) -> float:
         """The mean of the last evaluations of the training that runs."""
-        return sum(self._latest) / len(self._latest)
+        total = sum(self._latest)
+        return total / len(self._latest)
 
     def close(self) -> None:
         """Keep the score of a training that is over, and make ready for the next."""
@@ -290,8 +299,7 @@ def try_once(study: Any, experiment: Experiment, folder: Path, seeds: int) -> st
 def _train(candidate: Experiment, seed: int, folder: Path, watch: Watch) -> None:
     """Train one seed of a trial, without a word."""
     one = config.replace_run(candidate, seed=seed, seeds=1, run_dir=folder / "trials")
-    with contextlib.redirect_stdout(io.StringIO()):
-        trained = api.run_experiment(one, watch)
+    trained = api.run_experiment(one, watch, Voice(quiet=True))
     if trained.stopped is not None and not watch.pruned:
         raise Interrupted(trained.stopped)
     if not watch.pruned:
@@ -311,7 +319,9 @@ def _told(study: Any, number: int, watch: Watch, changed: Mapping[str, Any]) -> 
 
 def shown(x: Any) -> str:
     """A value of a setting with three digits."""
-    return f"{x:.3g}" if isinstance(x, float) else str(x)
+    if isinstance(x, float):
+        return f"{x:.3g}"
+    return str(x)
 
 
 # What came out
@@ -319,57 +329,11 @@ def shown(x: Any) -> str:
 
 def best(study: Any, experiment: Experiment) -> Experiment:
     """The experiment with the settings of the best trial. Raises ValueError where there is none."""
-    if not any(trial.value is not None for trial in study.trials):
+    scores = [trial.value for trial in study.trials]
+    # A pruned trial has no score, and a failed one neither.
+    if all(score is None for score in scores):
         raise ValueError(f"no trial of {experiment.run.env} was finished: there is no best one")
     return with_values(experiment, study.best_params)
-
-
-def write_preset(path: Path, found: Experiment, comment: Sequence[str]) -> None:
-    """Write a preset that makes an experiment of the usual settings of its task."""
-    text = preset_text(found, comment)
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-def preset_text(found: Experiment, comment: Sequence[str]) -> str:
-    """The preset of an experiment, in TOML. Raises ValueError for a value that TOML cannot hold."""
-    run = found.run
-    plain = config.experiment(run.env, run.agent, run.network)
-    section = f"{presets.task(run.env)}/{run.network}"
-    lines = [f"# {line}" for line in comment]
-    lines += [f"agent = {json.dumps(run.agent)}"]
-    pairs = {
-        "run": (plain.run, run),
-        "agent": (plain.agent, found.agent),
-        "network": (plain.network.config, found.network.config),
-    }
-    for part, (before, after) in pairs.items():
-        changed = _changed(before, after)
-        if part == "run":
-            # Always there: a preset of the usual settings must be no empty one.
-            changed["steps"] = run.steps
-        if changed:
-            lines += ["", f"[{json.dumps(section)}.{part}]"]
-            lines += [f"{name} = {_toml(x)}" for name, x in changed.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _changed(before: Any, after: Any) -> dict[str, Any]:
-    """The settings in which two configurations of one kind differ, those of a trial left out."""
-    old = dataclasses.asdict(before)
-    kept = (*OF_A_TRIAL, "run_dir", "env")
-    return {
-        name: x
-        for name, x in dataclasses.asdict(after).items()
-        if name not in kept and old[name] != x
-    }
-
-
-def _toml(x: Any) -> str:
-    """A value of a setting in TOML, which writes numbers, texts and lists as JSON does."""
-    if x is None or (isinstance(x, float) and not math.isfinite(x)):
-        raise ValueError(f"a preset cannot hold {x}; begin with a setting that has a value")
-    return json.dumps(x, ensure_ascii=False)
 
 
 def trials(study: Any) -> list[dict[str, Any]]:

@@ -50,12 +50,18 @@ def row(case: str, figures: Mapping[str, Any]) -> list[str]:
 
 def number(x: float) -> str:
     """A figure with the digits that count."""
-    return f"{x:,.4g}" if abs(x) < 1e4 else f"{x:,.0f}"
+    if abs(x) >= 1e4:
+        # Thousands are told apart by commas, not by powers of ten.
+        return f"{x:,.0f}"
+    return f"{x:,.4g}"
 
 
 def interval(ends: Sequence[float] | None) -> str:
     """An interval as [low, high]; a dash where one seed has none."""
-    return "-" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
+    if ends is None:
+        return "-"
+    low, high = map(number, ends)
+    return f"[{low}, {high}]"
 
 
 def operations(case: str, figures: Mapping[str, Any]) -> str:
@@ -64,13 +70,17 @@ def operations(case: str, figures: Mapping[str, Any]) -> str:
     if counts is None:
         return "-"
     kinds = {"MAC": counts["macs"], "AC": counts["acs"]}
-    return ", ".join(f"{x:,.0f} {kind}" for kind, x in kinds.items() if x)
+    # A network without spikes has no accumulations: nothing is said of them.
+    texts = [f"{x:,.0f} {kind}" for kind, x in kinds.items() if x]
+    return ", ".join(texts)
 
 
 def network_of(case: str) -> str:
     """The network of a case: "env/agent/network flags"."""
     # An id may have a namespace, so that the first word is split from its end.
-    return case.split()[0].rpartition("/")[2]
+    learner = case.split()[0]
+    _, _, network = learner.rpartition("/")
+    return network
 
 
 def notes(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -93,5 +103,8 @@ def draw(trainings: Sequence[Training], run_dir: Path, out: Path) -> Path:
     """Draw the learning curves of finished trainings, a curve with its interval for each case, and
     return the path. Raises ValueError where the extra `plots` is missing.
     """
-    folders = [training.folder(run_dir) for training in trainings]
-    return plot.draw([str(folder) for folder in folders], run_dir, out)
+    runs = []
+    for training in trainings:
+        # The newest: one that was cut off may lie beside it.
+        runs.append(str(training.folder(run_dir)))
+    return plot.draw(runs, run_dir, out)

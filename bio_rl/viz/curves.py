@@ -75,13 +75,13 @@ def draw(
     A line is an interquartile mean with its interval and thin seeds. panels: {title: {label: run
     folders}}; name: the logged quantity. Raises ImportError where matplotlib is missing.
     """
-    plt = pyplot()
     across = min(COLUMNS, len(panels))
     down = math.ceil(len(panels) / across)
     # the legends stand below their panels, where no curve can hide them
     deepest = max(len(lines) for lines in panels.values())
     size = (4.6 * across, (3.0 + 0.2 * deepest) * down)
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+    figure = blank(size)
+    axes = figure.subplots(down, across, squeeze=False)
     for axis, (title, lines) in zip(axes.flat, panels.items(), strict=False):
         _panel(axis, title, lines, name)
     # the places in the last row that are left over
@@ -95,25 +95,23 @@ def draw(
 def save(figure: Any, path: Path) -> Path:
     """Write a figure, in place of what was there only when it is whole; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with replacing(path) as file:
-            # the file has another name until it is whole, so that the format must be told
-            figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=130)
-    finally:
-        pyplot().close(figure)
+    with replacing(path) as file:
+        # the file has another name until it is whole, so that the format must be told
+        figure.savefig(file, format=path.suffix.removeprefix(".") or "png", dpi=130)
     return path
 
 
-def pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files. Raises ImportError that names the extra."""
+def blank(size: tuple[float, float]) -> Any:
+    """An empty matplotlib figure of this width and height in inches, to be written to a file.
+
+    It is in no window and in no notebook, and the caller's own pictures stay where they are drawn:
+    pyplot and its backend are left alone. Raises ImportError that names the extra.
+    """
     try:
-        import matplotlib
+        from matplotlib import figure
     except ImportError as error:
         raise ImportError("pictures need the extra `plots`: pip install 'bio-rl[plots]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    return plt
+    return figure.Figure(size, layout="constrained")
 
 
 def _panel(axis: Any, title: str, lines: Mapping[str, Sequence[Path]], name: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bio_rl.viz.curves import COLOURS, pyplot, save
+from bio_rl.viz.curves import COLOURS, blank, save
 
 BLUE, RED, GREEN, PINK = COLOURS[:4]
 GREY = "#777777"
@@ -48,8 +48,7 @@ def draw(
     rewarded, shuffled: [S, minutes] mV, the synapse in S seeds; others: [S, minutes], the mean of
     the rest. Raises ImportError where matplotlib is missing.
     """
-    plt = pyplot()
-    figure = plt.figure(figsize=(11, 5.6), layout="constrained")
+    figure = blank((11, 5.6))
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.2), wspace=0.04)
     lines = {
         "synapse n1→n2, rewarded": (rewarded, BLUE),

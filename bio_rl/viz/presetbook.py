@@ -41,6 +41,7 @@ def rows() -> Iterator[Row]:
     for agent in discovery.names(agents):
         table = presets.of_agent(config.agents_module(agent))
         cases = {case: None for case in _cases(agent, table)}
+        # A task that needed no tuning has no preset, and its score is worth a row all the same.
         cases |= {case: None for case in known if case.split("/")[1] == agent}
         for case in sorted(cases):
             task, _, network = case.split("/")
@@ -61,8 +62,15 @@ def _cases(agent: str, table: presets.Table) -> Iterator[str]:
 
 def read() -> dict[str, dict[str, Any]]:
     """The scores that are installed, by case."""
-    path = Path(str(agents.__file__)).with_name(SCORES)
-    return json.loads(path.read_text(encoding="utf-8"))
+    text = place().read_text(encoding="utf-8")
+    return json.loads(text)
+
+
+def place() -> Path:
+    """The file of the scores."""
+    # Beside the agents, wherever they are installed.
+    package = Path(str(agents.__file__))
+    return package.with_name(SCORES)
 
 
 def scores(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
@@ -87,7 +95,9 @@ def _is_as_long(case: str, figures: Mapping[str, Any]) -> bool:
     task, _, agent = task.rpartition("/")
     run = config.experiment(task, agent, network).run
     saved = figures["setting"]["run"]
-    return (saved["steps"], saved.get("episodes", 0)) == (run.steps, run.episodes)
+    # Runs of before had no bound by episodes.
+    before = Horizon(saved["steps"], saved.get("episodes", 0))
+    return before == run.horizon
 
 
 def _score(figures: Mapping[str, Any], file: str) -> dict[str, Any]:
@@ -104,9 +114,10 @@ def _score(figures: Mapping[str, Any], file: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write the scores beside the agents."""
-    path = Path(str(agents.__file__)).with_name(SCORES)
-    runfolder.write_json(path, scores(Path(sys.argv[1]) if sys.argv[1:] else RESULTS))
-    print(f"wrote {path}")
+    given = sys.argv[1:]
+    folder = Path(given[0]) if given else RESULTS
+    runfolder.write_json(place(), scores(folder))
+    print(f"wrote {place()}")
 
 
 if __name__ == "__main__":

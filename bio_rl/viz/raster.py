@@ -15,7 +15,7 @@ from bio_rl.training.recording import Recording, record, record_window
 from bio_rl.training.recording.run import of_learner
 from bio_rl.vector import Vector
 from bio_rl.viz import dopamine
-from bio_rl.viz.curves import COLOURS, pyplot, save
+from bio_rl.viz.curves import COLOURS, blank, save
 from bio_rl.viz.dopamine import Panel
 
 MEMBRANES = 4
@@ -80,22 +80,15 @@ def picture(recording: Recording, path: Path, title: str) -> Path:
 
     The time axis is in ms (ticks), with a decision every K of them; without spikes in decisions.
     """
-    try:
-        plt = pyplot()
-    except ImportError as error:
-        raise ValueError(str(error)) from error
     network = _network(recording)
     learned = dopamine.panels(recording)
     panels = [*network, (1.2, _actions), (0.9, _rewards), *learned]
     heights = [height for height, _ in panels]
-    figure, axes = plt.subplots(
-        len(panels),
-        1,
-        sharex=True,
-        figsize=(11 if learned else 9, 1.0 + sum(heights)),
-        height_ratios=heights,
-        layout="constrained",
-    )
+    try:
+        figure = blank((11 if learned else 9, 1.0 + sum(heights)))
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+    axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights)
     # decision d lasts from edges[d] to edges[d + 1]
     edges = np.arange(len(recording.rewards) + 1) * recording.ticks
     for axis, (_, draw_on) in zip(axes, panels, strict=True):

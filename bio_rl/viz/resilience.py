@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bio_rl.viz.curves import COLOURS, pyplot, save
+from bio_rl.viz.curves import COLOURS, blank, save
 
 
 def draw(
@@ -25,11 +25,11 @@ def draw(
     at: the step of the perturbation. before, asymptote: levels; back: the step at which 90 % of the
     drop was regained, None for never. Raises ImportError where matplotlib is missing.
     """
-    plt = pyplot()
     mean = np.asarray(curve)
     error = np.asarray(spread)
     steps = np.arange(len(curve))
-    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    figure = blank((6.4, 3.4))
+    axis = figure.subplots()
     axis.axvline(at, color="0.4", linewidth=1, linestyle="--", label="perturbation")
     axis.axhline(before, color=COLOURS[2], linewidth=1, label=f"before {before:.2f}")
     axis.hlines(

@@ -3,8 +3,9 @@ of the README.
 
 What stands in them is said in docs/results/tables.toml: pages of tables, a table's file of figures,
 its rows and its columns. A cell is a template in Python's format syntax, which is filled with the
-figures of one case, so that no figure is typed by hand: {iqm:.5g}, {seeds[0][mean]:.0f}. The ten
-rows of the README take theirs from any file: {learning[HalfCheetah-v5/ppo/spiking][iqm]:.0f}.
+figures of one case, so that no figure is typed by hand: `{iqm:.5g}`, `{seeds[0][mean]:.0f}`. The
+ten rows of the README take theirs from any file:
+`{learning[HalfCheetah-v5/ppo/spiking][iqm]:.0f}`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BEGIN = "<!-- results: written by python -m bio_rl.viz.results -->"
 END = "<!-- end of results -->"
 ABSENT = "–"
 """A cell of a case that has not this figure."""
-HEADINGS = ("what", "figure", "command and file")
+HEADINGS = ("experiment", "seeds", "result", "how to repeat it")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -161,19 +162,19 @@ def with_rows(
     if not mark or not end:
         raise ValueError(f"README.md has no section between {BEGIN} and {END}")
     rows = [headline_row(row, results) for row in headline]
-    head = "| " + " | ".join(HEADINGS) + " |\n|---|---|---|"
+    head = "| " + " | ".join(HEADINGS) + " |\n|---|---:|---|---|"
     return "\n".join([before + BEGIN, head, *rows, END + after])
 
 
 def headline_row(row: Mapping[str, str], results: Mapping[str, Any]) -> str:
-    """One row: what was measured, its figure, and how to measure it again."""
+    """One row: what was measured, over how many seeds, the result, and how to measure it again."""
     try:
         # str.format finds its way: {file[case][figure]}.
-        figure = row["figure"].format_map(results)
+        seeds, result = (row[name].format_map(results) for name in ("seeds", "result"))
     except (KeyError, IndexError, TypeError) as error:
-        raise ValueError(f"a row of the README asks for {error}: {row['figure']}") from error
-    link = f"[{row['page']}](docs/results/{row['page']}.md)"
-    return f"| {row['what']} | {figure} | `{row['command']}` · {link} |"
+        raise ValueError(f"a row of the README asks for {error}: {row['result']}") from error
+    link = f"[{row['what']}](docs/results/{row['page']}.md)"
+    return f"| {link} | {seeds} | {result} | `{row['command']}` |"
 
 
 if __name__ == "__main__":

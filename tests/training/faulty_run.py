@@ -115,7 +115,9 @@ def turns_clock(seconds: float) -> Callable[[], None]:
 
 def delete_run() -> None:
     """Remove the folder of the newest run."""
-    shutil.rmtree((Plan.file.parent / "runs" / "latest").resolve())
+    from bio_rl.training import runfolder
+
+    shutil.rmtree(runfolder.resolve("latest", Plan.file.parent / "runs"))
 
 
 def hold() -> None:

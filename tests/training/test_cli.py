@@ -14,6 +14,7 @@ import torch
 
 import bio_rl
 from bio_rl.__main__ import main
+from bio_rl.training import runfolder
 
 TINY = [
     "--env",
@@ -43,7 +44,7 @@ def refused(capsys, *arguments: str) -> str:
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     main([*TINY, "--network", "mlp", "--run-dir", str(folder)])
-    return (folder / "latest").resolve()
+    return runfolder.resolve("latest", folder)
 
 
 @pytest.mark.parametrize(

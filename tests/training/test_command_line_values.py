@@ -15,7 +15,7 @@ import pytest
 import bio_rl
 from bio_rl.__main__ import main
 from bio_rl.machine import streams
-from bio_rl.training import api, commands, config, settings
+from bio_rl.training import api, commands, config, runfolder, settings
 from bio_rl.training.checkpoint import CheckpointError
 
 SMALL = {"network": "mlp", "steps": 32, "num_envs": 2, "eval_episodes": 0, "checkpoints": 1}
@@ -176,7 +176,7 @@ def test_arguments_of_a_world_reach_every_environment_of_its_run(tmp_path, monke
     main(["eval", "--run-dir", str(tmp_path), "--episodes", "1"])
     main(["resume", "--run-dir", str(tmp_path), "--steps", "64"])
     assert set(Told.told) == {3} and len(Told.told) > 40
-    saved = json.loads((tmp_path / "latest" / "config.json").read_text())
+    saved = json.loads((runfolder.resolve("latest", tmp_path) / "config.json").read_text())
     assert saved["run"]["env_arg"] == ["value=3"]
     again = train(tmp_path, "Told-v0", env_kwargs={"value": np.float64(2.0)})
     assert again.experiment.run.env_kwargs == {"value": 2.0} and Told.told[-1] == 2.0

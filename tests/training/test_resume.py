@@ -20,7 +20,7 @@ import torch
 from bio_rl.__main__ import main
 from bio_rl.bench.resume import difference, kill, last_tree
 from bio_rl.state import leaves
-from bio_rl.training import api, checkpoint, config
+from bio_rl.training import api, checkpoint, config, runfolder
 from bio_rl.training.metrics import read_rows
 
 STEPS = 1024
@@ -116,7 +116,7 @@ def train(folder: Path, name: str, steps: int = STEPS, *more: str) -> Path:
         str(folder),
     ]
     main([*flags, *more])  # in this process: what resumes has one of its own
-    return (folder / "latest").resolve()
+    return runfolder.resolve("latest", folder)
 
 
 def assert_same(a: dict, b: dict) -> None:
@@ -180,10 +180,11 @@ def stopped_by_ctrl_c(folder: Path) -> tuple[Path, int, str, str]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(folder / "latest" / "metrics.jsonl", process)
+    wait_for(folder / "latest", process)
+    wait_for(runfolder.resolve("latest", folder) / "metrics.jsonl", process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    return (folder / "latest").resolve(), process.returncode, out, err
+    return runfolder.resolve("latest", folder), process.returncode, out, err
 
 
 class Runs(NamedTuple):
@@ -209,7 +210,7 @@ def runs(tmp_path_factory) -> Runs:
     longer = train(place / "longer", "mlp", 512)
     commands["longer"] = [str(longer), "--steps", "1024"]
     main([*ACROBOT, "--run-dir", str(place / "acrobot")])
-    commands["acrobot"] = [str((place / "acrobot" / "latest").resolve()), "--steps", "1024"]
+    commands["acrobot"] = [str(runfolder.resolve("latest", place / "acrobot")), "--steps", "1024"]
     train(place / "both", "mlp-sac", SHORT, "--seeds", "2")
     commands["seed"] = [str(seeds_of(place / "both")[1]), "--steps", str(2 * SHORT)]
     shutil.copytree(place / "both", place / "both-before")
@@ -288,7 +289,7 @@ def test_a_seed_gives_the_same_weights_whatever_the_number_of_threads(tmp_path):
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
-    """Until the first row of the log is written."""
+    """Until a file is there with something in it."""
     for _ in range(6000):
         if path.is_file() and path.stat().st_size:
             return
@@ -312,7 +313,9 @@ def test_an_environment_that_cannot_save_its_physics_says_so_on_resume(runs):
 
 def test_the_comparison_of_checkpoints_can_fail(tmp_path):
     tree = last_tree(train(tmp_path, "mlp", 256))
-    other = checkpoint.load(max((tmp_path / "latest" / "checkpoints").glob("step_*.pt")))
+    other = checkpoint.load(
+        max((runfolder.resolve("latest", tmp_path) / "checkpoints").glob("step_*.pt"))
+    )
     next(leaves(other["agent"])).add_(1)
     assert difference(tree, other)["different"] == 1
 

@@ -18,7 +18,7 @@ import bio_rl
 from bio_rl.__main__ import main
 from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import signals
-from bio_rl.training import api, checkpoint, config, evaluation, scoring, session
+from bio_rl.training import api, checkpoint, config, evaluation, runfolder, scoring, session
 from bio_rl.training.metrics import read_rows
 from bio_rl.training.saving import new_folder
 from bio_rl.vector import Vector
@@ -165,7 +165,7 @@ def test_a_checkpoint_is_written_before_its_evaluation_and_one_that_was_lost_is_
     calls = []
 
     def killed(*arguments):
-        calls.append(steps((tmp_path / "cut" / "latest").resolve())[-1])
+        calls.append(steps(runfolder.resolve("latest", tmp_path / "cut"))[-1])
         if len(calls) == 2:
             raise SystemExit(9)
         return evaluation.evaluate(*arguments)
@@ -285,7 +285,7 @@ def test_a_start_that_fails_leaves_no_folder_and_does_not_move_latest(
         train(tmp_path, "CartPole-v1")
     left = sorted(p.name for p in tmp_path.iterdir())
     assert left == (sorted([before.name, "latest"]) if earlier else [])
-    assert not earlier or (tmp_path / "latest").resolve() == before
+    assert not earlier or runfolder.resolve("latest", tmp_path) == before
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyError, RuntimeError, ZeroDivisionError])
@@ -420,7 +420,7 @@ def test_a_signal_saves_and_its_status_tells_a_scheduler(tmp_path, phase, name, 
         return
     if phase in ("collect", "update"):
         assert "stopping after this update; once more stops at once" in done.stderr
-    folder = (tmp_path / "runs" / "latest").resolve()
+    folder = runfolder.resolve("latest", tmp_path / "runs")
     paths = list((folder / "checkpoints").iterdir())
     assert paths and all(path.suffix == ".pt" and checkpoint.load(path) for path in paths)
     assert f" resume runs/{folder.name} --trust signalling" in done.stdout + done.stderr
@@ -472,7 +472,10 @@ def test_a_closed_stdout_costs_no_work(tmp_path):
     process.stdout.close()
     said = process.stderr.read().decode()
     assert process.wait(120) == 0 and "BrokenPipe" not in said and "Traceback" not in said, said
-    assert json.loads((tmp_path / "latest" / "result.json").read_text())["steps"] == 512
+    assert (
+        json.loads((runfolder.resolve("latest", tmp_path) / "result.json").read_text())["steps"]
+        == 512
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -497,4 +500,4 @@ def test_a_full_disk_under_stdout_costs_no_work(tmp_path):
             timeout=120,
         )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
-    assert (tmp_path / "latest" / "result.json").exists()
+    assert (runfolder.resolve("latest", tmp_path) / "result.json").exists()

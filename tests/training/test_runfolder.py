@@ -37,25 +37,16 @@ def test_latest_follows_the_newest_run_and_survives_moving_the_folder(tmp_path):
     assert runfolder.resolve("latest", tmp_path / "moved").name == newest.name
 
 
-def test_latest_is_a_text_file_where_symlinks_are_not_possible(tmp_path, monkeypatch):
-    def refused(*arguments, **options):
-        raise OSError("A required privilege is not held by the client")
-
-    started(tmp_path, "e", "a", "n", 0)
-    monkeypatch.setattr(Path, "symlink_to", refused)
-    folder = started(tmp_path, "e", "a", "n", 1)
-    assert (
-        not (tmp_path / "latest").is_symlink() and (tmp_path / "latest").read_text() == folder.name
-    )
-    assert (
-        runfolder.resolve("latest", tmp_path)
-        == folder
-        == runfolder.resolve(str(tmp_path / "latest"), Path("elsewhere"))
-    )
-    monkeypatch.undo()
-    assert runfolder.resolve("latest", tmp_path) == folder
-    newest = started(tmp_path, "e", "a", "n", 2)
-    assert (tmp_path / "latest").is_symlink() and runfolder.resolve("latest", tmp_path) == newest
+def test_latest_takes_the_place_of_a_link_that_an_earlier_version_made(tmp_path):
+    old = started(tmp_path, "e", "a", "n", 0)
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to(old.name, target_is_directory=True)
+    assert runfolder.resolve("latest", tmp_path) == old
+    newest = started(tmp_path, "e", "a", "n", 1)
+    assert (tmp_path / "latest").is_file() and (tmp_path / "latest").read_text() == newest.name
+    assert runfolder.resolve("latest", tmp_path) == newest
+    assert runfolder.resolve(str(tmp_path / "latest"), Path("elsewhere")) == newest
+    assert (old / "checkpoints").is_dir()
 
 
 def test_a_real_folder_called_latest_does_not_stop_a_run(tmp_path):

@@ -285,14 +285,14 @@ def test_kill_9_at_any_moment_leaves_a_checkpoint_with_its_rows(tmp_path):
         process.wait()
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # none is passed, none is without its rows
-            tree = api.read_last(tmp_path / "latest", rows=True)
+            tree = api.read_last(runfolder.resolve("latest", tmp_path), rows=True)
         before = tree["runner"]["seen"]
         assert before == newest(tmp_path) and tree["agent"]["replay"]["added"] * 4 == before
 
 
 def newest(folder: Path) -> int:
     """The step of the newest checkpoint, -1 without one."""
-    found = (folder / "latest" / "checkpoints").glob("step_*.pt")
+    found = (runfolder.resolve("latest", folder) / "checkpoints").glob("step_*.pt")
     return max((int(path.stem[5:]) for path in found), default=-1)
 
 

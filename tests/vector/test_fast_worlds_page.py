@@ -5,8 +5,6 @@ stands on the page.
 from __future__ import annotations
 
 import importlib
-import re
-import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,32 +18,27 @@ from bio_rl import vector
 from bio_rl.__main__ import main
 from bio_rl.bench.resume import difference, last_tree
 from bio_rl.testing import check_vector_env
+from bio_rl.training import runfolder
 from bio_rl.vector import NativeVectorEnv
 from bio_rl.vector.native import Rows
 from bio_rl.vector.trials import scores
+from tests.docs import pages
 
-PAGE = Path(__file__).parents[2] / "docs" / "fast_worlds.md"
+PAGE = "fast_worlds.md"
 SMALL = ["--num-envs", "4", "--ppo.update-every", "16", "--eval-episodes", "2"]
-
-
-def blocks(language: str) -> list[str]:
-    """The blocks of code of a language on the page."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def commands(run_dir: Path) -> list[list[str]]:
     """The arguments of train.py on the page, for the runs of a folder, with few steps."""
-    (lines,) = blocks("bash")
     few = {"40000": "512", "80000": "1024", "latest": str(run_dir / "latest")}
-    trainings = [line for line in lines.splitlines() if line.startswith("python train.py")]
-    return [[few.get(word, word) for word in shlex.split(line)[2:]] for line in trainings]
+    trainings = [words for program, *words in pages.commands(PAGE) if program == "train.py"]
+    return [[few.get(word, word) for word in words] for words in trainings]
 
 
 @pytest.fixture
 def my_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The module of the page, to be imported by its name; forgotten after the test."""
-    (source,) = blocks("python")
-    (tmp_path / "my_world.py").write_text(source, encoding="utf-8")
+    pages.write(PAGE, tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_world", raising=False)
     yield "my_world"
@@ -54,7 +47,7 @@ def my_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_the_world_holds_the_contracts_and_is_as_short_as_it_says(my_world: str) -> None:
-    (source,) = blocks("python")
+    source = pages.files(PAGE)["my_world.py"]
     code = [line for line in source.splitlines() if line.strip()]
     assert len(code) <= 45
     importlib.import_module(my_world)
@@ -95,7 +88,7 @@ def test_the_commands_of_the_page_train_resume_and_evaluate_it(
 def test_a_stopped_training_in_it_goes_on_bit_by_bit(my_world: str, tmp_path: Path) -> None:
     train, *_ = commands(tmp_path)
     main([*train, *SMALL, "--checkpoints", "4", "--run-dir", str(tmp_path / "runs")])
-    whole = (tmp_path / "runs" / "latest").resolve()
+    whole = runfolder.resolve("latest", tmp_path / "runs")
     cut = shutil.copytree(whole, tmp_path / "cut")
     (cut / "result.json").unlink()
     for path in (cut / "checkpoints").glob("step_*.pt"):

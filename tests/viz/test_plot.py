@@ -123,3 +123,15 @@ def test_a_key_that_only_some_runs_have_leaves_the_others_out(capsys, parent):
         file.write(json.dumps({"step": 400, "train/x": 1.0}) + "\n")
     assert plot.logged(plot.find([str(parent)], parent), "train/x") == [first]
     assert capsys.readouterr().out.count("is left out: it has not logged train/x") == 5
+
+
+def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, tmp_path):
+    # in a notebook the caller's next figure would not be shown
+    matplotlib = pytest.importorskip("matplotlib")
+    before = matplotlib.get_backend()
+    matplotlib.use("svg")
+    try:
+        plot.draw([str(parent)], tmp_path, tmp_path / "curves.png")
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(before)

@@ -20,7 +20,7 @@ def test_a_page_is_what_its_files_of_figures_give_today(path: Path):
 
 def test_another_figure_in_a_file_changes_the_front_page():
     figures = results.read(ROOT / results.FOLDER)
-    row = {"what": "a", "figure": "{demo[mean]:.0f}", "command": "make demo", "page": "robots"}
+    row = {"what": "a", "seeds": "1", "result": "{demo[mean]:.0f}", "command": "c", "page": "p"}
     before = results.headline_row(row, figures)
     figures["demo"]["mean"] = 321.0
     assert before != results.headline_row(row, figures)
@@ -28,7 +28,7 @@ def test_another_figure_in_a_file_changes_the_front_page():
 
 
 def test_a_row_of_the_readme_that_asks_for_no_figure_of_a_file_is_refused():
-    row = {"what": "a", "figure": "{demo[meen]}", "command": "make demo", "page": "robots"}
+    row = {"what": "a", "seeds": "1", "result": "{demo[meen]}", "command": "c", "page": "p"}
     with pytest.raises(ValueError, match="meen"):
         results.headline_row(row, {"demo": {"mean": 1.0}})
 

@@ -28,7 +28,7 @@ def block(recording: Recording) -> Any:
         segment.analogsignals.append(_signal(neo, line))
     for layer in range(1, recording.layers + 1):
         for neuron, times in enumerate(timeline.spike_times(recording, layer)):
-            where = {"layer": layer, "neuron": neuron}
+            where: Any = {"layer": layer, "neuron": neuron}
             stop = len(recording) * clock.dt
             segment.spiketrains.append(neo.SpikeTrain(times, units="s", t_stop=stop, **where))
     for name in event_names(recording):

@@ -42,7 +42,8 @@ def write(recording: Recording, path: Path) -> None:
     # HDF5 reads what it writes, which a file that will replace another does not allow.
     whole = io.BytesIO()
     with h5py.File(whole, "w") as hdf5:
-        pynwb.NWBHDF5IO(file=hdf5, mode="w").write(session)
+        output: Any = pynwb.NWBHDF5IO(file=hdf5, mode="w")
+        output.write(session)
     with replacing(path) as file:
         file.write(whole.getbuffer())
 

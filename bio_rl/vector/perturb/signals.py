@@ -51,8 +51,8 @@ class Noise(_Sensor):
 
 
 class Dropout(_Sensor):
-    """obs_dropout[:CHANNELS][=p]: each channel reads 0 with probability p at each step; without a
-    value it is dead.
+    """`obs_dropout[:CHANNELS][=p]`: each channel reads 0 with probability p at each step; without
+    a value it is dead.
     """
 
     default = 1.0
