@@ -152,14 +152,18 @@ def intervals(counts: Iterable[int]) -> str:
 def save(figure: Any, path: Path) -> Path:
     """Write a figure, in place of what was there only when it is whole; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    form = path.suffix.removeprefix(".") or "png"
-    from matplotlib import rc_context
-
-    # letters of a PDF stay letters, which journals ask for
-    with rc_context({"pdf.fonttype": 42}), replacing(path) as file:
+    with replacing(path) as file, _journal_fonts():
         # the file has another name until it is whole, so that the format must be told
+        form = path.suffix.removeprefix(".") or "png"
         figure.savefig(file, format=form, dpi=130, bbox_inches="tight")
     return path
+
+
+def _journal_fonts() -> Any:
+    """A context in which letters of a PDF stay letters, which journals ask for."""
+    import matplotlib
+
+    return matplotlib.rc_context({"pdf.fonttype": 42})
 
 
 def blank(size: tuple[float, float]) -> Any:
@@ -182,7 +186,9 @@ def legend_text(lines: Mapping[str, Sequence[Path]]) -> str:
 
 def wrapped(label: str, letters: int = LETTERS) -> str:
     """A label in lines of so many letters; a setting's name is not torn apart."""
-    return textwrap.fill(label, letters, subsequent_indent="  ", break_on_hyphens=False)
+    # A dollar in a name that somebody chose is no formula.
+    plain = label.replace("$", r"\$")
+    return textwrap.fill(plain, letters, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _panel(

@@ -125,6 +125,18 @@ def test_a_key_that_only_some_runs_have_leaves_the_others_out(capsys, parent):
     assert capsys.readouterr().out.count("is left out: it has not logged train/x") == 5
 
 
+def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, tmp_path):
+    # in a notebook the caller's next figure would not be shown
+    matplotlib = pytest.importorskip("matplotlib")
+    before = matplotlib.get_backend()
+    matplotlib.use("svg")
+    try:
+        plot.draw([str(parent)], tmp_path, tmp_path / "curves.png")
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(before)
+
+
 def test_the_evaluations_of_a_run_stand_beside_its_training_and_the_window_is_named(parent):
     pytest.importorskip("matplotlib")
     for folder in plot.find([str(parent)], parent):
@@ -221,15 +233,3 @@ def test_files_and_runs_are_not_drawn_together(parent, capsys):
     with pytest.raises(SystemExit):
         main(["plot", str(parent), "x.json"])
     assert "a picture of its own" in capsys.readouterr().err
-
-
-def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, tmp_path):
-    # in a notebook the caller's next figure would not be shown
-    matplotlib = pytest.importorskip("matplotlib")
-    before = matplotlib.get_backend()
-    matplotlib.use("svg")
-    try:
-        plot.draw([str(parent)], tmp_path, tmp_path / "curves.png")
-        assert matplotlib.get_backend() == "svg"
-    finally:
-        matplotlib.use(before)
