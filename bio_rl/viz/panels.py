@@ -20,11 +20,13 @@ from bio_rl.viz.curves import COLOURS
 from bio_rl.viz.dopamine import Panel
 
 MEMBRANES = 4
-"""Neurons whose membrane is drawn: those of the last layer that fire most."""
+"""Neurons whose membrane is drawn: those of the last layer whose firing varies most."""
 CROWDED = 800
 """Ticks from which on half as many are drawn, in thinner lines."""
 ROWS = 128
 """Rows of a panel at most: more would be a black rectangle."""
+SHADES = 400
+"""Rows of a picture in grey at most, whose rows may be thinner."""
 LABELS = 20
 """Names beside a panel at most."""
 LINES = 3
@@ -45,7 +47,7 @@ def of_brain(recording: Recording) -> list[Panel]:
     if recording.observations.size:
         # in inches, so that the names beside it can be read
         rows = min(recording.observations.shape[1], LABELS)
-        panels.append((max(0.5, 0.14 * rows), observations))
+        panels.append((max(0.8, 0.14 * rows), observations))
     if "input" in records and recording.layers:
         panels.append((1.2, inputs))
     for depth in range(1, recording.layers + 1):
@@ -92,27 +94,30 @@ def _named(recording: Recording) -> bool:
 def inputs(axis: Any, recording: Recording, edges: np.ndarray) -> None:
     """Draw the input of every cell in grey: the observation in the network's code."""
     values = recording.train("input")
-    shown = values[:, thinned(values.shape[1])]
-    heat(axis, shown.T, edges, cmap="Greys")
+    count = values.shape[1]
+    heat(axis, values[:, thinned(count, SHADES)].T, edges, cmap="Greys")
     axis.set_yticks([])
     axis.set_ylabel("input\ncells")
-    note(axis, f"the observation in {values.shape[1]} cells{left_out(values.shape[1])}")
+    note(axis, f"the observation in {count:,} cells{left_out(count, SHADES)}")
 
 
 def spikes(axis: Any, recording: Recording, edges: np.ndarray, depth: int) -> None:
     """Draw a mark for every spike, at the end of its tick."""
     train = recording.train(f"spikes/{depth}")
     count = train.shape[1]
-    kept = thinned(count)
+    # silent neurons take no room, so that of few that fire all are drawn
+    fire = int(train.any(0).sum())
+    kept = np.arange(count) if fire <= ROWS else thinned(count)
     ticks, rows = train[:, kept].nonzero()
     axis.scatter(ticks + 1, kept[rows], s=4, marker="|", linewidths=0.8, color="black")
     axis.set_ylim(-1, count)
     axis.set_ylabel(f"neuron,\nlayer {depth}")
-    note(axis, f"{train.mean():.0%} of {count} neurons fire in a tick{left_out(count)}")
+    some = "" if fire <= ROWS else left_out(count)
+    note(axis, f"{share(train.mean())} of {count:,} neurons fire in a tick{some}")
 
 
 def membranes(axis: Any, recording: Recording, edges: np.ndarray) -> None:
-    """Draw the potentials of the neurons that fire most, with their spikes as dots above."""
+    """Draw the potentials of the neurons whose firing varies most, with spikes as dots above."""
     potentials = recording.train(f"membrane/{recording.layers}")
     train = recording.train(f"spikes/{recording.layers}")
     top = max(float(potentials.max()), 0.0) + 0.05 * float(np.ptp(potentials))
@@ -121,8 +126,8 @@ def membranes(axis: Any, recording: Recording, edges: np.ndarray) -> None:
     width = 0.5 if crowded else 0.9
     # a potential is that after its tick
     times = np.arange(1, len(potentials) + 1)
-    # the most active cells first
-    cells = np.argsort(-train.sum(0))[:count]
+    # neither silent ones nor those that fire at every tick
+    cells = np.argsort(-train.var(0), kind="stable")[:count]
     for colour, cell in zip(COLOURS, cells, strict=False):
         label = f"neuron {cell}"
         axis.plot(times, potentials[:, cell], color=colour, linewidth=width, label=label)
@@ -169,7 +174,7 @@ def _rows(axis: Any, values: np.ndarray, edges: np.ndarray, names: Sequence[str]
     most = float(np.abs(values).max()) or 1.0
     kept = thinned(values.shape[1])
     heat(axis, values[:, kept].T, edges, cmap="RdBu_r", vmin=-most, vmax=most)
-    name_rows(axis, [names[i] for i in kept] if len(names) == values.shape[1] else [])
+    name_rows(axis, [names[int(i)] for i in kept] if len(names) == values.shape[1] else [])
     note(axis, f"red {most:.2g}, white 0, blue {-most:.2g}{left_out(values.shape[1])}")
 
 
@@ -195,7 +200,9 @@ def weights(axis: Any, recording: Recording, edges: np.ndarray, name: str) -> No
     axis.axhline(0.0, color="black", linewidth=0.5)
     axis.set_ylabel("weights\nw - w₀")
     # the names of the weights stand at the right
-    axis.set_title(f"{name}: those of {flat.shape[1]} that change most", loc="left", fontsize=8)
+    count = min(CHANGED, flat.shape[1])
+    text = f"{name}: the {count} of {flat.shape[1]:,} that change most, by their indices"
+    axis.set_title(text, loc="left", fontsize=7, color="#444444")
     dopamine.legend(axis, CHANGED)
 
 
@@ -212,10 +219,15 @@ def every(count: int, most: int = ROWS) -> int:
     return max(1, math.ceil(count / most))
 
 
-def left_out(count: int) -> str:
+def left_out(count: int, most: int = ROWS) -> str:
     """The words for rows that are not drawn; "" where all are."""
-    step = every(count)
-    return "" if step == 1 else f"; 1 in {step} of {count} drawn"
+    step = every(count, most)
+    return "" if step == 1 else f"; 1 in {step} is drawn"
+
+
+def share(x: float) -> str:
+    """A share in per cent with the digits that count: 12 %, 0.6 %."""
+    return f"{100 * x:.0f} %" if x >= 0.1 else f"{100 * x:.2g} %"
 
 
 def heat(axis: Any, values: np.ndarray, edges: np.ndarray, **settings: Any) -> None:

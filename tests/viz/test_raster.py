@@ -4,6 +4,7 @@ trained stays as it is.
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import closing
 from pathlib import Path
 
@@ -14,12 +15,12 @@ import torch
 import bio_rl
 from bio_rl import vector
 from bio_rl.__main__ import main
-from bio_rl.contracts import Episodes
+from bio_rl.contracts import Episodes, Probe
 from bio_rl.state import leaves
 from bio_rl.training import api, config
 from bio_rl.training.metrics import read_rows, to_floats
 from bio_rl.training.recording import Recording, record, record_window
-from bio_rl.viz import dopamine, raster
+from bio_rl.viz import dopamine, panels, raster
 
 SMALL = {
     "agent": "three_factor",
@@ -245,3 +246,78 @@ def test_a_logged_row_is_the_mean_over_the_updates_since_the_last_and_lazy_value
     means = [np.mean(rpe[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
     np.testing.assert_allclose([row["dopamine/rpe"] for row in rows], means, rtol=1e-4, atol=1e-6)
     assert ends[:2] == [8, 16] and set(ends) <= set(asked) and len(asked) < len(rpe) / 5
+
+
+def drawn(recording: Recording) -> list:
+    """The panels of a recording's picture, drawn."""
+    figures = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raster, "save", lambda figure, path: figures.append(figure) or path)
+        raster.picture(recording, Path("x.png"), "a title")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    return figure.axes
+
+
+def panel(axes: list, name: str):
+    """The panel whose label begins with `name`."""
+    (found,) = [axis for axis in axes if axis.get_ylabel().startswith(name)]
+    return found
+
+
+def test_channels_and_choices_have_the_worlds_names_and_time_is_the_worlds_too(life):
+    pytest.importorskip("matplotlib")
+    axes = drawn(life[0])
+    seen = panel(axes, "observation")
+    labels = [text.get_text() for text in seen.get_yticklabels()]
+    assert labels == ["cart position", "cart velocity", "pole angle", "pole velocity"]
+    done = panel(axes, "action")
+    assert [text.get_text() for text in done.get_yticklabels()] == ["push left", "push right"]
+    rows = [int(path.vertices[0, 1]) for path in done.collections[0].get_paths()]
+    assert rows == life[0].actions[:, 0].tolist()
+    (above,) = seen.child_axes
+    assert "time in the world, s (one decision every 0.02)" in above.get_xlabel()
+    # 40 decisions of 4 ticks: 160 ms of the network are 0.8 s of the world
+    assert seen.get_xlim()[1] == 160 and above.get_xlim()[1] == pytest.approx(0.8)
+
+
+def test_the_weights_that_changed_most_are_drawn_from_where_they_were(life):
+    pytest.importorskip("matplotlib")
+    axis = panel(drawn(life[0]), "weights")
+    assert "readout.weight" in axis.get_title(loc="left")
+    values = life[0].weights["readout.weight"]
+    moved = np.ptp(values.reshape(len(values), -1), axis=0)
+    line = axis.lines[0]
+    place = np.unravel_index(int(moved.argmax()), values.shape[1:])
+    assert line.get_label() == "[" + ", ".join(map(str, place)) + "]"
+    np.testing.assert_allclose(
+        line.get_ydata(), values[(slice(None), *place)] - values[(0, *place)]
+    )
+
+
+def test_a_large_population_is_thinned_and_says_so():
+    assert len(panels.thinned(512)) == 128 and panels.thinned(512)[1] == 4
+    assert panels.left_out(512) == "; 1 in 4 is drawn" and panels.left_out(128) == ""
+    assert len(panels.thinned(129)) == 65
+
+
+def test_all_spikes_of_a_large_population_that_is_mostly_silent_are_drawn():
+    pytest.importorskip("matplotlib")
+    for firing, rows in ((2, {5, 7}), (300, set(range(0, 300, 4)))):
+        probe = Probe()
+        train = torch.zeros(4, 1, 512)
+        train[0, 0, [5, 7] if firing == 2 else range(firing)] = 1.0
+        probe.record("spikes/1", train)
+        none = np.zeros(1, bool)
+        axes = drawn(Recording(probe, np.zeros((1, 1)), np.zeros(1), none, none))
+        marks = panel(axes, "neuron").collections[0].get_offsets()
+        assert set(marks[:, 1].astype(int).tolist()) == rows
+
+
+def test_a_perturbation_is_a_line_from_the_decision_on_in_which_it_acts(life):
+    pytest.importorskip("matplotlib")
+    told = np.r_[np.zeros(10), np.ones(30)]
+    seen = dataclasses.replace(life[0], infos={"perturbed": told})
+    axes = drawn(seen)
+    (text,) = [text for text in axes[0].texts if text.get_text() == "perturbed"]
+    assert text.xy[0] == 10 * seen.ticks
