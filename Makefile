@@ -36,8 +36,9 @@ hostile: $(venv)/installed-dev
 	$(python) -m bio_rl.bench hostile
 
 docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+# Not --quiet: it would hide warnings from --strict, too.
 docs: $(venv)/installed-docs
-	$(python) -m mkdocs build --strict --quiet
+	$(python) -m mkdocs build --strict
 	$(python) -m pytest -n0 -m site tests/docs
 	@echo "  (the first page: site/html/index.html)"
 

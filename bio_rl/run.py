@@ -12,7 +12,6 @@ run.record(50).train("spikes/1")          # the same as arrays
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,16 @@ import numpy as np
 from bio_rl.training import api, config
 from bio_rl.training.build import FINAL_EPISODES, FINAL_SEED, Trained
 from bio_rl.training.commands import expanded
-from bio_rl.training.evaluation import Evaluation, Recording
+from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.predict import Memory, predict
 from bio_rl.training.progress import Callback
 from bio_rl.training.progress import Progress as Progress
 from bio_rl.training.progress import StopTraining as StopTraining
+from bio_rl.training.recording import Recording
+from bio_rl.training.recording.run import record_run
 from bio_rl.training.voice import Voice
 from bio_rl.vector.factory import find_id
 from bio_rl.viz import curves, plot, raster, video
-from bio_rl.viz.raster import DECISIONS
 
 
 class Run(Trained):
@@ -99,14 +99,20 @@ class Run(Trained):
         return plot.draw([str(self.folder)], self.folder.parent, place, key)
 
     def record(
-        self, decisions: int = DECISIONS, seed: int = FINAL_SEED, learn: bool = False
+        self,
+        decisions: int | None = None,
+        *,
+        episodes: int | None = None,
+        seed: int = FINAL_SEED,
+        learn: bool = False,
     ) -> Recording:
-        """Record the first decisions of an episode as arrays. learn: those around the end of an
-        episode, in a copy that goes on learning.
+        """Record what it does as arrays, which `Recording.save` writes to a file: so many
+        decisions, so many episodes, or by default the first episode.
+
+        learn: a copy that explores and goes on learning, with dopamine and weights; else it is
+        greedy.
         """
-        env = api.make_env(self.experiment.run, 1, self.agent.device)
-        with closing(env):
-            return raster.recorded(self, env, seed, decisions, learn)
+        return record_run(self, decisions, episodes, seed, learn)
 
 
 def train(

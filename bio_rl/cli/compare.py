@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
     plan = flags.plan
     found = compared(flags, plan, folder)
     comparison.show({case: found[case] for case in found if case in {*of(plan), comparison.MEAN}})
-    print(f"wrote {folder / FILE}")
+    print(f"all figures are in {folder / FILE}")
     # The figures are written already: without the extra `plots` they are all there is.
     try:
         print(f"wrote {comparison.draw(plan.trainings, folder / 'runs', folder / PICTURE)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -23,8 +22,7 @@ def bar(what: str, total: int) -> Iterator[Bar]:
     from rich import progress
     from rich.console import Console
 
-    # This very output, also while the runs' own lines are kept from it.
-    console = Console(file=sys.stdout)
+    console = Console()
     columns = (
         progress.TextColumn(what),
         progress.BarColumn(),

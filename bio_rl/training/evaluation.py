@@ -1,21 +1,16 @@
-"""Greedy evaluation: fixed start states, one episode each, in environments of its own; and full
-records of what a brain does.
-"""
+"""Greedy evaluation: fixed start states, one episode each, in environments of its own."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bio_rl.contracts import Agent, Probe, Steps, Transition
-from bio_rl.state import index
-from bio_rl.training.metrics import to_floats
+from bio_rl.contracts import Agent, Probe
 from bio_rl.training.reel import Reel
-from bio_rl.training.runner import begin, collect, decide
+from bio_rl.training.runner import begin, decide
 from bio_rl.vector import TensorVectorEnv, Vector
 
 MAX_STEPS = 30_000
@@ -24,10 +19,6 @@ Atari have 27,000.
 """
 FILMED = 10_000
 """Decisions that a film shows at most: five and a half minutes at 30 a second."""
-PATIENCE = 1000
-"""Decisions in which the end of an episode is waited for, where one is to be recorded."""
-AFTER = 0.25
-"""Share of the decisions that are recorded which come after that end."""
 
 
 @dataclass(frozen=True)
@@ -176,137 +167,3 @@ def frames(agent: Agent, env: Vector, seed: int) -> tuple[Reel, float]:
     # An hour of pictures does not fit into memory.
     pictures = Reel()
     return pictures, filmed(agent, env, seed, pictures.append).total
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A record of a brain in the first environment, decision by decision: D of them."""
-
-    probe: Probe
-    """Reports of the network in all D decisions, of all rows."""
-    actions: np.ndarray
-    """[D, A], or [D, 1] for choices."""
-    rewards: np.ndarray
-    """[D]."""
-    terminated: np.ndarray
-    """[D] bool, the episode ended by itself with this decision."""
-    truncated: np.ndarray
-    """[D] bool, a time limit cut it."""
-    reported: dict[str, np.ndarray] = field(default_factory=dict)
-    """[D] by name what `update` reported after each decision, where it learned; else dopamine/value
-    alone, of a brain that has a critic. NaN where there was no such report.
-    """
-    first: int = 0
-    """Number of decisions that its life had before these."""
-
-    @staticmethod
-    def of(moments: Sequence[Moment], first: int = 0) -> Recording:
-        """The record of moments in their order."""
-        steps = [moment.step for moment in moments]
-        reports = [moment.reported for moment in moments]
-        names = dict.fromkeys(name for report in reports for name in report)
-        return Recording(
-            _joined([moment.probe for moment in moments]),
-            np.stack([step.action[0].reshape(-1).cpu().numpy() for step in steps]),
-            np.array([float(step.reward[0]) for step in steps]),
-            np.array([bool(step.terminated[0]) for step in steps]),
-            np.array([bool(step.truncated[0]) for step in steps]),
-            {name: np.array([report.get(name, np.nan) for report in reports]) for name in names},
-            first,
-        )
-
-    def train(self, name: str) -> np.ndarray:
-        """A record of the first row with all ticks in one row, [D·K, N]; what is held for a
-        decision is repeated K times.
-        """
-        # [K, B, N] of each decision, or [1, B, N] of what is held for all of its ticks.
-        rows = [x[:, 0].cpu().numpy() for x in self.probe.records[name]]
-        held = [np.repeat(x, self.ticks, 0) if len(x) == 1 else x for x in rows]
-        return np.concatenate(held)
-
-    @property
-    def ticks(self) -> int:
-        """K; 1 for a network without spikes."""
-        if not self.layers:
-            return 1
-        return len(self.probe.records["spikes/1"][0])
-
-    @property
-    def layers(self) -> int:
-        """The number of layers that spiked; 0 for a network of other units."""
-        return sum(name.startswith("spikes/") for name in self.probe.records)
-
-
-class Moment(NamedTuple):
-    """One decision."""
-
-    probe: Probe
-    step: Transition
-    reported: dict[str, float]
-
-    @property
-    def last(self) -> bool:
-        """Whether the episode of the first row ended with it."""
-        # Either way the next percept is of a new life.
-        ended = self.step.terminated | self.step.truncated
-        return bool(ended[0])
-
-
-def _joined(probes: Sequence[Probe]) -> Probe:
-    """The records of several decisions, one after the other."""
-    whole = Probe()
-    for probe in probes:
-        whole.products += probe.products
-        for name, records in probe.records.items():
-            whole.records.setdefault(name, []).extend(records)
-    return whole
-
-
-def record(agent: Agent, env: TensorVectorEnv, seed: int, decisions: int) -> Recording:
-    """Up to `decisions` greedy decisions from the start state `seed`, with all that the deciding
-    network reports.
-
-    They end with the episode of the first row.
-    """
-    life = begin(agent, env, seed)
-    moments = []
-    for _ in range(decisions):
-        probe = Probe()
-        step, life = decide(agent, env, life, explore=False, probe=probe)
-        value = step.extras.get("value")
-        reported = {} if value is None else {"dopamine/value": float(value[0])}
-        moments.append(Moment(probe, step, reported))
-        if moments[-1].last:
-            break
-    return Recording.of(moments)
-
-
-def record_learning(agent: Agent, env: TensorVectorEnv, seed: int, decisions: int) -> Recording:
-    """`decisions` in a row of a life from the start state `seed` that explores and goes on
-    learning, and what it learned.
-
-    They are the first that hold the end of an episode, with a quarter of them after it; the last of
-    `PATIENCE` where none ends. The agent changes: give a copy. Raises ValueError for one that does
-    not learn at every decision.
-    """
-    if not (isinstance(agent.rollout, Steps) and agent.rollout.n == 1):
-        raise ValueError(
-            f"an agent that learns once in {agent.rollout} has nothing to show at a decision; "
-            "expected Steps(1)"
-        )
-    life = begin(agent, env, seed)
-    last = max(PATIENCE, decisions)
-    moments: deque[Moment] = deque(maxlen=decisions)
-    waits_for_end = True
-    t = 0
-    while t < last:
-        probe = Probe()
-        rollout, life = collect(agent, env, life, probe)
-        state, metrics = agent.update(rollout, life.state)
-        life = life._replace(state=state)
-        moments.append(Moment(probe, index(rollout.steps, 0), to_floats(metrics)))
-        t += 1
-        if waits_for_end and moments[-1].last:
-            waits_for_end = False
-            last = min(last, max(decisions, t + int(AFTER * decisions)))
-    return Recording.of(moments, t - len(moments))

@@ -20,8 +20,9 @@ from bio_rl.training.build import (
     single_thread,
 )
 from bio_rl.training.config import Experiment
-from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds, record
+from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds
 from bio_rl.training.fitting import fit_agent
+from bio_rl.training.recording import record
 from bio_rl.training.reporting import Notes, reason
 from bio_rl.training.runner import Runner
 from bio_rl.training.saving import Keeper

@@ -206,8 +206,8 @@ class Session:
         if self.callback is None:
             return
         score = row.get("eval/mean_reward")
-        seen = self.runner.seen
-        if wants_stop(self.callback, Progress(seen, share, dict(row), self.folder, score)):
+        progress = Progress(self.runner.seen, share, dict(row), self.folder, score)
+        if wants_stop(self.callback, progress):
             self.stop.ask()
 
     def _show(self, panel: Panel, values: Mapping[str, Any], share: float) -> None:

@@ -187,7 +187,7 @@ def described(runs: int) -> str:
     free = freedom(runs)
     if free < FEW:
         degrees = "1 degree" if free == 1 else f"{free} degrees"
-        text += f", on {degrees} of freedom: wide, and too narrow still for skewed returns"
+        text += f", on {degrees} of freedom: wide, and still too narrow for skewed returns"
     return text
 
 

@@ -12,9 +12,7 @@ SQLite, so that it goes on after a crash: a trial that was cut off is done again
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import json
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +26,7 @@ from bio_rl.machine.signals import Interrupted
 from bio_rl.training import api, config, preset_writer
 from bio_rl.training.config import Experiment
 from bio_rl.training.progress import Progress
+from bio_rl.training.voice import Voice
 
 SEED = 1_000
 """The first seed of trials; those of reported results are smaller."""
@@ -300,8 +299,7 @@ def try_once(study: Any, experiment: Experiment, folder: Path, seeds: int) -> st
 def _train(candidate: Experiment, seed: int, folder: Path, watch: Watch) -> None:
     """Train one seed of a trial, without a word."""
     one = config.replace_run(candidate, seed=seed, seeds=1, run_dir=folder / "trials")
-    with contextlib.redirect_stdout(io.StringIO()):
-        trained = api.run_experiment(one, watch)
+    trained = api.run_experiment(one, watch, Voice(quiet=True))
     if trained.stopped is not None and not watch.pruned:
         raise Interrupted(trained.stopped)
     if not watch.pruned:

@@ -56,6 +56,8 @@ class Vector(TensorVectorEnv):
         self.action_space: gym.Space = env.single_action_space
         self.mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self.steps = 0
+        self.infos: Mapping[str, Any] = {}
+        """The infos of the last step, as the environments gave them."""
         self._encode = encoder(self.observation_space)
         self._decode = decoder(self.action_space)
         self._keys = keys_of(self.observation_space)
@@ -87,6 +89,7 @@ class Vector(TensorVectorEnv):
     def step(self, action: Tensor) -> Step:
         obs, reward, terminated, truncated, info = self._env_step(self._decided(action))
         self.steps += 1
+        self.infos = info
         junk = self._done if self.mode is AutoresetMode.NEXT_STEP and self._done.any() else None
         done = terminated | truncated
         ended = bool(done.any())

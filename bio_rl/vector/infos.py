@@ -4,6 +4,7 @@ A key `name` holds an array [N, ...]; the key `_name` holds bool [N], True where
 something about it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,22 @@ def first_row(info: Info) -> Info:
             entry = value[0]
             first[key] = bool(entry) if isinstance(entry, np.bool_) else entry
     return first
+
+
+def row_of(info: Mapping[str, Any], row: int) -> dict[str, np.ndarray]:
+    """The numbers that infos of a batch tell of a row: those of the step that ended an episode
+    where they tell of the next one's start as well. What is no number is left out.
+    """
+    # the top level is then of the new episode
+    ended = info.get("_final_info")
+    source = info["final_info"] if ended is not None and ended[row] else info
+    told = {}
+    for key, values in source.items():
+        said = source.get(f"_{key}")
+        is_array = isinstance(values, np.ndarray) and values.dtype.kind in "fiub"
+        # keys with an underscore are masks, and final_obs is of the observation
+        if not is_array or key.startswith("_") or key == "final_obs":
+            continue
+        if said is None or said[row]:
+            told[key] = values[row].reshape(-1) if values[row].ndim else values[row]
+    return told

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bio_rl.training.evaluation import Recording
+from bio_rl.training.recording import Recording
 from bio_rl.viz.curves import COLOURS
 
 Panel = tuple[float, Callable[[Any, Recording, np.ndarray], None]]

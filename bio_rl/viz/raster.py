@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from bio_rl import vector
-from bio_rl.contracts import Steps
-from bio_rl.training.evaluation import Recording, record, record_learning
+from bio_rl.training.recording import Recording, record, record_window
+from bio_rl.training.recording.run import of_learner
 from bio_rl.vector import Vector
 from bio_rl.viz import dopamine
 from bio_rl.viz.curves import COLOURS, blank, save
@@ -68,26 +68,11 @@ def recorded(
     """A recording of the first greedy decisions in the first environment of `env`; with `learn` of
     a copy that goes on learning, around the end of an episode.
     """
-    if learn:
-        return _learning(trained, env, seed, decisions)
-    return record(trained.agent, env, seed, decisions)
-
-
-def _learning(trained: Any, env: Vector, seed: int, decisions: int) -> Recording:
-    """A recording of a copy of the agent that goes on learning."""
-    name = trained.experiment.run.agent
-    rollout = trained.agent.rollout
-    if isinstance(rollout, Steps) and rollout.n != 1:
-        raise ValueError(
-            f"--learn on: {name} learns after {rollout.n} decisions, not at every one; leave it off"
-        )
-    agent = trained.learner(env, decisions)
-    try:
-        return record_learning(agent, env, seed, decisions)
-    except ValueError as error:
-        raise ValueError(
-            f"--learn on: {name} cannot learn in the one environment that is drawn: {error}"
-        ) from error
+    if not learn:
+        return record(trained.agent, env, seed, decisions)
+    return of_learner(
+        trained, env, decisions, lambda agent: record_window(agent, env, seed, decisions)
+    )
 
 
 def picture(recording: Recording, path: Path, title: str) -> Path:

@@ -185,10 +185,13 @@ def notebook_page(path: Path) -> dict[str, str | bytes]:
     from nbconvert import MarkdownExporter
 
     text, resources = MarkdownExporter().from_filename(str(path))
-    download = f"[The notebook itself]({path.name})"
     pictures = {f"{path.stem}_{name}": data for name, data in resources["outputs"].items()}
     for name in resources["outputs"]:
-        text = text.replace(f"]({name})", f"]({path.stem}_{name})")
+        # With a scheme, as an address has one: it is no file of the checkout.
+        text = text.replace(f"]({name})", f"](picture:{path.stem}_{name})")
+    text = with_links(text, f"docs/notebooks/{path.name}", f"notebooks/{path.stem}.md")
+    text = text.replace("](picture:", "](")
+    download = f'<a href="{path.name}" download>The notebook itself</a>'
     return {f"{path.stem}.md": f"{text}\n\n{download}\n", **pictures}
 
 

@@ -15,17 +15,17 @@ from pathlib import Path
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 TITLE = re.compile(r'title="([^"]+)"')
-TRAIN, RESUME = "256", "512"
-"""Steps of a training and of its continuation, in place of those on the page."""
-SMALL = ("--num-envs", "4", "--eval-episodes", "1", "--checkpoints", "1")
-SMALLER = {
+FEWER = {"--steps": "256", "--episodes": "1", "--seeds": "2", "--trials": "1"}
+"""Flags whose values on a page would take minutes, with the values that they have here."""
+LONGER = "512"
+"""Steps of a training that goes on."""
+SHORT = {
+    "": ("--num-envs", "4", "--eval-episodes", "1", "--checkpoints", "1"),
     "eval": ("--episodes", "1"),
-    "play": ("--seed", "0"),
-    "plot": (),
-    "resume": (),
-    "list": (),
+    "compare": ("--episodes", "1", "--jobs", "1"),
+    "tune": ("--seeds", "0"),
 }
-"""Commands beside a training, each with flags that keep it short."""
+"""Flags that keep a command short, by its name; that of a training is empty."""
 
 
 def blocks(page: str) -> Iterator[tuple[str, str, str]]:
@@ -62,15 +62,13 @@ def commands(page: str) -> Iterator[list[str]]:
 
 
 def short(words: Sequence[str]) -> list[str]:
-    """The arguments of a command of train.py with few steps and few episodes."""
-    name = words[0] if words and not words[0].startswith("-") else "train"
-    kept = list(words)
-    if "--steps" in kept:
-        kept[kept.index("--steps") + 1] = RESUME if name == "resume" else TRAIN
-    if "--episodes" in kept:
-        kept[kept.index("--episodes") + 1] = "1"
-        return kept
-    return [*kept, *(SMALL if name == "train" else SMALLER[name])]
+    """The arguments of a command of train.py with few steps, seeds and episodes."""
+    name = words[0] if words and not words[0].startswith("-") else ""
+    fewer = {**FEWER, "--steps": LONGER} if name == "resume" else FEWER
+    before = ("", *words)
+    kept = [fewer.get(flag, word) for flag, word in zip(before, words, strict=False)]
+    # The last value of a flag counts.
+    return [*kept, *SHORT.get(name, ())]
 
 
 def run(page: str, main: Callable[[Sequence[str]], object]) -> None:

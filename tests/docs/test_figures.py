@@ -15,6 +15,7 @@ CELLS = "dopamine[CartPole-v1/three_factor/cells"
 CHOOSE = (
     f"500 of {{{CELLS}][iqm]:.0f}}. With dopamine shuffled: "
     f"{{{CELLS} --three-factor.dopamine shuffled][iqm]:.0f}}.",
+    "HalfCheetah-v5 by `three_factor`: {brains[HalfCheetah-v5][iqm]:.0f} after 3M steps",
     f"where gradients reach {{{SPIKING}[iqm]:.0f}} with spikes",
     "{eprop[CueAccumulation-v0/eprop/lsnn][iqm]:.2f} of 1. With dopamine shuffled: "
     "{eprop[CueAccumulation-v0/eprop/lsnn --eprop.shuffled][median]:.2f}.",

@@ -15,7 +15,13 @@ from bio_rl.__main__ import main
 from tests.docs import pages
 
 PAGES = sorted(path.relative_to(pages.DOCS).as_posix() for path in pages.DOCS.glob("how-to/*.md"))
-WITH_CODE = [page for page in PAGES if list(pages.blocks(page))]
+MINUTES = {"how-to/compare.md"}
+"""Pages whose commands start a process for each training."""
+WITH_CODE = [
+    pytest.param(page, marks=pytest.mark.thorough if page in MINUTES else ())
+    for page in PAGES
+    if list(pages.blocks(page))
+]
 LONGEST = 100
 """Lines of the longest file that a page may ask for: adding a part is short, or it is not easy."""
 

@@ -31,7 +31,8 @@ class Faked:
         self.crash_at = -1
         """The training that is cut off after its first evaluation, as by kill -9."""
 
-    def __call__(self, experiment, callback):
+    def __call__(self, experiment, callback, voice):
+        assert voice.quiet
         self.trained.append(experiment)
         score = -abs(experiment.agent.lr - 0.003)
         for i in range(1, 11):
@@ -110,11 +111,11 @@ def test_a_study_of_other_settings_is_not_mixed_with_this_one(faked, tmp_path, c
 
 
 def test_a_trial_that_diverges_has_failed_and_the_search_goes_on(faked, tmp_path, monkeypatch):
-    def run(experiment, callback):
+    def run(experiment, callback, voice):
         if len(faked.trained) == 1:
             faked.trained.append(experiment)
             raise DivergedError("the agent diverged: nan\nmore")
-        return faked(experiment, callback)
+        return faked(experiment, callback, voice)
 
     monkeypatch.setattr(tuning.api, "run_experiment", run)
     tuned(tmp_path / "t", "--trials", "3")

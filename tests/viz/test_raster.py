@@ -17,8 +17,8 @@ from bio_rl.__main__ import main
 from bio_rl.contracts import Episodes
 from bio_rl.state import leaves
 from bio_rl.training import api, config
-from bio_rl.training.evaluation import Recording, record, record_learning
 from bio_rl.training.metrics import read_rows, to_floats
+from bio_rl.training.recording import Recording, record, record_window
 from bio_rl.viz import dopamine, raster
 
 SMALL = {
@@ -54,7 +54,7 @@ def life(run) -> tuple[Recording, list[dict[str, float]], list[torch.Tensor], li
             return state, metrics
 
         agent.update = spied
-        return record_learning(agent, env, 3, 40), reported, weights, eligibility
+        return record_window(agent, env, 3, 40), reported, weights, eligibility
 
 
 def refused(capsys, *arguments: str) -> str:
@@ -139,7 +139,7 @@ def test_spikes_are_those_of_the_same_decisions(life):
 @pytest.mark.parametrize("decisions", [1, 5, 8])
 def test_a_short_recording_holds_the_first_end_with_a_quarter_after_it(run, decisions):
     with closing(vector.make("CartPole-v1", 1)) as env:
-        seen = record_learning(bio_rl.load(run).learner(env, decisions), env, 3, decisions)
+        seen = record_window(bio_rl.load(run).learner(env, decisions), env, 3, decisions)
     assert len(seen.rewards) == decisions and seen.first > 0
     assert np.flatnonzero(seen.terminated).tolist() == [decisions - 1 - decisions // 4]
 
