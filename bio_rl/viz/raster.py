@@ -1,10 +1,10 @@
-"""A brain at work on one time axis: input, spikes, membranes, action, reward and dopamine."""
+"""A brain at work on one time axis: observations by name, input, spikes, membranes, actions, reward
+and, where it learns, dopamine and weights.
+"""
 
 from __future__ import annotations
 
 from contextlib import closing
-from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,9 @@ from bio_rl import vector
 from bio_rl.training.recording import Recording, record, record_window
 from bio_rl.training.recording.run import of_learner
 from bio_rl.vector import Vector
-from bio_rl.viz import dopamine
-from bio_rl.viz.curves import COLOURS, blank, save
-from bio_rl.viz.dopamine import Panel
+from bio_rl.viz import dopamine, panels
+from bio_rl.viz.curves import blank, save
 
-MEMBRANES = 4
-"""Neurons whose membrane is drawn: those of the last layer that fire most."""
-CROWDED = 800
-"""Ticks from which on half as many are drawn, in thinner lines."""
 SUFFIXES = (".png", ".svg", ".pdf")
 DECISIONS = 50
 """Decisions that are drawn of a frozen brain by default."""
@@ -78,115 +73,75 @@ def recorded(
 def picture(recording: Recording, path: Path, title: str) -> Path:
     """Write the figure of a recording.
 
-    The time axis is in ms (ticks), with a decision every K of them; without spikes in decisions.
+    Time is the network's below, in ms, with a decision every K of them, and the world's above;
+    without spikes in decisions. Ends of episodes and perturbations are lines across all panels.
     """
-    network = _network(recording)
-    learned = dopamine.panels(recording)
-    panels = [*network, (1.2, _actions), (0.9, _rewards), *learned]
-    heights = [height for height, _ in panels]
+    brain = panels.of_brain(recording)
+    body = panels.of_body(recording)
+    learned = [*dopamine.panels(recording), *panels.of_weights(recording)]
+    chosen = [*brain, *body, *learned]
+    heights = [height for height, _ in chosen]
     try:
-        figure = blank((11 if learned else 9, 1.0 + sum(heights)))
+        figure = blank((11 if learned else 9, 1.3 + sum(heights) + 0.12 * len(heights)))
     except ImportError as error:
         raise ValueError(str(error)) from error
-    axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights)
+    axes = figure.subplots(len(chosen), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     # decision d lasts from edges[d] to edges[d + 1]
-    edges = np.arange(len(recording.rewards) + 1) * recording.ticks
-    for axis, (_, draw_on) in zip(axes, panels, strict=True):
+    edges = np.arange(len(recording) + 1) * recording.ticks
+    for axis, (_, draw_on) in zip(axes, chosen, strict=True):
         draw_on(axis, recording, edges)
         axis.spines[["top", "right"]].set_visible(False)
-    if learned:
-        # the rewards stand below the network and the actions
-        dopamine.mark_ends(axes, len(network) + 1, recording, edges)
-        figure.align_ylabels(axes)
-    axes[-1].set_xlabel(_unit(recording))
+    # the rewards are the last panel of the body
+    dopamine.mark_ends(axes, len(brain) + len(body) - 1, recording, edges)
+    _mark_perturbations(axes, recording, edges)
+    figure.align_ylabels(axes)
+    axes[-1].set_xlabel(_network_time(recording))
     axes[-1].set_xlim(0, edges[-1])
-    axes[0].set_title(title, fontsize=10, loc="left")
+    _world_time(axes[0], recording)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     return save(figure, path)
 
 
-def _unit(recording: Recording) -> str:
-    """The label of the time axis."""
+def _network_time(recording: Recording) -> str:
+    """The label of the time axis below."""
     if not recording.layers:
         return "decisions"
     return f"time in the network, ms (one decision every {recording.ticks})"
 
 
-def _network(recording: Recording) -> list[Panel]:
-    """Panels of the input, the spikes of each layer and the membranes of the last.
-
-    Only what the network reports has one.
-    """
-    records = recording.probe.records
-    panels: list[Panel] = []
-    if "input" in records and recording.layers:
-        panels.append((1.6, _input))
-    for depth in range(1, recording.layers + 1):
-        panels.append((2.2, partial(_spikes, depth=depth)))
-    if f"membrane/{recording.layers}" in records:
-        panels.append((1.4, _membranes))
-    return panels
-
-
-def _actions(axis: Any, recording: Recording, edges: np.ndarray) -> None:
-    """Draw every dimension of the action."""
-    # [dimensions, decisions]; the colours begin anew where there are more of them
-    for values, colour in zip(recording.actions.T, cycle(COLOURS), strict=False):
-        axis.stairs(values, edges, baseline=None, color=colour, linewidth=1.0)
-    axis.set_ylabel("action")
-
-
-def _rewards(axis: Any, recording: Recording, edges: np.ndarray) -> None:
-    """Draw the rewards."""
-    axis.stairs(recording.rewards, edges, baseline=None, color="black", linewidth=1.0)
-    axis.set_ylabel("reward")
-
-
-def _input(axis: Any, recording: Recording, edges: np.ndarray) -> None:
-    """Draw the input of every cell in grey."""
-    inputs = recording.train("input")
-    axis.imshow(
-        inputs.T,
-        aspect="auto",
-        cmap="Greys",
-        interpolation="nearest",
-        extent=(0, len(inputs), inputs.shape[1], 0),
+def _world_time(axis: Any, recording: Recording) -> None:
+    """Draw the world's time above the uppermost panel, or decisions where it knows none."""
+    dt = recording.names.dt
+    # below there are decisions already
+    if dt is None and not recording.layers:
+        return
+    per_tick = (1.0 if dt is None else dt) / recording.ticks
+    above = axis.secondary_xaxis(
+        "top", functions=(lambda ms: ms * per_tick, lambda world: world / per_tick)
     )
-    axis.set_ylabel("input cell")
+    label = "decisions" if dt is None else f"time in the world, s (one decision every {dt:g})"
+    # above the note of the panel
+    above.spines["top"].set_position(("outward", 12))
+    above.set_xlabel(label, fontsize=8)
+    above.tick_params(labelsize=8)
 
 
-def _spikes(axis: Any, recording: Recording, edges: np.ndarray, depth: int) -> None:
-    """Draw a mark for every spike, at the end of its tick."""
-    spikes = recording.train(f"spikes/{depth}")
-    ticks, cells = spikes.nonzero()
-    axis.scatter(ticks + 1, cells, s=4, marker="|", linewidths=0.8, color="black")
-    axis.set_ylim(-1, spikes.shape[1])
-    axis.set_ylabel(f"neuron, layer {depth}")
-    axis.text(
-        1.0,
-        1.02,
-        f"{spikes.mean():.0%} of neurons a tick",
-        transform=axis.transAxes,
-        ha="right",
-        fontsize=8,
-    )
-
-
-def _membranes(axis: Any, recording: Recording, edges: np.ndarray) -> None:
-    """Draw the potentials of the neurons that fire most, with their spikes as dots above."""
-    membranes = recording.train(f"membrane/{recording.layers}")
-    spikes = recording.train(f"spikes/{recording.layers}")
-    top = max(float(membranes.max()), 0.0) + 0.05 * float(np.ptp(membranes))
-    crowded = len(membranes) > CROWDED
-    count = MEMBRANES // 2 if crowded else MEMBRANES
-    width = 0.5 if crowded else 0.9
-    # a potential is that after its tick
-    times = np.arange(1, len(membranes) + 1)
-    # the most active cells first
-    cells = np.argsort(-spikes.sum(0))[:count]
-    for colour, cell in zip(COLOURS, cells, strict=False):
-        label = f"neuron {cell}"
-        axis.plot(times, membranes[:, cell], color=colour, linewidth=width, label=label)
-        fired = spikes[:, cell].nonzero()[0] + 1
-        axis.plot(fired, np.full(len(fired), top), ".", color=colour, markersize=3)
-    axis.set_ylabel("membrane")
-    dopamine.legend(axis, MEMBRANES)
+def _mark_perturbations(axes: Any, recording: Recording, edges: np.ndarray) -> None:
+    """Draw a red line where the world begins to be perturbed."""
+    told = recording.infos.get("perturbed")
+    if told is None:
+        return
+    acts = np.nan_to_num(told) > 0
+    begins = np.flatnonzero(acts & ~np.concatenate([[False], acts[:-1]]))
+    for i in begins:
+        for axis in axes:
+            axis.axvline(edges[i], color=dopamine.RED, linewidth=1.0, linestyle="--")
+        axes[0].annotate(
+            "perturbed",
+            (edges[i], 1.0),
+            (3, -9),
+            xycoords=axes[0].get_xaxis_transform(),
+            textcoords="offset points",
+            fontsize=8,
+            color=dopamine.RED,
+        )
