@@ -16,15 +16,18 @@ from bio_rl.viz import plot
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flags:
-    """Draw learning curves: runs that differ in their seed alone are one curve, environments are
-    panels.
+    """Draw learning curves, or the scores in result files: runs that differ in their seed alone are
+    one curve, environments are panels.
     """
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ("latest",)
-    """Run folders, their names, latest, or folders that hold runs."""
+    """Run folders, their names, latest, or folders that hold runs, such as those of `bench learning
+    --run-dir`; or files (.json) that `bench learning --out` and `compare` write, whose cases are
+    drawn with their seeds.
+    """
     out: Path | None = None
     """The picture to write, .png, .svg or .pdf; by default learning_curves.png in the folder that
-    holds the runs.
+    holds the runs, or beside the first file with its name.
     """
     key: str = "rollout/ep_rew_mean"
     """The logged quantity, as TensorBoard names it."""

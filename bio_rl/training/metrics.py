@@ -26,6 +26,8 @@ from torch import Tensor
 from bio_rl.machine.files import parse_json, refuse_link, replacing
 
 Scalar = float | int | Tensor
+WINDOW = 100
+"""Finished episodes over which a training's return is a mean."""
 FINAL = "final/mean_reward"
 """The score on TensorBoard's page of hyperparameters: of the last weights, greedy."""
 FIRST = {
@@ -301,7 +303,7 @@ def _mean(x: list[Scalar]) -> Scalar:
 class EpisodeStats:
     """Means over the last `window` finished episodes, NaN before any. Its state is exact."""
 
-    def __init__(self, window: int = 100) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
         self.count = 0
         """Episodes finished since the run began."""
         self._returns: deque[float] = deque(maxlen=window)

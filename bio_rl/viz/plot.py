@@ -11,9 +11,11 @@ from bio_rl import discovery
 from bio_rl.machine.files import printable
 from bio_rl.training import config, runfolder
 from bio_rl.training.metrics import read_rows
-from bio_rl.viz import curves
+from bio_rl.viz import curves, scores
 
 SUFFIXES = (".png", ".svg", ".pdf")
+RESULTS = ".json"
+"""The ending of a file of results."""
 SEEDLIKE = ("env", "seed", "run-dir", "device", "workers", "checkpoints", "eval-episodes")
 """Settings that make no other curve: an environment has its panel, the rest changes no learning."""
 
@@ -30,17 +32,25 @@ class Kind(NamedTuple):
 
 
 def draw(runs: Sequence[str], run_dir: Path, out: Path | None, key: str = curves.RETURN) -> Path:
-    """Write the learning curves of `runs` and return the path.
+    """Write the learning curves of `runs`, or the scores of result files (.json); returns the path.
 
-    That is `out`, or learning_curves.png in the folder that all of them share. Raises ValueError
-    for an unknown run, a quantity that none of them has logged, another kind of file, or where the
-    extra `plots` is missing.
+    That is `out`; else learning_curves.png in the folder that all runs share, or the name of the
+    first file with .png. Raises ValueError for an unknown run, a quantity that none of them has
+    logged, files among runs, another kind of file, or where the extra `plots` is missing.
     """
     if out is not None and out.suffix not in SUFFIXES:
         raise ValueError(f"--out is {out}, expected a file that ends in {', '.join(SUFFIXES)}")
-    folders = logged(find(runs, run_dir), key)
-    out = out or Path(os.path.commonpath(folders)) / "learning_curves.png"
+    files = [Path(run) for run in runs if run.endswith(RESULTS)]
+    if files and len(files) < len(runs):
+        raise ValueError(
+            f"{printable(files[0])} is a file of results, which has a picture of its own: give "
+            "files or runs"
+        )
     try:
+        if files:
+            return scores.draw(files, out or files[0].with_suffix(".png"))
+        folders = logged(find(runs, run_dir), key)
+        out = out or Path(os.path.commonpath(folders)) / "learning_curves.png"
         return curves.draw(panels(folders), out, key)
     except ImportError as error:
         raise ValueError(str(error)) from error
@@ -50,14 +60,25 @@ def find(runs: Sequence[str], run_dir: Path) -> list[Path]:
     """Run folders, each once, in the order of their names; for a parent folder the runs in it."""
     folders: list[Path] = []
     for run in runs:
-        parents = [path for path in (run_dir / run, Path(run)) if runfolder.runs(path)]
+        parents = [found for path in (run_dir / run, Path(run)) if (found := below(path))]
         if parents:
-            folders += sorted(runfolder.runs(parents[0]))
+            folders += parents[0]
         else:
             folders.append(runfolder.resolve(run, run_dir))
     # the same run may have been named twice, or by a link
     by_place = {folder.resolve(): folder for folder in folders}
     return list(by_place.values())
+
+
+def below(parent: Path) -> list[Path]:
+    """The runs in a folder, in the order of their names; where there are none those in its folders,
+    as `bench learning --run-dir` and `compare` leave them, a folder for each case.
+    """
+    direct = sorted(runfolder.runs(parent))
+    if direct or not parent.is_dir():
+        return direct
+    deeper = [runfolder.runs(folder) for folder in sorted(parent.iterdir()) if folder.is_dir()]
+    return [run for runs in deeper for run in sorted(runs)]
 
 
 def logged(folders: Sequence[Path], key: str) -> list[Path]:

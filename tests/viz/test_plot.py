@@ -10,7 +10,7 @@ import pytest
 
 from bio_rl.__main__ import main
 from bio_rl.training import config, runfolder
-from bio_rl.viz import curves, plot
+from bio_rl.viz import curves, plot, scores
 
 
 def write(parent: Path, env: str, network: str, seed: int, values: list[float], **settings) -> Path:
@@ -135,3 +135,101 @@ def test_a_picture_leaves_the_backend_of_the_callers_own_pictures_alone(parent, 
         assert matplotlib.get_backend() == "svg"
     finally:
         matplotlib.use(before)
+
+
+def test_the_evaluations_of_a_run_stand_beside_its_training_and_the_window_is_named(parent):
+    pytest.importorskip("matplotlib")
+    for folder in plot.find([str(parent)], parent):
+        with open(folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": 200, "time": 0.0, curves.EVALUATED: 77.0}) + "\n")
+    figures = []
+    original = curves.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "save", lambda figure, path: figures.append(figure) or path)
+        plot.draw([str(parent)], parent, parent / "x.png")
+    (figure,) = figures
+    (cart_pole, hopper) = [axis for axis in figure.axes if axis.get_title()]
+    dots = [line for line in cart_pole.lines if line.get_marker() == "o"]
+    assert len(dots) == 3 and {tuple(line.get_ydata()) for line in dots} == {(77.0,)}
+    said = figure.get_supxlabel().replace("\n", " ")
+    assert "mean over the last 100 episodes" in said and "greedy evaluations" in said
+    assert "95% t interval over 3 seeds" in said
+    # the same kind of run has the same colour in both panels
+    colours = [
+        {line.get_label(): line.get_color() for line in axis.lines} for axis in (cart_pole, hopper)
+    ]
+    assert colours[0]["ppo mlp (3 seeds)"] == colours[1]["ppo mlp"]
+    original(figure, parent / "y.png")
+
+
+def test_a_long_label_is_wrapped_and_lies_within_the_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    many = {"hidden": (8, 8), "tau_mem": 3.0, "ticks": 7, "population": 5, "reach": 2.0}
+    write(tmp_path, "CartPole-v1", "spiking", 0, [1.0, 2.0])
+    write(tmp_path, "CartPole-v1", "spiking", 1, [1.0, 2.0], **many)
+    figures = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "save", lambda figure, path: figures.append(figure) or path)
+        plot.draw([str(tmp_path)], tmp_path, tmp_path / "x.png")
+    (figure,) = figures
+    texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert any("\n" in text for text in texts)
+    assert "ticks 7" in " ".join(texts) and "reach 2.0" in " ".join(texts)
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_legend().get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+
+
+def test_a_folder_of_cases_holds_their_runs(tmp_path):
+    for case in ("a", "b"):
+        write(tmp_path / "sweep" / case, "CartPole-v1", "mlp", 0, [1.0, 2.0])
+    found = plot.find([str(tmp_path / "sweep")], tmp_path)
+    assert [folder.parent.name for folder in found] == ["a", "b"]
+
+
+RESULTS = {
+    "CartPole-v1/ppo/mlp": {"seeds": {"0": {"mean": 100.0}, "1": {"mean": 300.0}}},
+    "CartPole-v1/ppo/spiking --neuron alif": {"seeds": {"0": {"mean": 400.0}}},
+    "bio_rl/Hopper-v5/ppo/mlp": {"seeds": {"0": {"mean": 3000.0}}},
+    "mean over environments": {"ratio_spiking_mlp": 0.9},
+}
+
+
+def test_a_file_of_results_is_drawn_with_every_seed(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "learning.json"
+    file.write_text(json.dumps({"results": RESULTS}))
+    cases = scores.read(file)
+    assert [(case.env, case.label) for case in cases] == [
+        ("CartPole-v1", "ppo mlp"),
+        ("CartPole-v1", "ppo spiking --neuron alif"),
+        ("Hopper-v5", "ppo mlp"),
+    ]
+    assert cases[0].returns.tolist() == [100.0, 300.0]
+    main(["plot", str(file)])
+    assert capsys.readouterr().out == f"wrote {tmp_path / 'learning.png'}\n"
+    assert (tmp_path / "learning.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "cannot be drawn"),
+        ("no json", "cannot be drawn"),
+        ('{"results": {"a/b/c": {"iqm": 1}}}', "holds no cases with seeds"),
+        ('{"results": {"a": {"seeds": {"0": {"mean": 1}}}}}', "cannot be drawn"),
+        ('{"results": {"a/b/c": {"seeds": {"0": {"mean": "x"}}}}}', "cannot be drawn"),
+    ],
+)
+def test_a_file_without_seeds_is_refused(tmp_path, capsys, text, message):
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(["plot", str(file)])
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_files_and_runs_are_not_drawn_together(parent, capsys):
+    with pytest.raises(SystemExit):
+        main(["plot", str(parent), "x.json"])
+    assert "a picture of its own" in capsys.readouterr().err
