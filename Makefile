@@ -1,6 +1,6 @@
 # make demo   train a spiking network and film it, in a fresh .venv       make test   lint, then every test that CI runs
 # make lint   style and types                                make clean  remove what these made, .venv included
-# make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine in real processes
+# make thorough  the tests that take minutes: relatives of each kind of fault, faults of the machine, the notebooks
 # make hostile   hundreds of lines of hostile input: minutes
 # make docs   build the site into site/html and check it   make docs-serve  show it, anew at every change
 # make help   this text. Another Python: make PYTHON=python3.12 demo. Nothing outside .venv is used or changed.
@@ -31,6 +31,7 @@ test: $(venv)/installed-dev lint
 thorough: $(venv)/installed-dev
 	$(python) -m pytest -m thorough
 	$(python) -m pytest -m faults
+	$(python) -m pytest -n0 -m notebooks
 
 hostile: $(venv)/installed-dev
 	$(python) -m bio_rl.bench hostile

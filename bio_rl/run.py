@@ -6,7 +6,7 @@ run.evaluate(100)                         # greedy returns
 run.play("film.gif")                      # a film
 run.raster("brain.png")                   # spikes, membranes, actions and rewards
 run.curve("curve.png")                    # how it learned
-run.record(50).train("spikes/1")          # the same as arrays
+run.record(50).save("life.npz")           # all of it as arrays; also .csv and .nwb
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from bio_rl.training.recording import Recording
 from bio_rl.training.recording.run import record_run
 from bio_rl.training.voice import Voice
 from bio_rl.vector.factory import find_id
-from bio_rl.viz import curves, plot, raster, video
+from bio_rl.viz import card, curves, plot, raster, video
+from bio_rl.viz.card import Shown
 
 
 class Run(Trained):
@@ -43,6 +44,16 @@ class Run(Trained):
     def of(cls, trained: Trained) -> Run:
         """The same run with these methods."""
         return cls(**{field.name: getattr(trained, field.name) for field in fields(trained)})
+
+    def __repr__(self) -> str:
+        facts = card.facts(self)
+        which = " · ".join([facts["world"], facts["agent"], facts["network"]])
+        done = f"{facts['steps']} steps, greedy return {facts['greedy return']}"
+        return f"<Run {which} · {done}, in {facts['folder']}>"
+
+    def _repr_html_(self) -> str:
+        """A card for notebooks."""
+        return card.card(self)
 
     def predict(
         self,
@@ -70,13 +81,14 @@ class Run(Trained):
 
     def play(
         self, path: str | Path | None = None, seed: int = FINAL_SEED, spikes: bool = False
-    ) -> Path:
+    ) -> Shown:
         """Film one greedy episode to `path`, .mp4 or .gif; by default episode.mp4 in its folder.
+        A notebook shows the film.
 
         spikes: the first eight seconds, with the network's spikes beside the world.
         """
         place = self.folder / "episode.mp4" if path is None else expanded(path)
-        return video.film(self, place, seed, spikes)[0]
+        return Shown(video.film(self, place, seed, spikes)[0])
 
     def raster(
         self,
@@ -84,19 +96,19 @@ class Run(Trained):
         seed: int = FINAL_SEED,
         decisions: int | None = None,
         learn: bool = False,
-    ) -> Path:
+    ) -> Shown:
         """Draw what its neurons do in an episode, to .png, .svg or .pdf; by default raster.png in
         its folder. learn: in a copy that goes on learning, with dopamine and weights.
         """
         place = self.folder / "raster.png" if path is None else expanded(path)
-        return raster.draw(self, place, seed, decisions, learn)
+        return Shown(raster.draw(self, place, seed, decisions, learn))
 
-    def curve(self, path: str | Path | None = None, key: str = curves.RETURN) -> Path:
+    def curve(self, path: str | Path | None = None, key: str = curves.RETURN) -> Shown:
         """Draw how a logged quantity went in training; by default the returns, to
         learning_curves.png in its folder.
         """
         place = self.folder / "learning_curves.png" if path is None else expanded(path)
-        return plot.draw([str(self.folder)], self.folder.parent, place, key)
+        return Shown(plot.draw([str(self.folder)], self.folder.parent, place, key))
 
     def record(
         self,

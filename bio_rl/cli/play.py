@@ -73,7 +73,12 @@ def save(flags: Flags, trained: api.Trained, place: Path) -> None:
     files.check(place)
     learns = flags.learn == "on"
     recording = record_run(trained, flags.decisions, flags.episodes, flags.seed, learns)
-    print(f"wrote {recording.save(place)}: {recording.summary()}")
+    path = recording.save(place)
+    # A table has no column for each membrane and weight.
+    if path.suffix == ".csv":
+        print(f"wrote {path} and {files.spikes_path(path)}: {recording.size}")
+    else:
+        print(f"wrote {path}: {recording.summary()}")
 
 
 def film(flags: Flags, trained: api.Trained) -> None:

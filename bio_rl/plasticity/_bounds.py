@@ -1,7 +1,10 @@
 """Bounds of the weights that a rule changes, from hard to soft.
 
     Δw ← Δw (w_max - w)^μ where Δw > 0,   Δw (w - w_min)^μ where Δw < 0
-    Δw ← min(max(w + Δw, w_min), w_max) - w
+    Δw ← min(max(w + Δw, w_min), w_max) - w         for w within the bounds
+
+A weight that began outside is left there until its own rule moves it inwards: several brains that
+share a weight add their changes, and each would otherwise pull it back by the whole distance.
 
 μ = 0 is hard: the rule acts alike at every weight, and stops at the bound (additive: Song, Miller &
 Abbott 2000). μ = 1 is soft: the nearer the bound, the smaller the change (multiplicative: van
@@ -53,7 +56,7 @@ class Bounds(NamedTuple):
         room = torch.where(change > 0, room_above, room_below)
         change = change * room**self.mu
 
-        # a bound may be a tensor and the other a number, so one after the other
-        after = (w + change).clamp(min=self.w_min)
-        after = after.clamp(max=self.w_max)
-        return after - w
+        # a weight outside is its own bound on that side
+        lowest = w.clamp(max=self.w_min)
+        highest = w.clamp(min=self.w_max)
+        return (w + change).clamp(min=lowest, max=highest) - w

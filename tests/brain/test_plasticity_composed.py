@@ -81,9 +81,17 @@ def test_hard_bounds_leave_the_change_alone_until_the_bound():
     expected = torch.tensor([[0.25, 0.1, -0.1, -0.25]])
     torch.testing.assert_close(rule.delta(state, w, torch.ones(())), expected)
     assert not rule.delta(state, w, torch.zeros(())).any()
-    beyond = torch.tensor([[2.0, 2.0, -2.0, 1.0]])
-    back = rule.delta(state, beyond, torch.zeros(()))
-    torch.testing.assert_close(back, torch.tensor([[-1.0, -1.0, 1.0, 0.0]]))
+
+
+def test_a_weight_that_began_outside_its_bounds_moves_inwards_only_and_by_its_rule_alone():
+    # several brains that share a weight add their changes: a pull to the bound would be added too,
+    # and throw the weight further out than it was
+    rule = Bounds(ThreeFactor(lr=1.0), w_min=-1.0, w_max=1.0)
+    beyond = torch.tensor([[2.0, 2.0, -2.0, -2.0]])
+    state = rule.init(1, 4)._replace(e=torch.tensor([[0.25, -0.25, 0.25, -0.25]]))
+    assert not rule.delta(state, beyond, torch.zeros(())).any()
+    change = rule.delta(state, beyond, torch.ones(()))
+    torch.testing.assert_close(change, torch.tensor([[0.0, -0.25, 0.25, 0.0]]))
 
 
 def test_bounds_hold_through_a_life_of_random_dopamine():

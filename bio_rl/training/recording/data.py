@@ -68,12 +68,19 @@ class Recording:
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def summary(self) -> str:
-        """Its length and what it has, in a line."""
+    @property
+    def size(self) -> str:
+        """Its length, in words."""
         episodes = int(self.episode[-1]) + 1 if len(self) else 0
-        spikes = f", {self.layers} spiking layers of {self.ticks} ticks" if self.layers else ""
-        has = ", ".join([*self.series_names, *(["weights"] if self.weights else [])])
-        return f"{len(self):,} decisions in {episodes} episodes{spikes}; {has}"
+        parts = [f"{len(self):,} decisions", f"{episodes} episode{'s' * (episodes != 1)}"]
+        if self.layers:
+            layers = f"{self.layers} spiking layer{'s' * (self.layers != 1)}"
+            parts.append(f"{layers}, {self.ticks} ticks a decision")
+        return ", ".join(parts)
+
+    def summary(self) -> str:
+        """Its length and the names of what it has, in a line."""
+        return f"{self.size}; {', '.join([*self.series_names, *self.weights])}"
 
     def __repr__(self) -> str:
         which = [str(self.about[key]) for key in ("env", "agent", "network") if key in self.about]

@@ -291,7 +291,10 @@ def test_play_saves_a_recording_and_says_what_is_in_it(cart, tmp_path, capsys):
     path = tmp_path / "new" / "life.npz"
     main(["play", str(cart.folder), "--save", str(path), "--episodes", "2"])
     said = capsys.readouterr().out
-    assert f"wrote {path}: " in said and "in 2 episodes, 2 spiking layers of 4 ticks" in said
+    assert (
+        f"wrote {path}: " in said
+        and "2 episodes, 2 spiking layers, 4 ticks a decision; observations" in said
+    )
     assert not (cart.folder / "episode.mp4").exists()
     with np.load(path) as file:
         assert file["terminated"].sum() + file["truncated"].sum() == 2
