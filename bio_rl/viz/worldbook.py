@@ -18,13 +18,27 @@ import gymnasium as gym
 import numpy as np
 
 from bio_rl.vector.rendering import choose_gl
+from bio_rl.viz import strip
 from bio_rl.viz.worlds import World, figure, worlds
 
 PAGE = Path("docs/worlds.md")
 STEPS = 30
 """Random steps before the picture is taken."""
-WIDTH = 240
-"""Pixels across at most; a picture of less than half of it is enlarged by whole numbers."""
+WIDTH = 360
+"""Pixels across at most: those of a strip, which is shown as large as it is."""
+FRAME = 240
+"""Pixels across, and down, that a frame has at most, which is shown smaller."""
+SHOWN = 160
+"""Width at which a frame is shown."""
+CROPS = {
+    "CartPole-v1": (0.2, 0.3, 0.8, 0.9),
+    "MaskedCartPole-v0": (0.2, 0.3, 0.8, 0.9),
+    "Pendulum-v1": (0.2, 0.2, 0.8, 0.8),
+    "InvertedDoublePendulum-v5": (0.25, 0.25, 0.75, 0.75),
+    "Pusher-v5": (0.15, 0.15, 0.85, 0.85),
+    "Reacher-v5": (0.1, 0.25, 0.9, 0.95),
+}
+"""Shares of a frame, left, top, right and bottom, within which there is something to see."""
 HEIGHT = 60
 """Pixels down at least: the rows of a flat raster are repeated."""
 BYTES = 20_000
@@ -39,6 +53,8 @@ them as one batch, and
 actions, of an expert (the best
 known learner or script), or of the ideal (the optimum, or an ideal observer's mean); 0 and 1 of \
 the normalised score.
+A picture is a world after 30 random steps; of a task without a place it is what its ideal \
+observer sees, does and earns in 60 steps.
 This page is written by `python -m bio_rl.viz.worldbook`; `python train.py list envs` prints the \
 same in a terminal.
 """
@@ -87,8 +103,7 @@ def text(ours: Sequence[World], pictures: Path) -> str:
         lines.append("|" + "|".join(["---", "---", *["---:"] * 6]) + "|")
         for world in ours:
             if world.family == family:
-                pictured = (pictures / f"{world.name}.png").is_file()
-                lines.append(row(world, pictured))
+                lines.append(row(world, shown_width(pictures / f"{world.name}.png")))
         lines.append("")
     presets = pictures.parents[1] / "results" / "presets.json"
     return "\n".join([*lines, *reached(presets)])
@@ -99,11 +114,28 @@ def cells_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def row(world: World, pictured: bool) -> str:
-    """The row of one id; a line break in a cell is HTML's."""
+def shown_width(path: Path) -> int:
+    """The width at which a picture is shown: a strip's own, whose letters are to be read; 0 where
+    there is no picture.
+    """
+    if not path.is_file():
+        return 0
+    # a PNG says its width and its height in these bytes of its head
+    head = path.read_bytes()[16:24]
+    width = int.from_bytes(head[:4], "big")
+    height = int.from_bytes(head[4:], "big")
+    # a tall frame is no larger than a wide one
+    return width if width > FRAME else round(SHOWN * width / max(width, height))
+
+
+def row(world: World, width: int) -> str:
+    """The row of one id, with a picture of this width, 0 for none; a line break in a cell is
+    HTML's.
+    """
     picture = ""
-    if pictured:
-        picture = f'<img src="pictures/worlds/{world.name}.png" width="120" alt="{world.name}">'
+    if width:
+        size = f'width="{width}" alt="{world.name}"'
+        picture = f'<img src="pictures/worlds/{world.name}.png" {size}>'
     line = f"cannot be made here: {world.fault}" if world.fault else world.line
     cells = (
         picture,
@@ -146,7 +178,12 @@ def draw(world: World, pictures: Path) -> None:
     path = pictures / f"{world.name}.png"
     path.unlink(missing_ok=True)
     try:
-        path.write_bytes(png(frame(world.id)))
+        if strip.is_trial_world(world.id):
+            from PIL import Image
+
+            path.write_bytes(small(Image.fromarray(strip.pixels(world.id))))
+        else:
+            path.write_bytes(png(frame(world.id), world.name))
     except Exception as error:
         print(f"{world.id} has no picture: {type(error).__name__}: {error}")
 
@@ -169,21 +206,33 @@ def frame(env_id: str) -> np.ndarray:
         env.close()
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """A small PNG of pixels uint8 [H, W, 3]: `WIDTH` wide and `BYTES` large at most."""
+def png(pixels: np.ndarray, name: str = "") -> bytes:
+    """A small PNG of pixels uint8 [H, W, 3]: `FRAME` wide and high and `BYTES` large at most.
+
+    name: of the world, where its frames have margins to cut off.
+    """
     from PIL import Image  # the extras `video` and `plots` bring it
 
     image = Image.fromarray(pixels)
-    if image.width > WIDTH:
-        height = round(image.height * WIDTH / image.width)
-        image = image.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    elif image.width <= WIDTH // 2:
-        times = WIDTH // image.width
-        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    left, top, right, bottom = CROPS.get(name, (0.0, 0.0, 1.0, 1.0))
+    w, h = image.size
+    image = image.crop((round(left * w), round(top * h), round(right * w), round(bottom * h)))
+    scale = FRAME / max(image.size)
+    # pixel art grows by whole numbers, so that its cells stay squares
+    method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.NEAREST
+    scale = scale if scale < 1 else int(scale)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), method)
     if image.height < HEIGHT:
         # rounded up: at least HEIGHT
         times = math.ceil(HEIGHT / image.height)
         image = image.resize((image.width, image.height * times), Image.Resampling.NEAREST)
+    return small(image)
+
+
+def small(image: Any) -> bytes:
+    """A PNG of a picture, `BYTES` large at most, with as many colours as that allows."""
+    from PIL import Image
+
     data = BytesIO()
     for colours in COLOURS:
         data = BytesIO()

@@ -212,7 +212,7 @@ def picture(position: np.ndarray, platform: np.ndarray) -> np.ndarray:
     disks = (
         (np.zeros(2), 1.0, WATER),
         (platform, PLATFORM, SAND),
-        (position, 0.04, AGENT),
+        (position, 0.06, AGENT),
     )
     for centre, radius, colour in disks:
         distance = np.hypot(x - centre[0], y - centre[1])

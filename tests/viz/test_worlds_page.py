@@ -10,7 +10,7 @@ import pytest
 
 from bio_rl import envs
 from bio_rl.training import statistics
-from bio_rl.viz import tables, worldbook, worlds
+from bio_rl.viz import strip, tables, worldbook, worlds
 
 PAGE = Path(__file__).parents[2] / worldbook.PAGE
 
@@ -110,11 +110,11 @@ def test_a_row_shows_a_picture_only_where_there_is_one_and_keeps_the_tables_bars
         action="Discrete(2)",
         steps=7,
     )
-    row = worldbook.row(world._replace(reference={"random": 1.0, "ideal": 2.0}), pictured=False)
+    row = worldbook.row(world._replace(reference={"random": 1.0, "ideal": 2.0}), width=0)
     assert row == r"|  | **X-v0**<br>ends where \|x\| > 1 | Box(2) | Discrete(2) | 7 | 1 |  | 2 |"
-    assert 'src="pictures/worlds/X-v0.png"' in worldbook.row(world, pictured=True)
+    assert 'src="pictures/worlds/X-v0.png"' in worldbook.row(world, width=160)
     assert "cannot be made here: no pygame" in worldbook.row(
-        world._replace(fault="no pygame"), pictured=False
+        world._replace(fault="no pygame"), width=0
     )
 
 
@@ -144,10 +144,26 @@ def test_the_picture_of_a_world_is_the_same_every_time():
 
 def test_a_world_without_a_picture_is_still_in_the_page(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(worldbook, "worlds", lambda: [worlds.read("bio_rl/Bandit-v0")])
-    monkeypatch.setattr(worldbook, "frame", lambda env_id: 1 / 0)
+    monkeypatch.setattr(worldbook.strip, "pixels", lambda env_id: 1 / 0)
     worldbook.main([str(tmp_path / "worlds.md")])
     assert (
         "**Bandit-v0**" in (tmp_path / "worlds.md").read_text()
         and "<img" not in (tmp_path / "worlds.md").read_text()
     )
     assert "bio_rl/Bandit-v0 has no picture: ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_a_strip_shows_what_the_ideal_observer_sees_does_and_earns():
+    lived = strip.lived("bio_rl/GoNoGo-v0")
+    assert lived.observations.shape == (strip.STEPS, 3)
+    assert lived.names.channels == ("go", "no-go", "response cue")
+    # it responds while the cue is on, and is paid each time
+    responds = lived.actions[:, 0] == 1
+    assert responds.any() and (lived.observations[responds, 2] == 1).all()
+    assert (lived.rewards[responds] == 1.0).all()
+
+
+def test_only_worlds_without_a_picture_of_their_own_have_a_strip():
+    assert strip.is_trial_world("bio_rl/GoNoGo-v0")
+    assert not strip.is_trial_world("bio_rl/TMaze-v0")
+    assert not strip.is_trial_world("bio_rl/CartPole-v1")
