@@ -203,7 +203,8 @@ def test_a_run_goes_on_on_another_device_when_asked(tmp_path):
 
 @pytest.mark.parametrize("name", ["my runs", "it's", "a;b", "$HOME", "ä ö"])
 def test_printed_commands_run_as_they_are_whatever_the_folder_is_called(tmp_path, capsys, name):
-    folder = train(tmp_path / name).folder
+    # as a command trains; a run that was begun from Python prints lines of Python
+    folder = api.train("CartPole-v1", **{**SMALL, "run_dir": tmp_path / name, "ppo": OWN}).folder
     lines = [
         shlex.split(line)
         for line in capsys.readouterr().out.partition("next:")[2].strip().splitlines()
@@ -229,9 +230,9 @@ def test_printed_commands_run_as_they_are_whatever_the_folder_is_called(tmp_path
 )
 def test_printed_commands_name_what_the_user_typed(monkeypatch, script, words):
     monkeypatch.setattr(sys, "argv", [script])
-    assert commands.command("eval", Path("a b"), ["m"]) == f"{words} eval 'a b' --trust m"
-    assert commands.command("eval", Path("a"), []) == f"{words} eval a"
-    assert commands.command("eval", Path("a"), ["m", "n"]) == f"{words} eval a --trust m n"
+    assert commands.Hints(Path("a b"), ("m",)).evaluate() == f"{words} eval 'a b' --trust m"
+    assert commands.Hints(Path("a")).evaluate() == f"{words} eval a"
+    assert commands.Hints(Path("a"), ("m", "n")).play() == f"{words} play a --trust m n"
 
 
 def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch):

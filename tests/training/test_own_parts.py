@@ -13,7 +13,7 @@ import bio_rl
 from bio_rl import discovery, networks, plasticity
 from bio_rl.__main__ import main
 from bio_rl.machine import trust
-from bio_rl.training import config, users
+from bio_rl.training import config, runfolder, users
 from tests.training import own_parts
 
 SMALL = "--steps 128 --num-envs 2 --eval-episodes 0 --checkpoints 1 --run-dir runs"
@@ -42,8 +42,13 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     return " ".join(capsys.readouterr().err.split())
 
 
+def config_file() -> Path:
+    """The configuration of the newest run."""
+    return runfolder.resolve("latest", Path("runs")) / "config.json"
+
+
 def saved() -> dict:
-    return json.loads(Path("runs/latest/config.json").read_text())
+    return json.loads(config_file().read_text())
 
 
 CASES = {
@@ -180,7 +185,7 @@ def test_a_file_of_somebody_else_makes_nothing_run(
     main(["--spiking.hidden", "4", *SMALL.split()])
     written = saved()
     written[part][setting] = stranger
-    Path("runs/latest/config.json").write_text(json.dumps(written))
+    config_file().write_text(json.dumps(written))
     module = stranger.partition(":")[0]
     for command in ("eval", "resume"):
         assert f"add: --trust {module}" in refused(capsys, command, "--run-dir", "runs")
