@@ -72,6 +72,18 @@ def check_settings(
             check(owner(config), name, value, kind)
 
 
+def at_least_one(flags: Any, *names: str) -> None:
+    """Raise ValueError unless the named flags of a command are numbers from 1 on, or hold at least
+    one value.
+    """
+    for name in names:
+        value = getattr(flags, name)
+        count = value if isinstance(value, int) else len(value)
+        if count < 1:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is {_shown(value)}, expected at least one")
+
+
 def numbers(texts: Iterable[str], owner: str, example: str) -> dict[str, float]:
     """The constants in texts such as "tau_e=500". Raises ValueError for a text that is none."""
     constants = {}

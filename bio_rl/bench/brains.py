@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bio_rl import checks
 from bio_rl.bench._report import Shared, rounded
 from bio_rl.training import api, cases, config, statistics
 from bio_rl.training.config import Experiment
@@ -40,9 +41,7 @@ class Settings(Shared):
     """Episodes of the greedy evaluation of each brain."""
 
     def __post_init__(self) -> None:
-        for name in ("brains", "episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}, expected at least 1")
+        checks.at_least_one(self, "brains", "episodes")
 
 
 class Trained(NamedTuple):

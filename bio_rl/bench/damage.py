@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bio_rl import vector
+from bio_rl import checks, vector
 from bio_rl.bench._report import BenchError, Shared, rounded
 from bio_rl.envs.robotics.damage import ANT_LEGS, CHEETAH_LEGS
 from bio_rl.training import api, sweep
@@ -53,8 +53,7 @@ class Settings(Shared):
     """Episodes of each evaluation."""
 
     def __post_init__(self) -> None:
-        if min(self.jobs, self.episodes, len(self.seeds), len(self.network)) < 1:
-            raise ValueError("--jobs, --episodes, --seeds and --network: expected at least one")
+        checks.at_least_one(self, "jobs", "episodes", "seeds", "network")
 
 
 def run(settings: Settings) -> dict[str, Any]:

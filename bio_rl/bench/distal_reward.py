@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bio_rl import checks
 from bio_rl.bench import _distal_reward_network as network
 from bio_rl.bench._report import Shared, rounded
 from bio_rl.viz import distal_reward as picture
@@ -40,8 +41,7 @@ class Settings(Shared):
     """Also draw all seeds, and one reward of the first, to this file."""
 
     def __post_init__(self) -> None:
-        if min(self.jobs, self.minutes, len(self.seeds)) < 1:
-            raise ValueError("--jobs, --minutes and --seeds: expected at least one")
+        checks.at_least_one(self, "jobs", "minutes", "seeds")
 
     def measured(self) -> dict[str, Any]:
         settings = super().measured()

@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bio_rl import checks
 from bio_rl.bench import _report
 from bio_rl.bench._report import Shared
 from bio_rl.training import cases, results, statistics
 from bio_rl.training.cases import Plan
 
-COUNTS = ("env", "network", "agent", "seeds")
-NUMBERS = ("jobs", "episodes")
 """Settings of which there must be at least one."""
 
 
@@ -55,10 +54,7 @@ class Settings(Shared):
     """Keep the run folders here; by default they are thrown away."""
 
     def __post_init__(self) -> None:
-        for name in COUNTS:
-            self._refuse_fewer_than_one(name, len(getattr(self, name)))
-        for name in NUMBERS:
-            self._refuse_fewer_than_one(name, getattr(self, name))
+        checks.at_least_one(self, "env", "network", "agent", "seeds", "jobs", "episodes")
 
     @property
     def plan(self) -> Plan:
@@ -72,10 +68,6 @@ class Settings(Shared):
             steps=self.steps,
             episodes=self.episodes,
         )
-
-    def _refuse_fewer_than_one(self, name: str, count: int) -> None:
-        if count < 1:
-            raise ValueError(f"--{name} is {getattr(self, name)!r}, expected at least one")
 
 
 def run(settings: Settings) -> dict[str, Any]:

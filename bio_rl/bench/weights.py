@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bio_rl import checks
 from bio_rl.bench._report import Shared
 from bio_rl.bench._weights_cache import REFUSED, Cache, default_folder, kernels_folder
 from bio_rl.bench._weights_cases import Case, chosen, read
@@ -54,8 +55,7 @@ class Settings(Shared):
     """Name every tensor that differs, was renamed or was added, and not the first few alone."""
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise ValueError(f"--jobs is {self.jobs}, expected at least 1")
+        checks.at_least_one(self, "jobs")
         if not self.seconds > 0:
             raise ValueError(f"--seconds is {self.seconds}, expected a positive number")
         for pattern in self.ignore:

@@ -12,6 +12,7 @@ from typing import Any
 
 import tyro
 
+from bio_rl import checks
 from bio_rl.cli._parse import parse
 from bio_rl.machine import trust
 from bio_rl.training import build, cases, presets, results, users
@@ -58,12 +59,7 @@ class Flags:
     """Folder for runs, compare.json and compare.png; by default runs/compare_ENVIRONMENT."""
 
     def __post_init__(self) -> None:
-        for name in ("seeds", "episodes", "jobs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} is {getattr(self, name)}, expected at least one")
-        for name in ("env", "network", "agent"):
-            if not getattr(self, name):
-                raise ValueError(f"--{name} names nothing, expected at least one")
+        checks.at_least_one(self, "seeds", "episodes", "jobs", "env", "network", "agent")
 
     @property
     def plan(self) -> Plan:

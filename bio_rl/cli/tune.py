@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bio_rl import checks
 from bio_rl.cli._parse import parse
 from bio_rl.machine import trust
 from bio_rl.training import (
@@ -68,10 +69,7 @@ class Flags:
     """
 
     def __post_init__(self) -> None:
-        for name in ("trials", "trial_seeds", "jobs"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise ValueError(f"--{flag} is {getattr(self, name)}, expected at least one")
+        checks.at_least_one(self, "trials", "trial_seeds", "jobs")
         if not 0 <= self.seeds <= tuning.SEED:
             raise ValueError(f"--seeds is {self.seeds}, expected 0 to {tuning.SEED:,}")
 

@@ -1,4 +1,4 @@
-"""What the site has beyond the files of docs/: pages that are generated, and links that are led to
+"""Adds to the site what docs/ has no files for: pages that are generated, and links that are led to
 where their targets lie on the site.
 
 - A page of the API for each family of parts, from the folders of bio_rl, envs and agents.

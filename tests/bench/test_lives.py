@@ -1,4 +1,4 @@
-"""What the benches of brains and of lives write down of the settings that they ran with."""
+"""The benches of brains and of lives write down the settings that they ran with."""
 
 from bio_rl.bench import brains, lives
 

@@ -36,7 +36,7 @@ def trained(monkeypatch):
 
 
 def refused(capsys, *arguments: str) -> str:
-    """What a command says that ends with status 2."""
+    """The message of a command that is refused, which ends with status 2."""
     with pytest.raises(SystemExit) as stopped:
         cli.main(["compare", *arguments])
     assert stopped.value.code == 2

@@ -29,7 +29,7 @@ def runs(tmp_path_factory) -> Path:
 
 
 def events(folder: Path):
-    """What TensorBoard has read of a run."""
+    """The events of a run, as TensorBoard itself reads them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(folder))

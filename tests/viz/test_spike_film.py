@@ -12,7 +12,7 @@ WORLD = np.zeros((40, 60, 3), np.uint8)
 
 
 def heard(*trains: list[list[int]]) -> Probe:
-    """What a network of one layer a train [K, N] reports of a decision of one row."""
+    """The report of a decision of one row by a network with a layer for each train [K, N]."""
     probe = Probe()
     for number, train in enumerate(trains, 1):
         probe.record(f"spikes/{number}", torch.tensor(train, dtype=torch.float32)[:, None])

@@ -1,4 +1,4 @@
-"""What a recording holds, what its events are, and what stands in its files."""
+"""A recording holds what was seen, done and reported, finds events in it, and is kept in files."""
 
 from __future__ import annotations
 
