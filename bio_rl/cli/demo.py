@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bio_rl import run
 from bio_rl.cli._parse import parse
 from bio_rl.run import Run
-from bio_rl.training import config
+from bio_rl.training import api, config
 from bio_rl.training.commands import expanded
 
 
@@ -31,7 +30,10 @@ def main(arguments: Sequence[str]) -> None:
     """Train, and show what there is to see."""
     flags: Flags = parse(Flags, arguments, "demo")
     steps: dict[str, Any] = {} if flags.steps is None else {"steps": flags.steps}
-    trained = run.train("CartPole-v1", network="spiking", run_dir=expanded(flags.run_dir), **steps)
+    # by the commands' own function, so that the hints are commands too
+    trained = Run.of(
+        api.train("CartPole-v1", network="spiking", run_dir=expanded(flags.run_dir), **steps)
+    )
     print()
     seen = [
         shown("its neurons at work", trained.raster),
