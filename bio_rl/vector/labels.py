@@ -7,6 +7,7 @@ and "dt", the seconds of its own time that one decision takes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -62,7 +63,8 @@ class Names(NamedTuple):
 def names(env: VectorEnv) -> Names:
     """The names of the channels and of the actions of a world, numbered where it declares none.
 
-    Raises ValueError where it declares more or fewer than its spaces have.
+    Warns where it declares more or fewer than its spaces have, and numbers them then: a class that
+    changes the spaces of another inherits its names, too.
     """
     # a world's own words win
     known: dict[str, Any] = {}
@@ -93,10 +95,12 @@ def _declared(known: dict[str, Any], key: str, otherwise: tuple[str, ...]) -> tu
     if not isinstance(declared, list | tuple) or not declared:
         return otherwise
     if len(declared) != len(otherwise):
-        raise ValueError(
-            f"metadata[{key!r}] has {len(declared)} names, expected {len(otherwise)}, as many as "
-            "the space has"
+        warnings.warn(
+            f"metadata[{key!r}] has {len(declared)} names, and the space has {len(otherwise)}: "
+            "they are numbered instead",
+            stacklevel=3,
         )
+        return otherwise
     return tuple(map(str, declared))
 
 

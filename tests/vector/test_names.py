@@ -98,6 +98,6 @@ class _Misnamed(NativeVectorEnv):
         return np.zeros((1, 2), np.float32)
 
 
-def test_a_world_with_a_name_too_few_is_refused():
-    with pytest.raises(ValueError, match="has 1 names, expected 2"):
-        names(_Misnamed())
+def test_a_world_with_a_name_too_few_is_numbered_with_a_warning():
+    with pytest.warns(UserWarning, match="has 1 names, and the space has 2"):
+        assert names(_Misnamed()).channels == ("obs 0", "obs 1")
