@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("vector",),
     ("rl",),
     ("training",),
+    ("sweeps",),
     ("viz",),
     ("run",),
     ("bench", "testing"),

@@ -18,7 +18,7 @@ import tyro
 from bio_rl import bench, discovery
 from bio_rl.bench import _report
 from bio_rl.machine import ram
-from bio_rl.training import results as results_file
+from bio_rl.sweeps import result_file
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             module.Settings, args=flags, prog=prog, config=(tyro.conf.FlagCreatePairsOff,)
         )
         if settings.out is not None:
-            results_file.warn_of_changed_code(settings.out)
+            result_file.warn_of_changed_code(settings.out)
         _report.note_load()
         ram.keep_freed()  # for everyone who is measured
         results = module.run(settings)
@@ -48,10 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     if results:
-        _report.show(f"{name} on {results_file.device()}", results)
-    values = results_file.report(name, settings.measured(), results)
+        _report.show(f"{name} on {result_file.device()}", results)
+    values = result_file.report(name, settings.measured(), results)
     if settings.out is not None and results:
-        results_file.save(settings.out, values)
+        result_file.save(settings.out, values)
         print(f"wrote {settings.out}")
     if settings.json:
         print(_report.as_json(values))

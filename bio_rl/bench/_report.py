@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from bio_rl.training.results import cores, rounded
+from bio_rl.sweeps.result_file import cores, rounded
 
 SPREADS = ("_quartiles", "_interval")
 """Endings of figures [low, high] that belong to the figure of the same name without the ending."""

@@ -16,7 +16,7 @@ import torch
 from bio_rl.bench._report import BenchError
 from bio_rl.bench._weights_cases import Case
 from bio_rl.bench._weights_checkpoints import Trained
-from bio_rl.training import results
+from bio_rl.sweeps import result_file
 
 REFUSED = 2
 """Exit status of a command line that does not accept its flags."""
@@ -39,7 +39,7 @@ class Cache:
     def __init__(self, parent: Path, commit: str) -> None:
         self.folder = parent.expanduser() / commit
         self.commit = commit
-        self.shared = [platform.python_version(), results.device()]
+        self.shared = [platform.python_version(), result_file.device()]
         self.shared += [
             f"{package} {importlib.metadata.version(package)}" for package in DECIDE_NUMBERS
         ]

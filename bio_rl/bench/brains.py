@@ -16,7 +16,8 @@ import numpy as np
 
 from bio_rl import checks
 from bio_rl.bench._report import Shared, rounded
-from bio_rl.training import api, cases, config, statistics
+from bio_rl.sweeps import cases
+from bio_rl.training import api, config, statistics
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import evaluate
 from bio_rl.training.runner import Runner

@@ -14,9 +14,10 @@ import numpy as np
 from bio_rl import checks, vector
 from bio_rl.bench._report import BenchError, Shared, rounded
 from bio_rl.envs.robotics.damage import ANT_LEGS, CHEETAH_LEGS
-from bio_rl.training import api, sweep
+from bio_rl.sweeps import schedule
+from bio_rl.sweeps.schedule import Training
+from bio_rl.training import api
 from bio_rl.training.evaluation import evaluate
-from bio_rl.training.sweep import Training
 
 INTACT = "intact"
 """The name of the robot without damage."""
@@ -84,7 +85,7 @@ def train(settings: Settings, place: Path) -> dict[tuple[str, int], Path]:
         for network in settings.network
     ]
     # Closed even where a training fails: that stops the others.
-    with closing(sweep.run_all(todo, settings.jobs, place)) as finished:
+    with closing(schedule.run_all(todo, settings.jobs, place)) as finished:
         for training, records in finished:
             if isinstance(records, Exception):
                 raise BenchError(str(records))

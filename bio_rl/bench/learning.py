@@ -14,8 +14,9 @@ from typing import Any
 from bio_rl import checks
 from bio_rl.bench import _report
 from bio_rl.bench._report import Shared
-from bio_rl.training import cases, results, statistics
-from bio_rl.training.cases import Plan
+from bio_rl.sweeps import cases, result_file
+from bio_rl.sweeps.cases import Plan
+from bio_rl.training import statistics
 
 """Settings of which there must be at least one."""
 
@@ -96,4 +97,4 @@ def run(settings: Settings) -> dict[str, Any]:
 def save(settings: Settings, found: Mapping[str, Any]) -> None:
     """Write the figures so far to `--out`, if there is one."""
     if settings.out is not None:
-        results.save(settings.out, results.report("learning", settings.measured(), found))
+        result_file.save(settings.out, result_file.report("learning", settings.measured(), found))

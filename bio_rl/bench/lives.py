@@ -22,7 +22,8 @@ import torch
 from bio_rl import vector
 from bio_rl.bench._report import Shared, rounded
 from bio_rl.contracts import Agent
-from bio_rl.training import api, cases, config
+from bio_rl.sweeps import cases
+from bio_rl.training import api, config
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import evaluate
 from bio_rl.training.runner import Runner

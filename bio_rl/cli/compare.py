@@ -15,8 +15,9 @@ import tyro
 from bio_rl import checks
 from bio_rl.cli._parse import parse
 from bio_rl.machine import trust
-from bio_rl.training import build, cases, presets, results, users
-from bio_rl.training.cases import Plan
+from bio_rl.sweeps import cases, result_file
+from bio_rl.sweeps.cases import Plan
+from bio_rl.training import build, presets, users
 from bio_rl.training.commands import expanded
 from bio_rl.training.config import Run
 from bio_rl.viz import comparison
@@ -130,5 +131,5 @@ def save(flags: Flags, folder: Path, found: Mapping[str, Any]) -> None:
     """Write the figures so far."""
     settings = dataclasses.asdict(flags)
     settings["out"] = str(folder)
-    report = results.report("compare", settings, found)
-    results.save(folder / FILE, report)
+    report = result_file.report("compare", settings, found)
+    result_file.save(folder / FILE, report)

@@ -13,21 +13,10 @@ from typing import Any
 from bio_rl import checks
 from bio_rl.cli._parse import parse
 from bio_rl.machine import trust
-from bio_rl.training import (
-    build,
-    cases,
-    commands,
-    flags,
-    preset_writer,
-    presets,
-    results,
-    runfolder,
-    statistics,
-    tuning,
-    users,
-)
-from bio_rl.training.bar import bar
-from bio_rl.training.cases import Plan
+from bio_rl.sweeps import cases, preset_writer, result_file, tuning
+from bio_rl.sweeps.bar import bar
+from bio_rl.sweeps.cases import Plan
+from bio_rl.training import build, commands, flags, presets, runfolder, statistics, users
 from bio_rl.training.config import Experiment, Run
 from bio_rl.viz import comparison
 
@@ -214,7 +203,7 @@ def save(given: Flags, study: Any, folder: Path, found: Mapping[str, Any]) -> No
     settings = dataclasses.asdict(given)
     settings["out"] = str(folder)
     settings["trial_seed"] = tuning.SEED
-    report = results.report("tune", settings, found)
+    report = result_file.report("tune", settings, found)
     # Beside the results, as a search is none: its best score is too high.
     report["trials"] = tuning.trials(study)
-    results.save(folder / FILE, report)
+    result_file.save(folder / FILE, report)

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bio_rl.sweeps.figures import MEAN, RATIO
+from bio_rl.sweeps.schedule import Training
 from bio_rl.training import statistics
-from bio_rl.training.figures import MEAN, RATIO
-from bio_rl.training.sweep import Training
 from bio_rl.viz import plot
 
 COLUMNS = ("seeds", "median", "IQM", "interval", "least", "seconds", "operations a decision")

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from bio_rl import agents, discovery
 from bio_rl.rl.clock import Horizon
+from bio_rl.sweeps.result_file import rounded
 from bio_rl.training import config, presets, runfolder
-from bio_rl.training.results import rounded
 
 RESULTS = Path("docs/results")
 SCORES = "scores.json"

@@ -49,6 +49,7 @@ FAMILIES = {
     "vector": "Bases of worlds, and batches of them",
     "rl": "Parts of agents",
     "training": "Training",
+    "sweeps": "Many trainings",
     "kernels": "Kernels",
     "viz": "Pictures",
     "testing": "Checks for your own parts",

@@ -12,7 +12,7 @@ import torch
 
 from bio_rl.bench import __main__ as cli
 from bio_rl.bench import _report, damage, gpu, learning, neurons, plasticity, worlds
-from bio_rl.training import cases, figures, results, sweep
+from bio_rl.sweeps import cases, figures, result_file, schedule
 
 KEYS = {"bench", "commit", "device", "versions", "settings", "results"}
 TINY = {
@@ -390,7 +390,7 @@ def trained(monkeypatch):
     def run(todo, jobs, run_dir):
         for training in todo:
             done.append((training.case, training.seed))
-            failed = sweep.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
+            failed = schedule.TrainingError("seed 13 ended with status 1:\nZeroDivisionError")
             yield (
                 training,
                 failed
@@ -398,7 +398,7 @@ def trained(monkeypatch):
                 else {seed: record(float(seed)) for seed in training.each},
             )
 
-    monkeypatch.setattr(sweep, "run_all", run)
+    monkeypatch.setattr(schedule, "run_all", run)
     return done
 
 
@@ -462,15 +462,15 @@ def test_learning_trains_in_processes_and_reports_a_failed_one(tmp_path, capsys)
     assert found["n"] == 2 and all(
         record["side_by_side"] == 2 for record in found["seeds"].values()
     )
-    training = sweep.Training(
+    training = schedule.Training(
         env="CartPole-v1", network="mlp", agent="ppo", seed=-1, steps=9, episodes=20
     )
-    [(_, error)] = sweep.run_all([training], 1, tmp_path)
-    assert isinstance(error, sweep.TrainingError) and "--seed is -1" in str(error)
+    [(_, error)] = schedule.run_all([training], 1, tmp_path)
+    assert isinstance(error, schedule.TrainingError) and "--seed is -1" in str(error)
 
 
 def test_a_learning_file_older_than_a_setting_is_still_read():
-    training = sweep.Training(
+    training = schedule.Training(
         env="CartPole-v1", network="mlp", agent="ppo", seed=0, steps=9, episodes=20
     )
     now = cases.setting(training)
@@ -488,7 +488,7 @@ def test_the_ppo_and_training_rows_of_bench_gpu_run_on_any_device():
 
 def flagged(flags: str, agent: str = "ppo", network: str = "spiking", env: str = "CartPole-v1"):
     """A training with further flags."""
-    return sweep.Training(
+    return schedule.Training(
         env=env, network=network, agent=agent, seed=3, steps=9, episodes=20, flags=flags
     )
 
@@ -522,7 +522,7 @@ def test_flags_are_recorded_as_what_they_set(training, part, name, value):
 
 def test_the_recorded_setting_is_the_one_that_the_training_has(tmp_path):
     training = flagged("--neuron alif --num-envs 2 --checkpoints 1 --eval-episodes 0")
-    [(_, records)] = sweep.run_all([replace(training, seed=0)], 1, tmp_path)
+    [(_, records)] = schedule.run_all([replace(training, seed=0)], 1, tmp_path)
     assert records[0]["mean"] >= 8.0
     folder = replace(training, seed=0).folder(tmp_path)
     saved = json.loads((folder / "config.json").read_text())
@@ -558,7 +558,7 @@ def test_seeds_of_another_neuron_are_not_mixed_under_the_same_flags(trained, tmp
 
 
 def test_a_bench_warns_before_it_measures_changed_code_for_a_file(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(results, "code", lambda: {"hash": "a" * 40, "dirty": True})
+    monkeypatch.setattr(result_file, "code", lambda: {"hash": "a" * 40, "dirty": True})
     cli.main(["runner", *TINY["runner"], "--out", str(tmp_path / "x.json")])
     assert "the code differs from its commit aaaaaaaaaaaa" in capsys.readouterr().err
     assert json.loads((tmp_path / "x.json").read_text())["commit"]["dirty"] is True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bio_rl.training.sweep import Training
+from bio_rl.sweeps.schedule import Training
 
 
 def training(flags: str) -> Training:

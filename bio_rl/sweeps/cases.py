@@ -21,10 +21,11 @@ from typing import Any
 
 from bio_rl.machine.signals import StopRequest
 from bio_rl.rl.base import Spec
-from bio_rl.training import build, config, flags, sweep
-from bio_rl.training.bar import bar
-from bio_rl.training.figures import summary
-from bio_rl.training.sweep import Training
+from bio_rl.sweeps import schedule
+from bio_rl.sweeps.bar import bar
+from bio_rl.sweeps.figures import summary
+from bio_rl.sweeps.schedule import Training
+from bio_rl.training import build, config, flags
 
 
 class FailedError(RuntimeError):
@@ -87,7 +88,7 @@ def train(
     kept = f"{done} of {len(plan.trainings)} runs are finished already; " if done else ""
     print(f"{kept}{len(todo)} runs to do, {jobs} processes at a time", flush=True)
     failures = []
-    with closing(sweep.run_all(groups, jobs, run_dir)) as finished, StopRequest():
+    with closing(schedule.run_all(groups, jobs, run_dir)) as finished, StopRequest():
         for training, records in _shown(finished, len(todo)):
             # the others go on: a night of trainings must not end with one of them
             if isinstance(records, Exception):

@@ -15,7 +15,8 @@ from bio_rl import checks
 from bio_rl.checks import Among, Between
 from bio_rl.cli import tune
 from bio_rl.faults import DivergedError
-from bio_rl.training import config, flags, sweep, tuning
+from bio_rl.sweeps import schedule, tuning
+from bio_rl.training import config, flags
 from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.progress import Progress
 
@@ -207,7 +208,7 @@ def test_the_best_is_compared_with_the_usual_settings_on_seeds_that_tuned_nothin
             record = {"mean": 5.0, "best_eval": 5.0, "seconds": 1.0, "steps": 100}
             yield training, {training.seed: record}
 
-    monkeypatch.setattr(sweep, "run_all", run)
+    monkeypatch.setattr(schedule, "run_all", run)
     out = tmp_path / "t"
     cli.main(["tune", *WORDS, "--trials", "12", "--seeds", "2", "--out", str(out)])
     assert trained == [(0, False), (0, True), (1, False), (1, True)]

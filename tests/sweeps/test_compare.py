@@ -6,7 +6,7 @@ import pytest
 
 from bio_rl import __main__ as cli
 from bio_rl.cli import compare
-from bio_rl.training import sweep
+from bio_rl.sweeps import schedule
 from bio_rl.viz import comparison
 
 
@@ -26,11 +26,11 @@ def trained(monkeypatch):
     def run(todo, jobs, run_dir):
         for training in todo:
             done.append(f"{training.case} {training.seed}")
-            failed = sweep.TrainingError(f"{training} ended with status 1")
+            failed = schedule.TrainingError(f"{training} ended with status 1")
             means = {seed: record(100.0 + seed) for seed in training.each}
             yield training, failed if training.seed == 3 else means
 
-    monkeypatch.setattr(sweep, "run_all", run)
+    monkeypatch.setattr(schedule, "run_all", run)
     monkeypatch.setattr(comparison, "draw", lambda trainings, run_dir, out: out)
     return done
 

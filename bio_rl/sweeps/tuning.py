@@ -23,7 +23,8 @@ from bio_rl import checks
 from bio_rl.checks import Among, Between
 from bio_rl.faults import DivergedError
 from bio_rl.machine.signals import Interrupted
-from bio_rl.training import api, config, preset_writer
+from bio_rl.sweeps import preset_writer
+from bio_rl.training import api, config
 from bio_rl.training.config import Experiment
 from bio_rl.training.progress import Progress
 from bio_rl.training.voice import Voice

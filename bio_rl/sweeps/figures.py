@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from bio_rl.sweeps.result_file import rounded
 from bio_rl.training import statistics
-from bio_rl.training.results import rounded
 from bio_rl.training.statistics import Estimate
 
 RATIO = "ratio_spiking_mlp"
