@@ -193,9 +193,19 @@ class Stacked(Network):
         return x.unflatten(1, (self.groups, -1)).transpose(0, 1).reshape(1, -1, *x.shape[2:])
 
 
+def block(tree: Any, i: int, groups: int, axis: int = 0) -> Any:
+    """The tree of group i: its block of the rows, which are at `axis`; all blocks are as long."""
+
+    def own(x: Tensor) -> Tensor:
+        rows = x.shape[axis] // groups
+        return x.narrow(axis, i * rows, rows)
+
+    return tree_map(own, tree)
+
+
 def blocks(tree: Any, groups: int, axis: int = 0) -> list[Any]:
-    """The tree of each group: its block of the rows, which are at `axis`."""
-    return [tree_map(lambda x, i=i: x.tensor_split(groups, axis)[i], tree) for i in range(groups)]
+    """The tree of each group, as `block` has it."""
+    return [block(tree, i, groups, axis) for i in range(groups)]
 
 
 def stacked(networks: Sequence[Network]) -> Stacked | None:

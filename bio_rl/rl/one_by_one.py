@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bio_rl.contracts import ActOut, Percept, Probe, Rollout, State
+from bio_rl.groups import blocks
 from bio_rl.rl.base import Agent, Spec
 from bio_rl.rl.clock import Horizon
 from bio_rl.state import tree_map
@@ -90,12 +91,8 @@ class OneByOne:
         """The results of `run` for each agent and its block of every tree, whose rows are at an
         axis.
         """
-        n = len(self.agents)
-        blocks = [
-            [tree_map(lambda x, i=i, axis=axis: x.tensor_split(n, axis)[i], tree) for i in range(n)]
-            for tree, axis in trees
-        ]
-        return [run(agent, *parts) for agent, *parts in zip(self.agents, *blocks, strict=True)]
+        parts = [blocks(tree, len(self.agents), axis) for tree, axis in trees]
+        return [run(agent, *own) for agent, *own in zip(self.agents, *parts, strict=True)]
 
 
 def of_seeds(

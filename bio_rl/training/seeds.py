@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bio_rl import vector
 from bio_rl.faults import DivergedError, SeedDivergedError
-from bio_rl.groups import blocks
+from bio_rl.groups import block
 from bio_rl.machine.signals import StopRequest
 from bio_rl.training.build import (
     Trained,
@@ -129,7 +129,7 @@ class GroupRunner(Runner):
         """Give the runner of the i-th seed its agent and its life, as they are now."""
         percept, state, junk = self.life
         # Views of the batch: a checkpoint copies what it keeps of them.
-        own_percept, own_state = blocks((percept, state), self.seeds)[i]
+        own_percept, own_state = block((percept, state), i, self.seeds)
         own_junk = None if junk is None else junk.chunk(self.seeds)[i]
         one.agent = self.agent.member(i)
         one.life = Life(own_percept, own_state, own_junk)
