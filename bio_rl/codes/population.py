@@ -1,9 +1,16 @@
-"""Population code: every input dimension drives neurons with Gaussian receptive fields along it,
-every output reads its own.
+"""Population code: every input dimension drives neurons with receptive fields along it, every
+output reads its own.
 
     A_ik = exp(-½ ((o_i - μ_k) / σ)²),   μ evenly over [-reach, reach]
+        Tang et al. 2020 (PopSAN), eq. 1: all cells answer to every input, most of them faintly
 
-Tang et al. 2020 (PopSAN), eq. 1.
+With d = |o_i - μ_k| in units of the distance between neighbouring centres and [x]₊ = max(x, 0):
+
+    A_ik = [1 - d]₊                       linear: two cells answer
+    A_ik = ½ [3/2 - d]₊² - 3/2 [½ - d]₊²  quadratic: three cells answer
+        the B-splines of degree 1 and 2 (de Boor 1978, A Practical Guide to Splines, ch. IX)
+
+A cell that does not answer costs no operation, and the answers of B-splines sum to one.
 
 The fields drive the next layer directly (current), are spike probabilities (poisson, in
 `codes.rate`), or charge one integrate-and-fire neuron each (deterministic).
@@ -19,6 +26,7 @@ from torch import Tensor, nn
 
 from bio_rl.codes._ticks import check_ticks
 from bio_rl.codes.rate import poisson
+from bio_rl.discovery import suggestion
 
 __all__ = ["Population", "Readout", "deterministic", "poisson"]
 
@@ -28,23 +36,34 @@ at its peak fires at every tick.
 """
 
 
+FIELDS = ("gaussian", "linear", "quadratic")
+"""Shapes of receptive fields."""
+
+
 class Population(nn.Module):
     """Features [..., F] to currents or spike probabilities [..., F·size] in [0, 1].
 
-    reach, sigma: in units of the (normalised) input. With sigma=None neighbouring fields cross at
-    half a spacing per σ.
+    reach, sigma: in units of the (normalised) input. With sigma=None neighbouring Gaussian fields
+    cross at half a spacing per σ; B-splines are as wide as their centres are apart. fields: one of
+    `FIELDS`.
     """
 
-    def __init__(self, size: int, reach: float = 3.0, sigma: float | None = None) -> None:
+    def __init__(
+        self, size: int, reach: float = 3.0, sigma: float | None = None, fields: str = "gaussian"
+    ) -> None:
         super().__init__()
+        if fields not in FIELDS:
+            raise ValueError(f"fields is {fields!r}; {suggestion(fields, FIELDS)}")
         if size < 2 or reach <= 0:
             raise ValueError(
                 f"population code of size {size} and reach {reach}: "
                 "expected size >= 2 and reach > 0"
             )
         spacing = 2.0 * reach / (size - 1)
-        # in units of √2 σ, so that the exponent is the square of a distance
-        scale = torch.tensor(0.5**0.5 / (sigma or spacing))
+        self.fields = fields
+        # of Gaussians in units of √2 σ, so that the exponent is the square of a distance
+        unit = 0.5**0.5 if fields == "gaussian" else 1.0
+        scale = torch.tensor(unit / (sigma or spacing))
         self.scale = nn.Buffer(scale, persistent=False)
         centres = torch.linspace(-reach, reach, size) * self.scale
         self.centres = nn.Buffer(centres, persistent=False)
@@ -54,8 +73,16 @@ class Population(nn.Module):
         scaled = features * self.scale
         # [..., F, size]: each feature meets the centres of its own cells
         distance = scaled.unsqueeze(-1) - self.centres
-        fields = distance.square().neg().exp()
-        return fields.flatten(-2)
+        return self._answer(distance).flatten(-2)
+
+    def _answer(self, distance: Tensor) -> Tensor:
+        """A of fields at a distance from their centres, in units of `scale`."""
+        if self.fields == "gaussian":
+            return distance.square().neg().exp()
+        d = distance.abs()
+        if self.fields == "linear":
+            return (1.0 - d).relu()
+        return 0.5 * (1.5 - d).relu().square() - 1.5 * (0.5 - d).relu().square()
 
 
 class Readout(nn.Module):

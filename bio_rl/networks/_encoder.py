@@ -12,7 +12,7 @@ from bio_rl import discovery
 from bio_rl.checks import check_settings
 from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
-from bio_rl.codes.population import Population, deterministic
+from bio_rl.codes.population import FIELDS, Population, deterministic
 from bio_rl.codes.rate import poisson
 from bio_rl.contracts import Part, State
 from bio_rl.networks import _parts
@@ -55,6 +55,10 @@ class Populations:
 
     population: int = 12
     """Neurons that code one input dimension."""
+    fields: str = "gaussian"
+    """Shape of their receptive fields: gaussian, to which all of a dimension's neurons answer, or
+    linear or quadratic splines, to which two or three of them answer: the others cost no operation.
+    """
     reach: float = 3.0
     """Their fields cover [-reach, reach] standard deviations of the input; what lies beyond is
     taken as the border.
@@ -74,6 +78,10 @@ class Populations:
         check_settings(self, positive=("reach", "population"), non_negative=("events",))
         if self.code not in CODES:
             raise ValueError(f"code is {self.code!r}; {discovery.suggestion(self.code, CODES)}")
+        if self.fields not in FIELDS:
+            raise ValueError(
+                f"fields is {self.fields!r}; {discovery.suggestion(self.fields, FIELDS)}"
+            )
         if self.events > 0 and self.code != "current":
             raise ValueError(
                 f"events is {self.events}, "
@@ -92,7 +100,7 @@ class PopulationEncoder(Encoder):
         self.draws = config.code == "poisson"
         self.gives_spikes = config.code != "current"
         self.size = n_in * (config.population + (2 if config.events else 0))
-        self.population = Population(config.population, config.reach)
+        self.population = Population(config.population, config.reach, fields=config.fields)
 
     def initial_state(self, batch: int, device: torch.device) -> tuple[State, ...]:
         if not self.config.events:

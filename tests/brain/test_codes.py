@@ -118,6 +118,26 @@ def test_receptive_fields_can_be_learned_through_the_deterministic_encoder():
         )
 
 
+@pytest.mark.parametrize(("fields", "answering"), [("linear", 2), ("quadratic", 3)])
+def test_splines_answer_two_or_three_at_a_time_and_their_answers_sum_to_one(fields, answering):
+    inside = uniform(50, 3).double() * 1.5 - 0.75  # between the outermost centres
+    answers = Population(7, reach=1.2, fields=fields).double()(inside).unflatten(-1, (3, 7))
+    assert ((answers > 0).sum(-1) == answering).all() and (answers >= 0).all()
+    torch.testing.assert_close(answers.sum(-1), torch.ones(50, 3).double())
+
+
+def test_linear_fields_by_hand():
+    # centres at -1, 0, 1: a quarter of the way from 0 to 1
+    answers = Population(3, reach=1.0, fields="linear")(torch.tensor([0.25, 0.0]))
+    assert answers.tolist() == [0.0, 0.75, 0.25, 0.0, 1.0, 0.0]
+
+
+def test_quadratic_fields_by_hand():
+    # d = 1.25, 0.25, 0.75:  ½ 0.25²,  ½ 1.25² - 3/2 0.25²,  ½ 0.75²
+    answers = Population(3, reach=1.0, fields="quadratic")(torch.tensor([0.25]))
+    torch.testing.assert_close(answers, torch.tensor([0.03125, 0.6875, 0.28125]))
+
+
 # --- latency code ---
 
 
@@ -423,6 +443,7 @@ NO_RESET = torch.zeros(2, dtype=torch.bool)
         ),
         (lambda: activity(ROW), r"spikes have shape \(2, 3\), expected \[S, B, N\]"),
         (lambda: Population(1), r"size 1"),
+        (lambda: Population(2, fields="linaer"), r"linear"),
     ],
 )
 def test_impossible_settings_are_refused(call, message):
