@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import Among, Between, check_settings, tunable
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Transition
 from bio_rl.networks import Blueprint
 from bio_rl.rl import base, ranges
 from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
@@ -84,6 +84,10 @@ class Agent(base.Agent):
         """The network of values: its outputs are Q [..., n]."""
         self.target = copied(self.actor)
         self.pace = Pace()
+
+    @property
+    def decider(self) -> Network:
+        return self.actor
 
     def initial_state(self, batch: int) -> OffPolicyState:
         return OffPolicyState(self.actor.initial_state(batch), critic=())

@@ -37,7 +37,17 @@ from torch import Tensor, nn
 
 from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Transition
+from bio_rl.contracts import (
+    ActOut,
+    Metrics,
+    Network,
+    Percept,
+    Plasticity,
+    Probe,
+    Rollout,
+    State,
+    Transition,
+)
 from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
@@ -211,6 +221,10 @@ class Agent(base.Agent):
         outputs = {"params": self.weights[-2:], "lr": c.readout_lr}
         self.optimisers["synapses"] = OPTIMISERS[c.optimiser]([hidden, outputs])
 
+    @property
+    def decider(self) -> Network:
+        return self.network
+
     def initial_state(self, batch: int) -> EPropAgentState:
         readout = torch.zeros(
             batch, self.policy.n_out + 1, self.network.width + 1, device=self.device
@@ -225,6 +239,17 @@ class Agent(base.Agent):
 
     def trained_tensors(self) -> list[Tensor]:
         return [*self.weights, self.gradient]
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        ticks = self.spec.network.config.ticks
+        writes = 1.0 / self.config.update_every
+        found = [one._replace(writes=writes) for one in self.hidden.plasticity(ticks)]
+        readout = self.network.readout.weight.numel() + len(self.network.readout.bias)
+        found.append(Plasticity("readout", readout, readout, 1, writes))
+        if self.config.optimiser == "adam":
+            # the mean and the variance of every weight's changes
+            found.append(Plasticity("optimiser", 0, 2 * self.gradient.numel(), 1, 0.0))
+        return tuple(found)
 
     # ---------------------------------- a decision
 

@@ -41,6 +41,7 @@ from bio_rl.contracts import (
     Metrics,
     Network,
     Percept,
+    Plasticity,
     Probe,
     Rollout,
     State,
@@ -184,6 +185,14 @@ class Agent(base.Agent):
     def hidden(self) -> tuple[Plastic, ...]:
         """The connections onto hidden neurons."""
         return self.plastic[:-2]
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        names = [*(f"hidden {i}" for i in range(1, len(self.hidden) + 1)), "readout", "critic"]
+        return tuple(one.plasticity(name) for one, name in zip(self.plastic, names, strict=True))
+
+    @property
+    def decider(self) -> Network:
+        return self.network
 
     def initial_state(self, batch: int) -> HebbianState:
         means = []

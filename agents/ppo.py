@@ -16,7 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.checks import Among, Between, check_settings, tunable
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
+from bio_rl.contracts import (
+    ActOut,
+    Metrics,
+    Network,
+    Percept,
+    Probe,
+    Rollout,
+    State,
+    Steps,
+    Transition,
+)
 from bio_rl.networks import Blueprint
 from bio_rl.rl import base, distributions, encoders, ranges
 from bio_rl.rl.activity import activity_report
@@ -152,6 +162,10 @@ class Agent(base.Agent):
     def load_state_dict(self, state: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
         super().load_state_dict(state)
         self._anneal()  # the horizon may have become longer
+
+    @property
+    def decider(self) -> Network:
+        return self.actor
 
     def initial_state(self, batch: int) -> PPOState:
         returns = torch.zeros(batch, device=self.device)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bio_rl.checks import Between, check, check_settings, tunable
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout
+from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout
 from bio_rl.networks import Blueprint
 from bio_rl.rl import base, ranges
 from bio_rl.rl.critics import twin_critic
@@ -77,6 +77,10 @@ class Agent(base.Agent):
         self.target = copied(self.critic)
         self.target_actor = copied(self.actor)
         self.pace = Pace()
+
+    @property
+    def decider(self) -> Network:
+        return self.actor
 
     def initial_state(self, batch: int) -> OffPolicyState:
         return OffPolicyState(self.actor.initial_state(batch), self.critic.initial_state(batch))

@@ -31,6 +31,7 @@ from bio_rl.contracts import (
     Metrics,
     Network,
     Percept,
+    Plasticity,
     Probe,
     Rollout,
     State,
@@ -209,6 +210,10 @@ class Agent(base.Agent):
         # A number takes twice as long to add as a tensor (measured).
         self.v_0 = torch.tensor(config.initial_value, device=self.device)
 
+    @property
+    def decider(self) -> Network:
+        return self.network
+
     def initial_state(self, batch: int) -> ThreeFactorState:
         n_out, n = self.readout.weight.shape[1:]
         zeros = self.readout.weight.new_zeros
@@ -227,6 +232,10 @@ class Agent(base.Agent):
     def trained_tensors(self) -> list[Tensor]:
         centres = [] if self.moving is None else [self.moving.code.centres]
         return [self.readout.weight, *self.hidden.weights, *centres]
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        hidden = self.hidden.plasticity() if self.config.hidden_lr else ()
+        return (self.plastic.plasticity("readout"), *hidden)
 
     # ---------------------------------- a decision
 

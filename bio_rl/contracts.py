@@ -121,6 +121,32 @@ class NetworkConfig(Protocol):
     """Whether it looks at pictures [B, C, H, W]; their shape (C, H, W) is then its `n_in`."""
 
 
+class Cost(NamedTuple):
+    """Arithmetic, as `bio_rl.energy` counts it."""
+
+    adds: float = 0.0
+    """Additions and comparisons."""
+    macs: float = 0.0
+    """Multiplications, with an addition or without."""
+    functions: float = 0.0
+    """Values of a function such as exp or tanh, and random numbers."""
+
+
+class Plasticity(NamedTuple):
+    """Synapses that learn while an agent acts, as `bio_rl.energy` counts them."""
+
+    name: str
+    """The name of the connection."""
+    weights: int
+    """Synapses that learn."""
+    traces: int
+    """Numbers that one life keeps for them: eligibility, and traces of neurons."""
+    passes: int
+    """Times in a decision that every trace decays and gathers: K ticks, or once."""
+    writes: float = 1.0
+    """Times in a decision that every weight is written."""
+
+
 class Part(NamedTuple):
     """A connection, a layer of neurons or a code of a network: a node of its graph."""
 
@@ -140,6 +166,10 @@ class Part(NamedTuple):
     """The module that computes it; a connection's has `weight`, [post, pre] or kernels."""
     constants: Any = None
     """Constants of spiking neurons (`bio_rl.neurons`), None for others."""
+    cost: Cost = Cost()
+    """Of a code in a decision, and of a unit that does not spike in an update; the constants of
+    spiking neurons know theirs.
+    """
 
 
 INPUT = "input"
@@ -334,6 +364,13 @@ class Agent(Protocol):
     None where there is none.
     """
 
+    @property
+    def decider(self) -> Network:
+        """The network that decides, without those that only help to train it. Raises ValueError for
+        an agent that does not say which it is.
+        """
+        raise ValueError(f"{type(self).__name__} does not say which network decides (decider)")
+
     def initial_state(self, batch: int) -> State:
         """The state of `batch` fresh lives."""
         ...
@@ -383,6 +420,10 @@ class Agent(Protocol):
         batched program; else they learn one by one.
         """
         return False
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        """The synapses that learn by local rules while it acts; () where learning is done apart."""
+        return ()
 
     def member(self, i: int) -> Agent:
         """The agent of the i-th of several seeds as it is now, which shares nothing with this one.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bio_rl import energy
+from bio_rl.cli import _energy as _costs
 from bio_rl.cli._parse import Chosen, parse
 from bio_rl.machine.files import refuse_link
 from bio_rl.training import api, resilience, statistics
@@ -36,6 +37,14 @@ class Flags(Chosen):
     decision's, by network), normalised (0 random, 1 the expert's or ideal mean; null where no
     reference is known), sampled (the same figures with --sample, else null); with --perturb the
     fields of `bio_rl.training.resilience.Resilience`.
+    """
+    energy: bool = False
+    """Print what a decision costs, in closed loop: operations, updates of neurons, memory,
+    learning, and joules under published tables (docs/energy.md).
+    """
+    beside: str | None = None
+    """With --energy: the run of an mlp in the same world (a folder or its name), whose return and
+    cost stand beside, with 32 bits, with 8, and with as many as the ticks of a decision can say.
     """
     perturb: tuple[str, ...] = ()
     """Break the world half way through each episode and report drop and recovery: gear:bthigh=-1,
@@ -65,6 +74,9 @@ def main(arguments: Sequence[str]) -> None:
         evaluate_perturbed(flags, trained)
         return
     _refuse_without_perturb(flags)
+    if flags.energy or flags.beside:
+        _energy(flags, trained)
+        return
     episodes = api.FINAL_EPISODES if flags.episodes is None else flags.episodes
     result = api.evaluate_run(trained, episodes, flags.seed)
     sampled = None
@@ -72,6 +84,21 @@ def main(arguments: Sequence[str]) -> None:
         sampled = api.evaluate_run(trained, episodes, flags.seed, sample=True)
     show = _print_json if flags.json else _print
     show(trained, result, sampled)
+
+
+def _energy(flags: Flags, trained: api.Trained) -> None:
+    """Print the table of costs, or one JSON object of them."""
+    beside = None
+    if flags.beside:
+        beside = api.load(flags.beside, run_dir=flags.run_dir, trust=flags.trust)
+    episodes = api.FINAL_EPISODES if flags.episodes is None else flags.episodes
+    found = _costs.measure(trained, beside, episodes, flags.seed)
+    if flags.json:
+        print(json.dumps(_costs.as_dict(found)))
+        return
+    run = trained.experiment.run
+    print(f"{run.env} after {trained.steps:,} steps, {episodes} episodes")
+    print("\n".join(_costs.lines(found, trained)))
 
 
 def _print(trained: api.Trained, result: api.Evaluation, sampled: api.Evaluation | None) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bio_rl.contracts import Cost
+
 
 class Grid(nn.Module):
     """Features [..., F] to activities [..., Π sizes] of cells on a grid; the last dimension's cells
@@ -53,6 +55,14 @@ class Grid(nn.Module):
         self.centres = nn.Buffer(centres, persistent=False)
         self.scale = nn.Buffer(intervals * (0.5 / width * 0.5**0.5), persistent=False)
         self.corner = nn.Buffer(_corners(self.sizes, most), persistent=False)
+
+    def cost(self) -> Cost:
+        """The arithmetic of a decision: a field along each dimension, then a product for each cell
+        of the grid and dimension after the first.
+        """
+        along = float(sum(self.sizes))
+        products = self.n * (len(self.sizes) - 1.0)
+        return Cost(adds=2 * along, macs=2 * along + products, functions=along)
 
     def check(self, features: Tensor) -> None:
         """Raise ValueError for features that are not of this grid's dimensions."""
@@ -136,6 +146,13 @@ class Scattered(nn.Module):
         self.centres = nn.Buffer((2.0 * places - 1.0) * reach)
         along = n ** (1.0 / order)
         self.sigma = width * 2.0 * reach / max(1.0, along - 1.0)
+
+    def cost(self) -> Cost:
+        """The arithmetic of a decision: of each cell a distance in the dimensions that it looks at,
+        compared with the least, and its exponential.
+        """
+        distances = float(self.centres.numel())
+        return Cost(adds=distances + 2 * self.n, macs=distances + self.n, functions=self.n)
 
     def column_features(self, features: Tensor) -> Tensor:
         """The features that each column looks at, within reach: [..., columns, 1, order]."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from bio_rl.codes._ticks import check_ticks
 from bio_rl.codes.rate import poisson
+from bio_rl.contracts import Cost
 from bio_rl.discovery import suggestion
 
 __all__ = ["Population", "Readout", "deterministic", "poisson"]
@@ -67,6 +68,18 @@ class Population(nn.Module):
         self.scale = nn.Buffer(scale, persistent=False)
         centres = torch.linspace(-reach, reach, size) * self.scale
         self.centres = nn.Buffer(centres, persistent=False)
+
+    def cost(self, features: int) -> Cost:
+        """The arithmetic of the fields of so many features. The two or three cells of a spline that
+        answer are found by the place of the input, without a look at the others.
+        """
+        if self.fields == "gaussian":
+            cells = features * len(self.centres)
+            return Cost(adds=cells, macs=features + cells, functions=cells)
+        if self.fields == "linear":
+            # the place among the centres, what lies left of it, and the share of either cell
+            return Cost(adds=3 * features, macs=features)
+        return Cost(adds=4 * features, macs=5 * features)
 
     def forward(self, features: Tensor) -> Tensor:
         """A [..., F·size], constant over the ticks of a decision (direct current)."""

@@ -27,10 +27,11 @@ from torch import Tensor, nn
 
 from bio_rl import plasticity
 from bio_rl.connections.dense import linear
+from bio_rl.contracts import Plasticity
 from bio_rl.kernels.plastic import plastic_step
 from bio_rl.plasticity import Post, Pre, Rule
 from bio_rl.plasticity.three_factor import ThreeFactor, ThreeFactorState
-from bio_rl.state import rows, tree_map, where_reset
+from bio_rl.state import leaves, rows, tree_map, where_reset
 
 
 class PlasticState(NamedTuple):
@@ -127,6 +128,16 @@ class Plastic:
     def groups(self) -> int:
         """The number of blocks of rows with weights of their own; 1 where all share them."""
         return len(self.weights) if self.weights.dim() == 3 else 1
+
+    def plasticity(self, name: str, passes: int = 1) -> Plasticity:
+        """What its learning takes, under `name`; passes: times in a decision that the rule looks at
+        its synapses.
+        """
+        post, pre = self.weights.shape[-2:]
+        traces = self.rule.init(1, post, pre)
+        numbers = sum(trace.numel() for trace in leaves(traces))
+        writes = float(passes) if self.rule.needs.every_tick else 1.0
+        return Plasticity(name, post * pre, numbers, passes, writes)
 
     def initial_state(self, batch: int) -> PlasticState:
         """The state of `batch` fresh rows: traces at zero, and the connection's weights where each

@@ -14,7 +14,7 @@ from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import FIELDS, Population, deterministic
 from bio_rl.codes.rate import poisson
-from bio_rl.contracts import Part, State
+from bio_rl.contracts import Cost, Part, State
 from bio_rl.networks import _parts
 
 CODES = ("current", "deterministic", "latency", "poisson")
@@ -154,10 +154,28 @@ class PopulationEncoder(Encoder):
     def parts(self) -> tuple[Part, ...]:
         kind = "population" if self.config.code == "current" else self.config.code
         n = self.n_in * self.config.population
-        fields = _parts.code("fields", kind, n, "input", module=self.population)
+        module = self.population
+        fields = _parts.code("fields", kind, n, "input", module=module, cost=self._cost(n))
         if not self.config.events:
             return (fields,)
         # the first layer reads one row of both
-        events = _parts.code("events", "delta", 2 * self.n_in, "input")
+        # what was sent last is subtracted and compared with the threshold on either side
+        moved = Cost(adds=3.0 * self.n_in)
+        events = _parts.code("events", "delta", 2 * self.n_in, "input", cost=moved)
         both = _parts.code("code", "together", self.size, "fields", "events")
         return fields, events, both
+
+    def _cost(self, cells: int) -> Cost:
+        """The arithmetic of the code in a decision: the fields, and how they become spikes."""
+        fields = self.population.cost(self.n_in)
+        ticks = self.ticks
+        spiking = {
+            "current": Cost(),
+            # a random number for each cell and tick, compared with its field
+            "poisson": Cost(adds=cells * ticks, functions=cells * ticks),
+            # a neuron that adds its field and compares, at every tick
+            "deterministic": Cost(adds=2 * cells * ticks),
+            # the tick of its spike
+            "latency": Cost(macs=cells),
+        }[self.config.code]
+        return Cost(*(a + b for a, b in zip(fields, spiking, strict=True)))

@@ -7,11 +7,13 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Network, Part
+from bio_rl.contracts import Cost, Network, Part
 from bio_rl.neurons import Neuron
 from bio_rl.neurons._checks import file_of
 
 M = TypeVar("M", bound=nn.Module)
+
+FREE = Cost()
 
 
 def module_list(modules: list[M]) -> list[M]:
@@ -20,9 +22,26 @@ def module_list(modules: list[M]) -> list[M]:
     return cast("list[M]", nn.ModuleList(modules))
 
 
-def code(name: str, kind: str, n: int, *sources: str, module: nn.Module | None = None) -> Part:
+UNITS = {
+    "tanh": Cost(functions=1.0),
+    "relu": Cost(adds=1.0),
+    "silu": Cost(macs=1.0, functions=1.0),
+    # three sigmoids and two tanh; c and h are three products
+    "lstm": Cost(macs=3.0, functions=5.0),
+}
+"""The arithmetic of units that do not spike, each."""
+
+
+def code(
+    name: str,
+    kind: str,
+    n: int,
+    *sources: str,
+    module: nn.Module | None = None,
+    cost: Cost = FREE,
+) -> Part:
     """A part that recodes what it reads and multiplies it with no weights."""
-    return Part(name, "code", kind, n, sources, module)
+    return Part(name, "code", kind, n, sources, module, cost=cost)
 
 
 def connection(name: str, module: nn.Module, n: int, *sources: str) -> Part:
@@ -41,7 +60,7 @@ def neurons(name: str, constants: Neuron, n: int, *sources: str) -> Part:
 
 def units(name: str, kind: str, n: int, *sources: str) -> Part:
     """Units that add what they read and do not spike."""
-    return Part(name, "neurons", kind, n, sources)
+    return Part(name, "neurons", kind, n, sources, cost=UNITS[kind])
 
 
 def readout(network: Network, source: str) -> tuple[Part, ...]:

@@ -21,7 +21,7 @@ from bio_rl.codes.membrane import max_membrane, membranes
 from bio_rl.codes.population import Readout
 from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import Lived, Network, Part, Percept, Probe, State, Synapses
+from bio_rl.contracts import Cost, Lived, Network, Part, Percept, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
@@ -159,10 +159,17 @@ class SpikingNetwork(Network):
         for layer in self.layers:
             parts += layer.parts(parts[-1].name)
         n = self.layers[-1].n
-        parts.append(_parts.code("average", "leaky_average", n, parts[-1].name))
-        parts += _parts.readout(self, "average")
+        outputs = _parts.readout(self, "average")
+        # The readout adds a weight for each spike and fades what an output has once a tick; what
+        # else reads the average has it fade in every neuron.
+        fades = outputs[0].n if outputs else n
+        fading = Cost(macs=float(fades * self.config.ticks))
+        parts.append(_parts.code("average", "leaky_average", n, parts[-1].name, cost=fading))
+        parts += outputs
         if self.peaks:
-            parts.append(_parts.code("peak", "max_membrane", parts[-1].n, "readout"))
+            n_out = parts[-1].n
+            compared = Cost(adds=float(n_out * self.config.ticks))
+            parts.append(_parts.code("peak", "max_membrane", n_out, "readout", cost=compared))
         return tuple(parts)
 
     @property
@@ -294,17 +301,15 @@ class SpikingNetwork(Network):
             connections.append(synapses)
         if fused:
             return spikes, neurons, connections
+        if probe is not None:
+            # Σ_k κ^(K-1-k) W z_k, the same sum in the order in which it takes accumulations only
+            weight = self.readout.weight
+            # a neuron of an output's population has one synapse, not one for every output
+            weight = weight.view(1, -1) if self.config.out_population else weight
+            probe.synapses("readout", weight, spikes)
         # averages [T, B, N], or for a peak the traces at every tick [T·K, B, N]
         average = membranes if self.peaks else leaky_average
-        rates = average(spikes, ticks, self.keep)
-        if probe is None:
-            return rates, neurons, connections
-        weight = self.readout.weight
-        # a neuron of an output's population has one synapse, not one for every output
-        probe.synapses(
-            "readout", weight.view(1, -1) if self.config.out_population else weight, rates
-        )
-        return rates, neurons, connections
+        return average(spikes, ticks, self.keep), neurons, connections
 
     def _synapses_at_rest(self, rows: int) -> tuple[State, ...]:
         """The state of each layer's connection at rest, () for one without."""

@@ -77,7 +77,7 @@ class Network(contracts.Network):
     def __init__(self, config: Config, n_in: int, n_out: int, out_gain: float = 1.0) -> None:
         super().__init__()
         self.config = config
-        self.code = code(config, n_in)
+        self.code: Grid | Scattered | Given = code(config, n_in)
         # a soft reset, so that counts grow evenly with the current
         self.neuron = LIF(tau_mem=config.tau_mem, v_reset=None)
         self.silence = nn.Buffer(torch.zeros(self.code.n), persistent=False)
@@ -138,9 +138,16 @@ class Network(contracts.Network):
         n = self.code.n
         kind = type(self.code).__name__.lower()
         return (
-            _parts.code("code", kind, n, "input", module=self.code),
+            _parts.code("code", kind, n, "input", module=self.code, cost=self.code.cost()),
             _parts.neurons("neurons", self.neuron, n, "code"),
-            _parts.code("activity", "normalised", n, "neurons"),
+            # squares, their root, and the share of each
+            _parts.code(
+                "activity",
+                "normalised",
+                n,
+                "neurons",
+                cost=contracts.Cost(macs=2.0 * n, functions=1.0),
+            ),
             *_parts.readout(self, "activity"),
         )
 
@@ -168,6 +175,10 @@ class Given(nn.Module):
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n = n
+
+    def cost(self) -> contracts.Cost:
+        """Nothing: they come as they are."""
+        return contracts.Cost()
 
     def forward(self, features: Tensor) -> Tensor:
         return features

@@ -204,7 +204,8 @@ class Network(contracts.Network):
             source = "input" if name == "incoming" else "neurons"
             parts.append(_parts.connection(name, synapses, self.n, source))
         parts.append(_parts.neurons("neurons", self.neuron, self.n, *columns))
-        parts.append(_parts.code("trace", "leaky_sum", self.n, "neurons"))
+        fading = contracts.Cost(macs=float(self.n * self.config.ticks))
+        parts.append(_parts.code("trace", "leaky_sum", self.n, "neurons", cost=fading))
         return (*parts, *_parts.readout(self, "trace"))
 
     def run(

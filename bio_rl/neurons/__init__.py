@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from bio_rl import discovery
-from bio_rl.contracts import State
+from bio_rl.contracts import Cost, State
 from bio_rl.neurons._checks import checked
-from bio_rl.state import rows, tree_map
+from bio_rl.state import leaves, rows, tree_map
 from bio_rl.surrogates import SURROGATES
 
 __all__ = [
@@ -151,6 +151,13 @@ class Neuron(ABC):
     @abstractmethod
     def step(self, s: Any, drive: Tensor, dt: float = 1.0) -> tuple[Tensor, Any]:
         """Spikes [B, N] of one tick of dt ms under the drive [B, N], and the state after it."""
+
+    def cost(self) -> Cost:
+        """The arithmetic of one tick of one neuron: unless a neuron says otherwise every number of
+        its state decays in one multiplication, and the membrane is compared with the threshold.
+        """
+        numbers = sum(1 for x in leaves(self.init(1, 1)) if x.is_floating_point())
+        return Cost(adds=1.0, macs=float(numbers))
 
     def core(self, dt: float) -> Core | None:
         """The constants with which the fused time loops run it; None where they do not.

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.contracts import Cost
 from bio_rl.neurons import Neuron, capped, checked, exp, resting
 from bio_rl.surrogates import spike
 
@@ -100,6 +101,10 @@ class AdEx(Constants, Neuron):
         steepness = (v - self.v_t) / self.delta_t
         # beyond ten sharpnesses v spikes within a tick anyway, and e^x would leave the numbers
         return self.delta_t * steepness.clamp(max=10.0).exp()
+
+    def cost(self) -> Cost:
+        """The onset of a spike is an exponential of a scaled potential; v and w relax."""
+        return Cost(adds=4.0, macs=6.0, functions=1.0)
 
 
 NEURON = AdEx

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bio_rl.contracts import Cost
 from bio_rl.neurons import Neuron, capped, checked, resting
 from bio_rl.surrogates import spike
 
@@ -94,6 +95,10 @@ class Izhikevich(Constants, Neuron):
         v = torch.where(fired.bool(), self.c, v)
         u = u + fired * self.d
         return z, IzhikevichState(v, u)
+
+    def cost(self) -> Cost:
+        """Two half steps of v, each a square, a product and a step, then u with two products."""
+        return Cost(adds=5.0, macs=8.0)
 
 
 PRESETS = {

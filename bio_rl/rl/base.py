@@ -17,7 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import seeding
-from bio_rl.contracts import ActOut, Metrics, Percept, Probe, Rollout, State, Steps, Transition
+from bio_rl.contracts import (
+    ActOut,
+    Metrics,
+    Network,
+    Percept,
+    Plasticity,
+    Probe,
+    Rollout,
+    State,
+    Steps,
+    Transition,
+)
 from bio_rl.networks import Blueprint
 from bio_rl.rl import replay_size
 from bio_rl.rl.clock import Clock, Horizon
@@ -115,6 +126,13 @@ class Agent(nn.Module, ABC):
         """Make what needs the networks on their device, such as optimisers."""
         self.rollout = Steps(1)
 
+    @property
+    def decider(self) -> Network:
+        """The network that decides, without those that only help to train it. Raises ValueError for
+        an agent that does not say which it is.
+        """
+        raise ValueError(f"{self.name} does not say which network decides (Agent.decider)")
+
     @abstractmethod
     def initial_state(self, batch: int) -> State:
         """The state of `batch` fresh lives."""
@@ -128,6 +146,10 @@ class Agent(nn.Module, ABC):
     @abstractmethod
     def update(self, rollout: Rollout, state: Any) -> tuple[Any, Metrics]:
         """Learn from a rollout; `state` is the live one after its last decision."""
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        """The synapses that learn by local rules while it acts; () where learning is done apart."""
+        return ()
 
     @abstractmethod
     def trained_tensors(self) -> Iterable[Tensor]:

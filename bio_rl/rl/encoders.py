@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import INPUT, Network, Part, Percept, Probe, State
+from bio_rl.contracts import INPUT, Cost, Network, Part, Percept, Probe, State
 from bio_rl.networks import Blueprint, _parts, cnn
 from bio_rl.networks._init import orthogonal
 from bio_rl.rl.observations import Mixed, Picture, Tokens
@@ -113,7 +113,13 @@ class AsFloat(nn.Module):
 
     def graph(self, name: str = "picture") -> tuple[Part, ...]:
         """It as a part of a network, called `name`."""
-        return (_parts.code(name, "as_float", self.size, INPUT, module=self),)
+        scaled = Cost(macs=float(self.size))
+        return (_parts.code(name, "as_float", self.size, INPUT, module=self, cost=scaled),)
+
+
+def normed(n: int) -> Cost:
+    """The arithmetic of a layer norm of n numbers: their mean, their squares, and their scaling."""
+    return Cost(adds=2.0 * n, macs=2.0 * n, functions=1.0)
 
 
 class Encoder(nn.Module):
@@ -178,7 +184,14 @@ class PictureEncoder(nn.Module):
         (picture,) = self.look.graph(f"{self.name} picture")
         trunk = self.trunk.parts(picture.name, f"{self.name} conv")
         dense = _parts.connection(f"{self.name} dense", self.dense, self.size, trunk[-1].name)
-        norm = _parts.code(self.name, "layer_norm", self.size, dense.name, module=self.norm)
+        norm = _parts.code(
+            self.name,
+            "layer_norm",
+            self.size,
+            dense.name,
+            module=self.norm,
+            cost=normed(self.size),
+        )
         return (picture, *trunk, dense, norm)
 
 
@@ -212,4 +225,8 @@ class TokenEncoder(nn.Module):
 
     def graph(self) -> tuple[Part, ...]:
         """It as a part of a network."""
-        return (_parts.code(self.name, "embedding", self.size, INPUT, module=self),)
+        # each number of each word meets the weight of its place
+        placed = float(self.place.numel())
+        norm = normed(self.size)
+        cost = norm._replace(macs=norm.macs + placed)
+        return (_parts.code(self.name, "embedding", self.size, INPUT, module=self, cost=cost),)

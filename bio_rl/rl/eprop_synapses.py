@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import Network, Synapses
+from bio_rl.contracts import Network, Plasticity, Synapses
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.neurons import some
 from bio_rl.plasticity.eprop import EProp, EPropState
@@ -95,6 +95,15 @@ class EPropSynapses(nn.Module):
         """The traces of `batch` fresh lives, for each connection."""
         pairs = zip(self.rules, self.weights, strict=True)
         return tuple(rule.init(batch, *w.shape, device=w.device) for rule, w in pairs)
+
+    def plasticity(self, ticks: int) -> tuple[Plasticity, ...]:
+        """What the learning of each connection takes, whose traces are looked at every tick."""
+        found = []
+        states = self.initial_state(1)
+        for i, (weight, state) in enumerate(zip(self.weights, states, strict=True), 1):
+            traces = sum(trace.numel() for trace in leaves(state))
+            found.append(Plasticity(f"hidden {i}", weight.numel(), traces, ticks))
+        return tuple(found)
 
     def count(self, spikes: Tensor, valid: Tensor) -> Tensor:
         """The weight of each row [B] in a mean over those that are valid, after the running mean

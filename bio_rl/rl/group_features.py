@@ -27,6 +27,11 @@ class GroupFeatures(nn.Module):
         self.normalise = normalise
         self.size = self.each[0].size
 
+    @property
+    def scaled(self) -> int:
+        """The numbers that a running mean and deviation scale."""
+        return self.each[0].scaled
+
     def forward(self, obs: Any, axis: int = 0) -> Any:
         """The features of obs whose rows are at `axis`."""
         if not self.normalise or len(self.each) == 1:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bio_rl import plasticity
 from bio_rl.connections._plastic import Plastic, PlasticState, Trail
-from bio_rl.contracts import Network, Percept
+from bio_rl.contracts import Network, Percept, Plasticity
 from bio_rl.plasticity import Post, Pre, Rule
 from bio_rl.state import index, tree_map
 
@@ -93,6 +93,14 @@ class HiddenSynapses(nn.Module):
     def weights(self) -> list[Tensor]:
         """The weights of each connection, which learning changes."""
         return [plastic.weights for plastic in self.plastic]
+
+    def plasticity(self) -> tuple[Plasticity, ...]:
+        """What the learning of each connection takes."""
+        found = []
+        for i, (plastic, trail) in enumerate(zip(self.plastic, self.no_trails, strict=True), 1):
+            passes = trail.pre.shape[1] if self.tickwise else 1
+            found.append(plastic.plasticity(f"hidden {i}", passes))
+        return tuple(found)
 
     def check(self, rule: str, network: str) -> None:
         """Raise ValueError where `network` does not give its synapses what `rule` reads; both are

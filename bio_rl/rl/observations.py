@@ -68,6 +68,11 @@ class Features(nn.Module, ABC):
     raw: Picture | Tokens | None = None
     """Says what an encoder has to expect; None for numbers."""
 
+    @property
+    def scaled(self) -> int:
+        """The numbers that a running mean and deviation scale."""
+        return 0
+
     @abstractmethod
     def forward(self, obs: Any) -> Any:
         """[..., F] float32, or a tuple as `Mixed` says."""
@@ -122,6 +127,10 @@ class Numbers(Features):
         self.shape = shape
         self.size: int = math.prod(shape)
         self.norm = RunningNorm((self.size,)) if normalise else None
+
+    @property
+    def scaled(self) -> int:
+        return 0 if self.norm is None else self.size
 
     def forward(self, obs: Tensor) -> Tensor:
         if self.norm is None:
@@ -226,6 +235,10 @@ class Entries(Features):
         width = sum(part.size for part in entries if isinstance(part.size, int))
         mixed = Mixed(width, tuple(others.values()), self.others)
         self.size: int | Mixed = mixed if others else width
+
+    @property
+    def scaled(self) -> int:
+        return sum(part.scaled for _, part in self._entries())
 
     def forward(self, obs: Mapping[str, Tensor]) -> Any:
         numbers = [part(obs[key]) for key, part in self._entries() if part.raw is None]

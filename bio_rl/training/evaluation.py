@@ -10,7 +10,7 @@ import numpy as np
 
 from bio_rl.contracts import Agent, Probe
 from bio_rl.training.reel import Reel
-from bio_rl.training.runner import begin, decide
+from bio_rl.training.runner import Life, begin, decide
 from bio_rl.vector import TensorVectorEnv, Vector
 
 MAX_STEPS = 30_000
@@ -68,13 +68,20 @@ class Evaluation:
         return text
 
 
-def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = False) -> Evaluation:
+def evaluate(
+    agent: Agent,
+    env: TensorVectorEnv,
+    seed: int,
+    explore: bool = False,
+    hear: Callable[[Life, list[int]], object] | None = None,
+) -> Evaluation:
     """One episode in each environment of `env`, whose start states `seed` fixes
     (`random.world_seeds`).
 
     The first episode of each row counts, so that short ones are not counted more often; one without
     end is cut. The agent's weights and normaliser stay as they are; its generators go on only where
-    it explores.
+    it explores. hear: takes the lives before each decision, and the rows whose first episode goes
+    on.
     """
     n = env.num_envs
     life = begin(agent, env, seed)
@@ -82,6 +89,8 @@ def evaluate(agent: Agent, env: TensorVectorEnv, seed: int, explore: bool = Fals
     lengths = np.zeros(n, np.int64)
     running = np.ones(n, bool)
     for _ in range(MAX_STEPS):
+        if hear is not None:
+            hear(life, running.nonzero()[0].tolist())
         transition, life = decide(agent, env, life, explore)
         # Rows go on with further episodes after their first, which do not count.
         counted = running & transition.valid.cpu().numpy()

@@ -32,7 +32,7 @@ def test_effective_and_dense_operations_by_hand():
         "numbers", weight, torch.tensor([[0.2, 0.0, -1.0]])
     )  # inputs 1 and 3 again: 3 multiplications
     counts = operations(probe, 1)
-    assert [float(x) for x in counts] == [4.0, 3.0, 12.0, 6.0, 3.0]
+    assert [float(x) for x in counts] == [4.0, 3.0, 12.0, 6.0, 3.0, 5.0]
     assert summary(counts) == "4 ACs (12 dense) and 3 MACs (6 dense), 3.0 spikes"
 
 
@@ -55,13 +55,13 @@ def test_a_held_current_meets_its_weights_once_and_spikes_at_every_tick():
     obs = torch.linspace(-2, 2, 12).view(6, 2)
     net(percept(obs), (), probe)
     counts = operations(probe, 6)
-    assert (
-        float(counts.dense_macs) == 8 * 6 + 5 * 2
-    )  # the code's currents, the averaged spikes of the readout
-    assert float(counts.dense_acs) == 3 * 6 * 5
+    assert float(counts.dense_macs) == 8 * 6  # the code's currents
+    # the second layer's synapses, and the readout's, at every tick
+    assert float(counts.dense_acs) == 3 * (6 * 5 + 5 * 2)
     fired = sum(probe.records[f"spikes/{i}"][0].sum() for i in (1, 2))
     assert float(counts.spikes) == pytest.approx(float(fired) / 6)
-    assert float(counts.acs) == pytest.approx(float(probe.records["spikes/1"][0].sum()) * 5 / 6)
+    first, second = (float(probe.records[f"spikes/{i}"][0].sum()) for i in (1, 2))
+    assert float(counts.acs) == pytest.approx((first * 5 + second * 2) / 6)
 
 
 def test_a_convolution_unfolded_is_the_same_product():

@@ -1,0 +1,144 @@
+"""What the decisions of a trained agent cost, in closed loop: means over whole episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from bio_rl import energy
+from bio_rl.contracts import Network, Probe
+from bio_rl.energy import Counts, Meter
+from bio_rl.networks import Blueprint
+from bio_rl.state import tree_map
+from bio_rl.training.build import (
+    FINAL_SEED,
+    Trained,
+    make_agent,
+    make_env,
+    open_env,
+    single_thread,
+)
+from bio_rl.training.evaluation import Evaluation, evaluate
+from bio_rl.training.quantised import quantised
+from bio_rl.training.runner import Life, begin
+
+
+class Metered(NamedTuple):
+    """A policy, what it earns, and what it costs."""
+
+    name: str
+    score: Evaluation | None
+    """None for one that is not trained."""
+    counts: Counts
+    bits: int = 32
+    """Bits of its weights and activities."""
+
+
+def metered(
+    trained: Trained, episodes: int, seed: int = FINAL_SEED, learning: bool = False
+) -> Metered:
+    """A run's policy, whose cost is the mean over all decisions of these greedy episodes.
+
+    learning: whether the synapses that learn by local rules do so: their traces, eligibility and
+    changes are counted then. Raises ValueError for an agent or a network that does not describe
+    itself.
+    """
+    network = trained.experiment.network
+    agent = trained.agent
+    learns = agent.plasticity() if learning else ()
+    steady = energy.fixed(agent.decider, network.config.ticks, agent.features.scaled, learns)
+    score, products = _played(trained, agent, episodes, seed)
+    return Metered(network.name, score, energy.together(products, steady))
+
+
+def rounded(trained: Trained, bits: int, whole: Metered, seed: int = FINAL_SEED) -> Metered:
+    """The same for the MLP of a run with weights and activities of few bits. whole: the run's own
+    figures, from as many episodes.
+
+    Raises ValueError for another network.
+    """
+    assert whole.score is not None
+    agent = quantised(trained, bits)
+    score, products = _played(trained, agent, whole.score.episodes, seed)
+    steady = energy.fixed(trained.agent.decider, 1, trained.agent.features.scaled)
+    counts = energy.together(products, steady).in_bits(bits)
+    return Metered(f"mlp, {bits} bits", score, counts, bits)
+
+
+def _played(
+    trained: Trained, agent: Any, episodes: int, seed: int
+) -> tuple[Evaluation, energy.Operations]:
+    """(the score of `agent` in the run's world, the mean products of a decision)."""
+    meter = Meter()
+
+    def hear(life: Life, running: list[int]) -> None:
+        """Decide once more for the lives whose first episode goes on, with a probe."""
+        percept, state = tree_map(lambda x: x[running], (life.percept, life.state))
+        probe = Probe()
+        agent.act(percept, state, explore=False, probe=probe)
+        meter.add(probe, len(running))
+
+    with open_env(make_env(trained.experiment.run, episodes, agent.device)) as env, single_thread():
+        score = evaluate(agent, env, seed, hear=hear)
+    return score, meter.operations()
+
+
+def untrained(trained: Trained, network: Blueprint, episodes: int, seed: int) -> Metered:
+    """The cost of another network, as it is drawn, for what a run's policy meets: without a score,
+    as nobody trained it.
+    """
+    experiment = replace(trained.experiment, network=network)
+    with open_env(make_env(trained.experiment.run, 1, trained.agent.device)) as env:
+        agent = make_agent(experiment, env)
+    # what it sees has to be scaled as the run's agent scales it
+    agent.features = trained.agent.features
+    meter = Meter()
+
+    def hear(life: Life, running: list[int]) -> None:
+        percept = tree_map(lambda x: x[running], life.percept)
+        probe = Probe()
+        agent.act(percept, agent.initial_state(len(running)), explore=False, probe=probe)
+        meter.add(probe, len(running))
+
+    run = trained.experiment.run
+    with open_env(make_env(run, episodes, agent.device)) as env, single_thread():
+        evaluate(trained.agent, env, seed, hear=hear)
+    steady = energy.fixed(agent.decider, network.config.ticks, agent.features.scaled)
+    return Metered(network.name, None, energy.together(meter.operations(), steady))
+
+
+def sizes(network: Network) -> list[int]:
+    """Numbers that the first connection reads, then the units that each connection drives, of a
+    network whose connections follow one another; nothing where it has none.
+    """
+    parts = network.parts()
+    by_name = {part.name: part for part in parts}
+    connections = [part for part in parts if part.role == "connection"]
+    if not connections:
+        return []
+    first = connections[0]
+    source = by_name.get(first.sources[0])
+    if source is not None:
+        n_in = source.n
+    else:
+        # it reads the observation itself
+        assert first.module is not None
+        n_in = first.module.get_parameter("weight").shape[-1]
+    return [n_in, *(part.n for part in connections)]
+
+
+def decisions(trained: Trained, n: int) -> Callable[[], None]:
+    """A function that lets a run's agent decide n times, one life at a time, about the start of an
+    episode.
+    """
+    agent = trained.agent
+    with open_env(make_env(trained.experiment.run, 1, agent.device)) as env:
+        life = begin(agent, env, FINAL_SEED)
+
+    def run() -> None:
+        state = life.state
+        for _ in range(n):
+            state = agent.act(life.percept, state, explore=False).state
+
+    return run
