@@ -37,21 +37,12 @@ from torch import Tensor, nn
 
 from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import (
-    ActOut,
-    Metrics,
-    Network,
-    Percept,
-    Plasticity,
-    Probe,
-    Rollout,
-    State,
-    Transition,
-)
+from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Transition
 from bio_rl.discovery import suggestion
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.modulators.feedback import KINDS, Feedback, FeedbackState
 from bio_rl.networks import Blueprint
+from bio_rl.parts import Plasticity
 from bio_rl.plasticity import Post
 from bio_rl.plasticity.eprop import EPropState
 from bio_rl.rl import base, distributions, ranges
@@ -63,6 +54,7 @@ from bio_rl.state import index
 LEARNS = ("policy", "values")
 ERRORS = ("td", "outcome")
 OPTIMISERS = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+CHOICES = {"optimiser": OPTIMISERS, "feedback": KINDS, "learns": LEARNS, "error": ERRORS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,14 +128,8 @@ class Config(LearningRateSchedule):
             ),
             unit=("gamma", "trace", "feedback_decay"),
         )
-        for name, known in (
-            ("optimiser", OPTIMISERS),
-            ("feedback", KINDS),
-            ("learns", LEARNS),
-            ("error", ERRORS),
-        ):
-            if getattr(self, name) not in known:
-                value = getattr(self, name)
+        for name, known in CHOICES.items():
+            if (value := getattr(self, name)) not in known:
                 raise ValueError(f"eprop.{name} is {value!r}; {suggestion(value, known)}")
         super().__post_init__()
 
@@ -226,9 +212,8 @@ class Agent(base.Agent):
         return self.network
 
     def initial_state(self, batch: int) -> EPropAgentState:
-        readout = torch.zeros(
-            batch, self.policy.n_out + 1, self.network.width + 1, device=self.device
-        )
+        shape = batch, self.policy.n_out + 1, self.network.width + 1
+        readout = torch.zeros(shape, device=self.device)
         return EPropAgentState(
             network=self.network.initial_state(batch),
             hidden=self.hidden.initial_state(batch),
@@ -241,15 +226,13 @@ class Agent(base.Agent):
         return [*self.weights, self.gradient]
 
     def plasticity(self) -> tuple[Plasticity, ...]:
-        ticks = self.spec.network.config.ticks
         writes = 1.0 / self.config.update_every
-        found = [one._replace(writes=writes) for one in self.hidden.plasticity(ticks)]
-        readout = self.network.readout.weight.numel() + len(self.network.readout.bias)
-        found.append(Plasticity("readout", readout, readout, 1, writes))
-        if self.config.optimiser == "adam":
-            # the mean and the variance of every weight's changes
-            found.append(Plasticity("optimiser", 0, 2 * self.gradient.numel(), 1, 0.0))
-        return tuple(found)
+        hidden = self.hidden.plasticity(self.spec.network.config.ticks, writes)
+        readout = sum(w.numel() for w in self.weights[-2:])
+        # adam keeps the mean and the variance of every weight's changes
+        kept = 2 * self.gradient.numel() if self.config.optimiser == "adam" else 0
+        own = Plasticity("readout", readout, readout + kept, 1, writes)
+        return (*hidden, own)
 
     # ---------------------------------- a decision
 
@@ -390,9 +373,8 @@ class Agent(base.Agent):
     def _change(self) -> None:
         """The weights change along the gradient, which starts again from zero."""
         optimiser, left = self.optimisers["synapses"], self.lr_factor()
-        for group, lr in zip(
-            optimiser.param_groups, (self.config.lr, self.config.readout_lr), strict=True
-        ):
+        rates = (self.config.lr, self.config.readout_lr)
+        for group, lr in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = lr * left
         self.hidden.mask()
         readout = self.network.readout.weight

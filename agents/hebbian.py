@@ -41,7 +41,6 @@ from bio_rl.contracts import (
     Metrics,
     Network,
     Percept,
-    Plasticity,
     Probe,
     Rollout,
     State,
@@ -52,6 +51,7 @@ from bio_rl.discovery import suggestion
 from bio_rl.modulators import Effects, no_effects
 from bio_rl.modulators.dopamine import dopamine_rpe
 from bio_rl.networks import Blueprint
+from bio_rl.parts import Plasticity
 from bio_rl.plasticity import Pre
 from bio_rl.plasticity.exploratory_hebb import ExploratoryHebb, ExploratoryHebbState
 from bio_rl.rl import base, distributions, ranges

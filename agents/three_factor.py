@@ -31,7 +31,6 @@ from bio_rl.contracts import (
     Metrics,
     Network,
     Percept,
-    Plasticity,
     Probe,
     Rollout,
     State,
@@ -41,9 +40,10 @@ from bio_rl.groups import seeded, shared
 from bio_rl.kernels.td import TDError, td_error
 from bio_rl.modulators.noradrenaline import NoradrenalineState
 from bio_rl.networks import Blueprint
+from bio_rl.parts import Plasticity
 from bio_rl.rl import base, distributions, ranges
 from bio_rl.rl.hidden import HiddenState, HiddenSynapses, make_rule
-from bio_rl.rl.local import BY_DECISION, DopamineGate, build_teachable, check_finite
+from bio_rl.rl.local import BY_DECISION, DopamineGate, Readout, build_teachable, check_finite
 from bio_rl.rl.moving_cells import MovingCells
 from bio_rl.rl.network_reset import NORADRENALINE, reset_on_surprise
 from bio_rl.rl.schedule import LearningRateSchedule
@@ -139,15 +139,6 @@ class ThreeFactorState(NamedTuple):
     noise: Tensor
     """[B, outputs] last draw of exploration."""
     surprise: NoradrenalineState
-
-
-class Readout(nn.Module):
-    """The weights onto the outputs of each seed, the critic's last; zero at first."""
-
-    def __init__(self, groups: int, n_out: int, n: int) -> None:
-        super().__init__()
-        self.weight = nn.Buffer(torch.zeros(groups, n_out, n))
-        """[G, outputs + 1, N]."""
 
 
 class Agent(base.Agent):

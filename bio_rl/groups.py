@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from bio_rl import seeding
 from bio_rl.codes import population
 from bio_rl.connections import dense
-from bio_rl.contracts import INPUT, Lived, Network, Part, Percept, Probe, State
+from bio_rl.contracts import Lived, Network, Percept, Probe, State
+from bio_rl.parts import INPUT, Part
 from bio_rl.state import tree_map
 
 Made = TypeVar("Made")

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 # folder.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "discovery", "faults", "modes", "state"),
+    ("parts",),
     ("contracts", "machine", "seeding", "surrogates"),
     ("codes", "neurons"),
     ("modulators", "plasticity"),

@@ -1,4 +1,4 @@
-"""What `eval --energy` prints: a policy's cost beside that of MLPs for the same task."""
+"""The table of `eval --energy`: a policy's cost beside that of MLPs for the same task."""
 
 from __future__ import annotations
 

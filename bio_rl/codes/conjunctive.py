@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Cost
+from bio_rl.parts import Cost
 
 
 class Grid(nn.Module):

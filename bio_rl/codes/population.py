@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from bio_rl.codes._ticks import check_ticks
 from bio_rl.codes.rate import poisson
-from bio_rl.contracts import Cost
 from bio_rl.discovery import suggestion
+from bio_rl.parts import Cost
 
 __all__ = ["Population", "Readout", "deterministic", "poisson"]
 

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from bio_rl import plasticity
 from bio_rl.connections.dense import linear
-from bio_rl.contracts import Plasticity
 from bio_rl.kernels.plastic import plastic_step
+from bio_rl.parts import Plasticity
 from bio_rl.plasticity import Post, Pre, Rule
 from bio_rl.plasticity.three_factor import ThreeFactor, ThreeFactorState
 from bio_rl.state import leaves, rows, tree_map, where_reset
@@ -130,8 +130,8 @@ class Plastic:
         return len(self.weights) if self.weights.dim() == 3 else 1
 
     def plasticity(self, name: str, passes: int = 1) -> Plasticity:
-        """What its learning takes, under `name`; passes: times in a decision that the rule looks at
-        its synapses.
+        """The cost of its learning, called `name`; passes: times in a decision that the rule looks
+        at its synapses.
         """
         post, pre = self.weights.shape[-2:]
         traces = self.rule.init(1, post, pre)

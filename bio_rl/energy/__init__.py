@@ -1,4 +1,4 @@
-"""What a decision costs: counted operations, updates of neurons, memory and learning (`counts`),
+"""The cost of a decision: counted operations, updates of neurons, memory and learning (`counts`),
 and joules under published tables (`tables`). No table is the chip on which a policy will run.
 """
 

@@ -1,4 +1,4 @@
-"""What a decision costs, counted: operations, updates of neurons, memory, and learning.
+"""The cost of a decision, counted: operations, updates of neurons, memory, and learning.
 
 Every product of a weight with an input is one operation: effective where neither is zero, dense in
 any case. An operation is an accumulation (AC) where all inputs of its connection are spikes, in
@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.contracts import Cost, Network, Part, Plasticity, Probe
+from bio_rl.contracts import Network, Probe
+from bio_rl.parts import Cost, Part, Plasticity
 from bio_rl.state import leaves
 
 BYTES = 4
@@ -44,7 +45,7 @@ class Operations(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """What every decision of a network costs, whatever it sees."""
+    """The cost of every decision of a network, whatever it sees."""
 
     updates: float
     """Updates of neurons: one for each neuron and tick, silent ones too."""
@@ -90,7 +91,7 @@ class Counts(NamedTuple):
     learning_bytes: float
     """Bytes of traces that are read and written, and of weights that are written, by learning."""
     written_bytes: float
-    """Of these the bytes of weights that learning writes."""
+    """Bytes of weights that learning writes, which `learning_bytes` has in it."""
     footprint_bytes: float
     """Bytes of parameters, and of the state and the traces of one life."""
 

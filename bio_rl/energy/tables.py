@@ -26,7 +26,7 @@ class Table(NamedTuple):
     joules: Callable[[Counts, int], float | None]
     """The joules of a decision with numbers of so many bits; None where it has no figure."""
     leaves_out: str
-    """What it has no figure for."""
+    """Costs for which it has no figure."""
 
 
 def _horowitz_fp32(counts: Counts, bits: int) -> float | None:

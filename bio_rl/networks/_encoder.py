@@ -14,8 +14,9 @@ from bio_rl.codes import delta
 from bio_rl.codes.latency import linear_latency
 from bio_rl.codes.population import FIELDS, Population, deterministic
 from bio_rl.codes.rate import poisson
-from bio_rl.contracts import Cost, Part, State
+from bio_rl.contracts import State
 from bio_rl.networks import _parts
+from bio_rl.parts import Cost, Part
 
 CODES = ("current", "deterministic", "latency", "poisson")
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import Part, Probe, State, Synapses
+from bio_rl.contracts import Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average, trace, unroll
 from bio_rl.networks import _parts
 from bio_rl.neurons import Neuron, reset_rows
+from bio_rl.parts import Part
 from bio_rl.plasticity import Post
 from bio_rl.state import Tree, tree_map
 

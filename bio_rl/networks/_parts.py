@@ -1,4 +1,4 @@
-"""How the networks here describe themselves: see `contracts.Part`."""
+"""How the networks here describe themselves: see `parts.Part`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import Cost, Network, Part
+from bio_rl.contracts import Network
 from bio_rl.neurons import Neuron
 from bio_rl.neurons._checks import file_of
+from bio_rl.parts import Cost, Part
 
 M = TypeVar("M", bound=nn.Module)
 

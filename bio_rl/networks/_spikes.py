@@ -21,12 +21,13 @@ from bio_rl.codes.membrane import max_membrane, membranes
 from bio_rl.codes.population import Readout
 from bio_rl.connections import recurrent
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import Cost, Lived, Network, Part, Percept, Probe, State, Synapses
+from bio_rl.contracts import Lived, Network, Percept, Probe, State, Synapses
 from bio_rl.kernels.unroll import leaky_average
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.networks._layers import Layer, RecurrentLayer, Times, like_weights
 from bio_rl.networks._settings import Spikes
+from bio_rl.parts import Cost, Part
 from bio_rl.state import check_batch
 
 LATERAL_GAIN = 0.5

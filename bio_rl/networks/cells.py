@@ -29,6 +29,7 @@ from bio_rl.kernels.unroll import trace
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
 from bio_rl.neurons.lif import LIF
+from bio_rl.parts import Cost, Part
 from bio_rl.state import check_batch, rows
 
 
@@ -134,7 +135,7 @@ class Network(contracts.Network):
             return self.readout(self.active(xs, ())[0]), ()
         return super().unroll(xs, state)
 
-    def parts(self) -> tuple[contracts.Part, ...]:
+    def parts(self) -> tuple[Part, ...]:
         n = self.code.n
         kind = type(self.code).__name__.lower()
         return (
@@ -146,7 +147,7 @@ class Network(contracts.Network):
                 "normalised",
                 n,
                 "neurons",
-                cost=contracts.Cost(macs=2.0 * n, functions=1.0),
+                cost=Cost(macs=2.0 * n, functions=1.0),
             ),
             *_parts.readout(self, "activity"),
         )
@@ -176,9 +177,9 @@ class Given(nn.Module):
         super().__init__()
         self.n = n
 
-    def cost(self) -> contracts.Cost:
+    def cost(self) -> Cost:
         """Nothing: they come as they are."""
-        return contracts.Cost()
+        return Cost()
 
     def forward(self, features: Tensor) -> Tensor:
         return features

@@ -19,6 +19,7 @@ from bio_rl.connections import conv
 from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
+from bio_rl.parts import Part
 
 NATURE = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
 """(channels, kernel, stride) of each layer, Mnih et al. 2015, Methods. They need 36 pixels."""
@@ -97,7 +98,7 @@ class Trunk(nn.Module):
             x = torch.relu(drive)
         return x.flatten(-3)
 
-    def parts(self, source: str, name: str = "conv") -> list[contracts.Part]:
+    def parts(self, source: str, name: str = "conv") -> list[Part]:
         """Its connections and units in turn, the first of which reads the part `source`; `name`: as
         in `forward`.
         """
@@ -148,7 +149,7 @@ class Network(contracts.Network):
     def unroll(self, xs: Percept, state: tuple[()]) -> tuple[Tensor, tuple[()]]:
         return self.forward(xs, state)
 
-    def parts(self) -> tuple[contracts.Part, ...]:
+    def parts(self) -> tuple[Part, ...]:
         parts = self.trunk.parts("input")
         for depth, layer in enumerate(self.dense, 1):
             name = f"dense {depth}"

@@ -30,6 +30,7 @@ from bio_rl.modes import transformed
 from bio_rl.networks import _parts
 from bio_rl.networks._layers import like_weights
 from bio_rl.neurons.alif import ALIF, ALIFState
+from bio_rl.parts import Cost, Part
 from bio_rl.plasticity import Post
 from bio_rl.state import check_batch, where_reset
 
@@ -194,7 +195,7 @@ class Network(contracts.Network):
             return self.readout(empty), state
         return self.readout(torch.stack(counts)), state
 
-    def parts(self) -> tuple[contracts.Part, ...]:
+    def parts(self) -> tuple[Part, ...]:
         columns = {"incoming": slice(0, self.n_in)}
         if self.config.recurrent:
             columns["recurrent"] = slice(self.n_in, None)
@@ -204,7 +205,7 @@ class Network(contracts.Network):
             source = "input" if name == "incoming" else "neurons"
             parts.append(_parts.connection(name, synapses, self.n, source))
         parts.append(_parts.neurons("neurons", self.neuron, self.n, *columns))
-        fading = contracts.Cost(macs=float(self.n * self.config.ticks))
+        fading = Cost(macs=float(self.n * self.config.ticks))
         parts.append(_parts.code("trace", "leaky_sum", self.n, "neurons", cost=fading))
         return (*parts, *_parts.readout(self, "trace"))
 

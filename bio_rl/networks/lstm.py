@@ -20,6 +20,7 @@ from bio_rl.contracts import NetworkConfig, Percept, Probe
 from bio_rl.modes import transformed
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
+from bio_rl.parts import Part
 from bio_rl.state import check_batch, where_reset
 
 FORGET = 1.0
@@ -102,7 +103,7 @@ class Network(contracts.Network):
         memory = torch.stack(outputs) if outputs else units
         return self.readout(memory), state
 
-    def parts(self) -> tuple[contracts.Part, ...]:
+    def parts(self) -> tuple[Part, ...]:
         n = self.cell.hidden_size
         # of both matrices of the cell, the rows are the gates i, f, g and o of each unit
         incoming = _parts.Columns(self.cell.weight_ih, bias=self.cell.bias_ih)

@@ -15,6 +15,7 @@ from bio_rl.contracts import Lived, NetworkConfig, Percept, Probe, Synapses
 from bio_rl.kernels.perceptron import FUSED, perceptron
 from bio_rl.networks import _parts
 from bio_rl.networks._init import orthogonal
+from bio_rl.parts import Part
 from bio_rl.plasticity import Post
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
@@ -136,8 +137,8 @@ class Network(contracts.Network):
         """Its connections, that onto the outputs last where it has not been dropped."""
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
-    def parts(self) -> tuple[contracts.Part, ...]:
-        parts: list[contracts.Part] = []
+    def parts(self) -> tuple[Part, ...]:
+        parts: list[Part] = []
         source = "input"
         for i, layer in enumerate(self.layers):
             depth = i // 2 + 1  # connections and units take turns

@@ -14,12 +14,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from bio_rl.connections import conv
-from bio_rl.contracts import Part, State
+from bio_rl.contracts import State
 from bio_rl.networks import _parts
 from bio_rl.networks._encoder import Encoder
 from bio_rl.networks._layers import Layer
 from bio_rl.networks._settings import Spikes
 from bio_rl.networks._spikes import SpikingNetwork
+from bio_rl.parts import Part
 
 
 @dataclass(frozen=True, kw_only=True)

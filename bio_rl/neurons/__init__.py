@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from bio_rl import discovery
-from bio_rl.contracts import Cost, State
+from bio_rl.contracts import State
 from bio_rl.neurons._checks import checked
+from bio_rl.parts import Cost
 from bio_rl.state import leaves, rows, tree_map
 from bio_rl.surrogates import SURROGATES
 

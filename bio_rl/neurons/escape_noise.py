@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from bio_rl import seeding
-from bio_rl.contracts import Cost
 from bio_rl.neurons import Neuron, Traced, after_spike, checked, exp, resting
+from bio_rl.parts import Cost
 
 
 class EscapeState(NamedTuple):

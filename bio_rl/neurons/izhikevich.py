@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bio_rl.contracts import Cost
 from bio_rl.neurons import Neuron, capped, checked, resting
+from bio_rl.parts import Cost
 from bio_rl.surrogates import spike
 
 

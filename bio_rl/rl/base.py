@@ -22,7 +22,6 @@ from bio_rl.contracts import (
     Metrics,
     Network,
     Percept,
-    Plasticity,
     Probe,
     Rollout,
     State,
@@ -30,6 +29,7 @@ from bio_rl.contracts import (
     Transition,
 )
 from bio_rl.networks import Blueprint
+from bio_rl.parts import Plasticity
 from bio_rl.rl import replay_size
 from bio_rl.rl.clock import Clock, Horizon
 from bio_rl.rl.group_features import GroupFeatures

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl import groups, seeding
-from bio_rl.contracts import Network, Part, Percept, Probe, State, Transition
+from bio_rl.contracts import Network, Percept, Probe, State, Transition
 from bio_rl.groups import Group, Stacked, side_by_side, stacked
 from bio_rl.networks import Blueprint, mlp
+from bio_rl.parts import Part
 from bio_rl.rl import encoders
 from bio_rl.rl.encoders import Encoder
 from bio_rl.rl.observations import Mixed

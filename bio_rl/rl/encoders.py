@@ -12,9 +12,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bio_rl.contracts import INPUT, Cost, Network, Part, Percept, Probe, State
+from bio_rl.contracts import Network, Percept, Probe, State
 from bio_rl.networks import Blueprint, _parts, cnn
 from bio_rl.networks._init import orthogonal
+from bio_rl.parts import INPUT, Cost, Part
 from bio_rl.rl.observations import Mixed, Picture, Tokens
 
 PICTURE_FEATURES = 64

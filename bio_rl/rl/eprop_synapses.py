@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from bio_rl.connections._plastic import Trail
-from bio_rl.contracts import Network, Plasticity, Synapses
+from bio_rl.contracts import Network, Synapses
 from bio_rl.kernels.eprop import eprop_decision
 from bio_rl.neurons import some
+from bio_rl.parts import Plasticity
 from bio_rl.plasticity.eprop import EProp, EPropState
 from bio_rl.state import leaves
 
@@ -96,14 +97,16 @@ class EPropSynapses(nn.Module):
         pairs = zip(self.rules, self.weights, strict=True)
         return tuple(rule.init(batch, *w.shape, device=w.device) for rule, w in pairs)
 
-    def plasticity(self, ticks: int) -> tuple[Plasticity, ...]:
-        """What the learning of each connection takes, whose traces are looked at every tick."""
+    def plasticity(self, ticks: int, writes: float) -> list[Plasticity]:
+        """The cost of the learning of each connection, whose traces are looked at every tick and
+        whose weights change so many times in a decision.
+        """
         found = []
         states = self.initial_state(1)
         for i, (weight, state) in enumerate(zip(self.weights, states, strict=True), 1):
             traces = sum(trace.numel() for trace in leaves(state))
-            found.append(Plasticity(f"hidden {i}", weight.numel(), traces, ticks))
-        return tuple(found)
+            found.append(Plasticity(f"hidden {i}", weight.numel(), traces, ticks, writes))
+        return found
 
     def count(self, spikes: Tensor, valid: Tensor) -> Tensor:
         """The weight of each row [B] in a mean over those that are valid, after the running mean

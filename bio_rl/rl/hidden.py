@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from bio_rl import plasticity
 from bio_rl.connections._plastic import Plastic, PlasticState, Trail
-from bio_rl.contracts import Network, Percept, Plasticity
+from bio_rl.contracts import Network, Percept
+from bio_rl.parts import Plasticity
 from bio_rl.plasticity import Post, Pre, Rule
 from bio_rl.state import index, tree_map
 
@@ -95,7 +96,7 @@ class HiddenSynapses(nn.Module):
         return [plastic.weights for plastic in self.plastic]
 
     def plasticity(self) -> tuple[Plasticity, ...]:
-        """What the learning of each connection takes."""
+        """The cost of the learning of each connection."""
         found = []
         for i, (plastic, trail) in enumerate(zip(self.plastic, self.no_trails, strict=True), 1):
             passes = trail.pre.shape[1] if self.tickwise else 1

@@ -111,3 +111,12 @@ def check_finite(total: float, agent: str, settings: Sequence[str]) -> None:
         f"dopamine is NaN or infinite: the critic diverged; a lower {names} or fewer environments "
         "help"
     )
+
+
+class Readout(nn.Module):
+    """The weights onto the outputs of each seed, the critic's last; zero at first."""
+
+    def __init__(self, groups: int, n_out: int, n: int) -> None:
+        super().__init__()
+        self.weight = nn.Buffer(torch.zeros(groups, n_out, n))
+        """[G, outputs + 1, N]."""

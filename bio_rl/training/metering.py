@@ -1,4 +1,4 @@
-"""What the decisions of a trained agent cost, in closed loop: means over whole episodes."""
+"""The cost of a trained agent's decisions, in closed loop: means over whole episodes."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ FAMILIES = {
     "rl": "Parts of agents",
     "training": "Training",
     "sweeps": "Many trainings",
+    "energy": "Energy",
     "kernels": "Kernels",
     "viz": "Pictures",
     "testing": "Checks for your own parts",

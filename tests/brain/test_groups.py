@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bio_rl import groups
-from bio_rl.contracts import INPUT, Percept
+from bio_rl.contracts import Percept
 from bio_rl.networks import Blueprint
+from bio_rl.parts import INPUT
 from bio_rl.state import leaves
 
 N_IN, OUT, G, B = 5, 2, 3, 4

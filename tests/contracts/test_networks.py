@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from bio_rl import discovery, networks, neurons
-from bio_rl.contracts import INPUT, Network, Percept, Probe
+from bio_rl.contracts import Network, Percept, Probe
 from bio_rl.networks import Blueprint, _layers
+from bio_rl.parts import INPUT
 from bio_rl.state import leaves, tree_map
 
 T, B, N_IN, N_OUT = 7, 5, 3, 4

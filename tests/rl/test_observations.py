@@ -12,9 +12,10 @@ from gymnasium import spaces
 
 from bio_rl import vector
 from bio_rl.agents import ppo
-from bio_rl.contracts import INPUT, Percept, Probe
+from bio_rl.contracts import Percept, Probe
 from bio_rl.energy import operations
 from bio_rl.networks import Blueprint, cnn, mlp, spiking_conv
+from bio_rl.parts import INPUT
 from bio_rl.rl import encoders
 from bio_rl.rl.clock import Horizon
 from bio_rl.rl.observations import Mixed, Numbers, Picture, Tokens, for_space
