@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from bio_rl.checks import Among, Between, check_settings, tunable
 from bio_rl.contracts import ActOut, Metrics, Network, Percept, Probe, Rollout, State, Transition
 from bio_rl.networks import Blueprint
-from bio_rl.rl import base, ranges
+from bio_rl.rl import base, encoders, ranges
+from bio_rl.rl.common_mode import CommonMode
 from bio_rl.rl.off_policy import Learner, OffPolicy, OffPolicyState, Pace, refuse_regulation
 from bio_rl.rl.replay import Sample
 from bio_rl.rl.schedule import LearningRateSchedule
@@ -51,6 +52,11 @@ class Config(OffPolicy, LearningRateSchedule):
     """
     n_step: int = tunable(1, Among((1, 3, 5)))
     """Steps whose rewards are summed before the value of what follows."""
+    common_mode: str = ""
+    """Network without memory, such as mlp, that learns the mean value of a state's actions while
+    the run's own learns how they differ; it is not needed to act. "" lets the run's network learn
+    both. It helps spiking networks with few ticks (CMC-DSQN).
+    """
 
     def __post_init__(self) -> None:
         check_settings(
@@ -71,8 +77,8 @@ class Agent(base.Agent):
 
     @classmethod
     def batches(cls, spec: base.Spec) -> bool:
-        """Seeds always learn as one program."""
-        return True
+        """Seeds learn as one program, unless another network learns their common mode."""
+        return not spec.config.common_mode
 
     def build(self, network: Blueprint) -> None:
         refuse_regulation(network)
@@ -80,14 +86,27 @@ class Agent(base.Agent):
         if not isinstance(space, gym.spaces.Discrete):
             raise ValueError(f"action space {space} cannot be served; known: Discrete")
         self.n = int(space.n)
-        self.actor = actors(network, self.features.size, self.n, self.seeds)
+        own = actors(network, self.features.size, self.n, self.seeds)
+        self.actor = self._corrected(own) if self.config.common_mode else own
         """The network of values: its outputs are Q [..., n]."""
         self.target = copied(self.actor)
         self.pace = Pace()
 
+    def _corrected(self, own: Network) -> CommonMode:
+        """The network with the common mode from another one. Raises ValueError for one that
+        remembers.
+        """
+        name = self.config.common_mode
+        common = encoders.build(Blueprint.default(name), self.features.size, 1)
+        if common.stateful:
+            raise ValueError(
+                f"dqn.common_mode is {name}, which has a memory; mlp and cnn have none"
+            )
+        return CommonMode(own, common)
+
     @property
     def decider(self) -> Network:
-        return self.actor
+        return self.actor.differences if isinstance(self.actor, CommonMode) else self.actor
 
     def initial_state(self, batch: int) -> OffPolicyState:
         return OffPolicyState(self.actor.initial_state(batch), critic=())
@@ -101,7 +120,7 @@ class Agent(base.Agent):
             self,
             self.pace,
             self.weights,
-            self.actor,
+            self.decider,
             critic=None,
             step=self._step,
             n_step=self.config.n_step,
