@@ -123,7 +123,7 @@ def _print_json(
     normal = _normalised(trained, result.mean)
     more = {
         "operations": {
-            name: {kind: float(x) for kind, x in count._asdict().items()}
+            name: {**count._asdict(), "total": count.total}
             for name, count in api.operations_per_decision(trained).items()
         },
         "normalised": None if normal is None else normal[0],

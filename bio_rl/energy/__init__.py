@@ -3,6 +3,7 @@ and joules under published tables (`tables`). No table is the chip on which a po
 """
 
 from bio_rl.energy.counts import (
+    UNKNOWN,
     Counts,
     Fixed,
     Meter,
@@ -20,6 +21,7 @@ from bio_rl.energy.yan import crossover
 
 __all__ = [
     "TABLES",
+    "UNKNOWN",
     "Counts",
     "Fixed",
     "Meter",

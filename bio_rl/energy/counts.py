@@ -67,6 +67,10 @@ class Fixed(NamedTuple):
     """Numbers of state and traces that one life keeps."""
 
 
+UNKNOWN = Fixed(0.0, Cost(), Cost(), Cost(), 0.0, 0.0, 0.0, 0, 0)
+"""For a network that does not describe its parts."""
+
+
 class Counts(NamedTuple):
     """A decision's cost: means, per decision of one life."""
 
@@ -297,17 +301,18 @@ class Meter:
         return Operations(*(torch.tensor(x / self.rows, dtype=torch.float64) for x in self.sums))
 
 
-def summary(counts: Operations) -> str:
-    """The effective and, in brackets, the dense operations of a decision in words."""
+def summary(counts: Counts) -> str:
+    """The operations of a decision in words: effective ones of synapses, in brackets the dense
+    ones, and those of all kinds.
+    """
     kinds = (
         ("ACs", counts.acs, counts.dense_acs),
         ("MACs", counts.macs, counts.dense_macs),
     )
     parts = [
-        f"{float(effective):,.0f} {name} ({float(dense):,.0f} dense)"
-        for name, effective, dense in kinds
-        if float(dense)
+        f"{effective:,.0f} {name} ({dense:,.0f} dense)" for name, effective, dense in kinds if dense
     ]
     text = " and ".join(parts)
-    fired = float(counts.spikes)
-    return f"{text}, {fired:,.1f} spikes" if fired else text
+    if counts.spikes:
+        text += f", {counts.spikes:,.1f} spikes"
+    return f"{text}; {counts.total:,.0f} operations with neurons and codes"

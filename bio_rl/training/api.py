@@ -23,7 +23,6 @@ from bio_rl.training.build import (
     make_agent,
     make_env,
     open_env,
-    operations_per_decision,
     pick_device,
     single_thread,
 )
@@ -32,6 +31,7 @@ from bio_rl.training.commands import expanded
 from bio_rl.training.config import Experiment
 from bio_rl.training.evaluation import Evaluation
 from bio_rl.training.fitting import check_tree, fit_agent
+from bio_rl.training.metering import operations_per_decision
 from bio_rl.training.progress import Callback
 from bio_rl.training.replay_files import add_rows
 from bio_rl.training.runner import Runner

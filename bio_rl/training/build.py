@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from bio_rl import seeding, vector
-from bio_rl.contracts import Agent, Percept, Probe, Steps
-from bio_rl.energy import Operations, operations
+from bio_rl.contracts import Agent, Steps
 from bio_rl.faults import EnvironmentCrashedError
 from bio_rl.machine import trust
-from bio_rl.networks import Blueprint
 from bio_rl.rl.base import Spec
 from bio_rl.rl.one_by_one import of_seeds
-from bio_rl.state import stack
 from bio_rl.training import config
 from bio_rl.training.config import Experiment, Run
 from bio_rl.training.evaluation import Evaluation, evaluate, evaluate_in_rounds
 from bio_rl.training.replay_files import add_rows, check_disk
-from bio_rl.training.runner import begin, decide
 from bio_rl.vector import TensorVectorEnv, Vector
 
 FINAL_SEED = 2_000_000
@@ -177,51 +173,6 @@ def evaluate_trained(
             return evaluate_in_rounds(agent, env, episodes, seed, sample)
     with open_env(env), single_thread():
         return evaluate(agent, env, seed, sample)
-
-
-def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str, Operations]:
-    """The synaptic operations of a run's network and of an MLP of the default sizes for the same
-    task, by network.
-
-    Means over the first `decisions` greedy decisions of one episode of the run's agent: both are
-    counted over what that agent met.
-    """
-    experiment = trained.experiment
-    run = experiment.run
-    counts = {}
-    with open_env(make_env(run, 1, trained.agent.device)) as env:
-        probe, percepts = _met(trained.agent, env, decisions)
-        counts[run.network] = operations(probe, 1)
-        if run.network != "mlp" and not experiment.network.image:
-            usual = config.experiment(run.env, network="mlp")
-            plain = replace(usual, network=Blueprint.default("mlp"))
-            counts["mlp"] = operations(_answered(make_agent(plain, env), percepts), 1)
-    return counts
-
-
-def _met(agent: Agent, env: Vector, decisions: int) -> tuple[Probe, list[Percept]]:
-    """The reports of the network in the first greedy decisions of an episode, and what it met."""
-    probe = Probe()
-    percepts = []
-    life = begin(agent, env, FINAL_SEED)
-    for _ in range(decisions):
-        percepts.append(life.percept)
-        step, life = decide(agent, env, life, explore=False, probe=probe)
-        if bool(step.terminated[0] | step.truncated[0]):
-            break
-    return probe, percepts
-
-
-def _answered(agent: Any, percepts: Sequence[Percept]) -> Probe:
-    """The reports of an untrained network of `agent` that met these percepts."""
-    met = stack(percepts)
-    # A trained one would have a normaliser, and sees no plain zeros and ones.
-    agent.features.update(met.obs, torch.ones_like(met.reset))
-    probe = Probe()
-    state = agent.initial_state(1)
-    for percept in percepts:
-        state = agent.act(percept, state, explore=False, probe=probe).state
-    return probe
 
 
 @contextmanager

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
+
 from bio_rl import energy
-from bio_rl.contracts import Network, Probe
+from bio_rl.contracts import Agent, Network, Percept, Probe
 from bio_rl.energy import Counts, Meter
 from bio_rl.networks import Blueprint
-from bio_rl.state import tree_map
+from bio_rl.state import stack, tree_map
+from bio_rl.training import config
 from bio_rl.training.build import (
     FINAL_SEED,
     Trained,
@@ -21,7 +24,8 @@ from bio_rl.training.build import (
 )
 from bio_rl.training.evaluation import Evaluation, evaluate
 from bio_rl.training.quantised import quantised
-from bio_rl.training.runner import Life, begin
+from bio_rl.training.runner import Life, begin, decide
+from bio_rl.vector import Vector
 
 
 class Metered(NamedTuple):
@@ -142,3 +146,63 @@ def decisions(trained: Trained, n: int) -> Callable[[], None]:
             state = agent.act(life.percept, state, explore=False).state
 
     return run
+
+
+# The first decisions of an episode, for a figure beside every score
+
+
+def operations_per_decision(trained: Trained, decisions: int = 100) -> dict[str, Counts]:
+    """The cost of a decision of a run's network, and of an MLP of the default sizes for the same
+    task, by network.
+
+    Means over the first `decisions` greedy decisions of one episode of the run's agent: both are
+    counted over what that agent met.
+    """
+    experiment = trained.experiment
+    run = experiment.run
+    counts: dict[str, Counts] = {}
+    with open_env(make_env(run, 1, trained.agent.device)) as env:
+        probe, percepts = _met(trained.agent, env, decisions)
+        counts[run.network] = _cost(trained.agent, experiment.network, probe)
+        if run.network != "mlp" and not experiment.network.image:
+            usual = config.experiment(run.env, network="mlp")
+            plain = replace(usual, network=Blueprint.default("mlp"))
+            agent = make_agent(plain, env)
+            counts["mlp"] = _cost(agent, plain.network, _answered(agent, percepts))
+    return counts
+
+
+def _met(agent: Agent, env: Vector, decisions: int) -> tuple[Probe, list[Percept]]:
+    """The reports of the network in the first greedy decisions of an episode, and what it met."""
+    probe = Probe()
+    percepts = []
+    life = begin(agent, env, FINAL_SEED)
+    for _ in range(decisions):
+        percepts.append(life.percept)
+        step, life = decide(agent, env, life, explore=False, probe=probe)
+        if bool(step.terminated[0] | step.truncated[0]):
+            break
+    return probe, percepts
+
+
+def _answered(agent: Any, percepts: Sequence[Percept]) -> Probe:
+    """The reports of an untrained network of `agent` that met these percepts."""
+    met = stack(percepts)
+    # A trained one would have a normaliser, and sees no plain zeros and ones.
+    agent.features.update(met.obs, torch.ones_like(met.reset))
+    probe = Probe()
+    state = agent.initial_state(1)
+    for percept in percepts:
+        state = agent.act(percept, state, explore=False, probe=probe).state
+    return probe
+
+
+def _cost(agent: Any, network: Blueprint, probe: Probe) -> Counts:
+    """The cost of the decisions of one life that a probe saw. Of a network that does not describe
+    its parts, products alone are counted.
+    """
+    try:
+        steady = energy.fixed(agent.decider, network.config.ticks, agent.features.scaled)
+    except (AttributeError, ValueError):  # somebody's own agent need not say
+        steady = energy.UNKNOWN
+    return energy.together(energy.operations(probe, 1), steady)

@@ -7,7 +7,7 @@ import torch
 
 from bio_rl.connections import conv
 from bio_rl.contracts import Percept, Probe
-from bio_rl.energy import operations, summary
+from bio_rl.energy import UNKNOWN, operations, summary, together
 from bio_rl.networks import Blueprint, mlp
 from bio_rl.networks.spiking import Config as Spiking
 from bio_rl.rl import encoders
@@ -33,7 +33,9 @@ def test_effective_and_dense_operations_by_hand():
     )  # inputs 1 and 3 again: 3 multiplications
     counts = operations(probe, 1)
     assert [float(x) for x in counts] == [4.0, 3.0, 12.0, 6.0, 3.0, 5.0]
-    assert summary(counts) == "4 ACs (12 dense) and 3 MACs (6 dense), 3.0 spikes"
+    assert summary(together(counts, UNKNOWN)) == (
+        "4 ACs (12 dense) and 3 MACs (6 dense), 3.0 spikes; 7 operations with neurons and codes"
+    )
 
 
 def test_counts_are_per_row_and_per_decision():
