@@ -118,8 +118,13 @@ class NetworkConfig(Protocol):
     """ms of simulation per decision; 1 for a network that decides without a time within."""
     tau_out: float = 0.0
     """ms, time constant of the readout; 0 for one that keeps nothing."""
+
     image: ClassVar[bool] = False
     """Whether it looks at pictures [B, C, H, W]; their shape (C, H, W) is then its `n_in`."""
+
+    def of_critic(self) -> NetworkConfig:
+        """The settings of a critic of the same kind."""
+        return self
 
 
 class Network(nn.Module, ABC):

@@ -50,11 +50,11 @@ class Blueprint:
 
     def critic(self) -> Blueprint:
         """The network that values states beside this one: `config.critic` where it names one, else
-        a twin.
+        one of the same kind.
         """
         name = self.config.critic or self.name
         if name == self.name:
-            return self
+            return Blueprint(self.name, self.config.of_critic())
         try:
             return Blueprint.default(name)
         except ValueError as error:

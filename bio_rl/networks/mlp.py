@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -27,11 +27,22 @@ class Config(NetworkConfig):
     """Units per hidden layer."""
     activation: str = tunable("tanh", Among(("tanh", "relu")))
     """tanh, relu or silu."""
+    critic_hidden: tuple[int, ...] = ()
+    """Units per hidden layer of the network that values states while training; none for as many as
+    in `hidden`.
+    """
+
+    def of_critic(self) -> Config:
+        return replace(self, hidden=self.critic_hidden or self.hidden)
 
     def __post_init__(self) -> None:
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(
                 f"mlp.hidden is {self.hidden}, expected positive layer sizes such as 64 64"
+            )
+        if self.critic_hidden and min(self.critic_hidden) < 1:
+            raise ValueError(
+                f"mlp.critic_hidden is {self.critic_hidden}, expected positive layer sizes"
             )
         if self.activation not in ACTIVATIONS:
             raise ValueError(
