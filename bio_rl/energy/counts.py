@@ -288,10 +288,9 @@ class Meter:
 
     def add(self, probe: Probe, batch: int) -> None:
         """Add one decision of `batch` rows."""
-        own = [float(x) * batch for x in operations(probe, batch)]
-        self.sums = (
-            own if self.sums is None else [a + b for a, b in zip(self.sums, own, strict=True)]
-        )
+        # a mean over its rows, whose number changes as episodes end
+        counts = operations(probe, batch)
+        self.sums = [a + batch * float(b) for a, b in zip(self.sums, counts, strict=True)]
         self.rows += batch
 
     def operations(self) -> Operations:

@@ -50,6 +50,7 @@ def sram_access(size: float) -> float:
     """pJ of an access to 32 bits of a memory of `size` bytes: that of the smallest below it, and
     beyond the largest along the last line.
     """
+    # between the two memories that are next to it in size
     sizes = [at for at, _ in SRAM]
     if size <= sizes[0]:
         return SRAM[0][1]

@@ -69,9 +69,11 @@ def crossover(sizes: Sequence[int], ticks: int) -> float:
     sizes: inputs, then the neurons of each layer, of which the last does not spike.
     """
     hidden = sum(sizes[1:-1])
+    # outputs do not spike, but keep a potential
     states = ticks * sum(sizes[1:])
     silent = spiking_energy(0.0, ticks * hidden, 0.0, states)
     events = ticks * _synapses(sizes)
+    # the cost is a line in the rate: its ends are at 0 and 1
     always = spiking_energy(events, ticks * hidden, ticks * hidden, states)
     numbers = number_energy(_synapses(sizes), sum(sizes[1:]), sum(sizes), bits(ticks))
     return (numbers - silent) / (always - silent)

@@ -53,6 +53,7 @@ def joules_of(
     """(J of a call of `work` above those of an idle machine, s that it took); `rest`: s for which
     the idle machine is measured first.
     """
+    # an idle machine takes joules, too, which are not the work's
     idle, seconds = _during(lambda: time.sleep(rest), meters)
     busy, took = _during(work, meters)
     return busy - idle / seconds * took, took

@@ -50,6 +50,7 @@ def metered(
     """
     network = trained.experiment.network
     agent = trained.agent
+    # learning by gradients happens apart, so that no agent counts it
     learns = agent.plasticity() if learning else ()
     steady = energy.fixed(agent.decider, network.config.ticks, agent.features.scaled, learns)
     score, products = _played(trained, agent, episodes, seed)

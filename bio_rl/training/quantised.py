@@ -34,6 +34,7 @@ def quantised(trained: Trained, bits: int) -> Any:
         )
     if bits < 2:
         raise ValueError(f"{bits} bits, expected 2 or more: a sign and a size")
+    # the agent decides by its own attribute, whatever that is called
     names = [name for name, child in agent.named_children() if child is network]
     setattr(agent, names[0], Rounded(network, bits))
     return agent

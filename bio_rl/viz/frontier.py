@@ -65,6 +65,7 @@ def best(found: Sequence[Point], operations: np.ndarray) -> np.ndarray:
     """The best score of any point with at most so many operations; -inf where there is none."""
     at = np.array([point.operations for point in found])
     scores = np.array([point.score for point in found])
+    # [operations, points]
     within = at[None, :] <= operations[:, None]
     return np.where(within, scores[None, :], -np.inf).max(1)
 

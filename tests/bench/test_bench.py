@@ -520,6 +520,7 @@ def test_flags_are_recorded_as_what_they_set(training, part, name, value):
     assert without[part][name] != value and "flags" not in without
 
 
+@pytest.mark.thorough
 def test_the_recorded_setting_is_the_one_that_the_training_has(tmp_path):
     training = flagged("--neuron alif --num-envs 2 --checkpoints 1 --eval-episodes 0")
     [(_, records)] = schedule.run_all([replace(training, seed=0)], 1, tmp_path)

@@ -1,5 +1,7 @@
 """The benches of brains and of lives write down the settings that they ran with."""
 
+import pytest
+
 from bio_rl.bench import brains, lives
 
 
@@ -12,6 +14,7 @@ def test_brains_record_the_settings_that_they_were_trained_with():
     assert figures["brains"] == 4
 
 
+@pytest.mark.thorough
 def test_lives_record_the_control_that_they_ran_with(monkeypatch):
     monkeypatch.setattr(lives, "latencies", lambda experiment: lives.np.ones((2, lives.TRIALS)))
     settings = lives.Settings(cases=("bandit", "maze"), lives=1)

@@ -10,20 +10,22 @@ from bio_rl.viz import results
 from tests.docs.pages import DOCS
 
 SPIKING = "learning[HalfCheetah-v5/ppo/spiking]"
+FRESH = "halfcheetah[HalfCheetah-v5/ppo"
 RULE = "rules[CartPole-v1/three_factor/spiking --rule"
 CELLS = "dopamine[CartPole-v1/three_factor/cells"
 CHOOSE = (
     f"500 of {{{CELLS}][iqm]:.0f}}. With dopamine shuffled: "
     f"{{{CELLS} --three-factor.dopamine shuffled][iqm]:.0f}}.",
     "HalfCheetah-v5 by `three_factor`: {brains[HalfCheetah-v5][iqm]:.0f} after 3M steps",
-    f"where gradients reach {{{SPIKING}[iqm]:.0f}} with spikes",
+    f"where gradients reach {{{FRESH}/spiking][iqm]:.0f}} with spikes",
     "{eprop[CueAccumulation-v0/eprop/lsnn][iqm]:.2f} of 1. With dopamine shuffled: "
-    "{eprop[CueAccumulation-v0/eprop/lsnn --eprop.shuffled][median]:.2f}.",
+    "{eprop[CueAccumulation-v0/eprop/lsnn --eprop.dopamine shuffled][median]:.2f}.",
     "{hebbian[CartPole-v1/hebbian/mlp][median]:.0f} (median). With dopamine shuffled: "
     "{hebbian[CartPole-v1/hebbian/mlp --hebbian.dopamine shuffled][median]:.0f}.",
+    f"`spiking` {{{FRESH}/spiking][iqm]:.0f}}, `mlp` {{{FRESH}/mlp][iqm]:.0f}} over "
+    f"{{{FRESH}/mlp][n]}} fresh seeds",
     f"`spiking` {{{SPIKING}[iqm]:.0f}}, `recurrent_spiking` "
-    "{neuron_variants[HalfCheetah-v5/ppo/recurrent_spiking][iqm]:.0f}, `mlp` "
-    "{learning[HalfCheetah-v5/ppo/mlp][iqm]:.0f}.",
+    "{neuron_variants[HalfCheetah-v5/ppo/recurrent_spiking][iqm]:.0f}",
     "`spiking` {learning[Hopper-v5/ppo/spiking][iqm]:.0f}, `mlp` "
     "{learning[Hopper-v5/ppo/mlp][iqm]:.0f}.",
     "`spiking` with memory {learning[MaskedCartPole-v0/ppo/spiking][iqm]:.0f}, `lstm` "

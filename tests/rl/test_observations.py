@@ -348,6 +348,7 @@ def test_each_sense_alone_is_learned(sense):
     assert score(sense, "mlp", 1280) > 18
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_a_picture_is_learned(network):
     assert score("picture", network, 1280) > 18

@@ -37,6 +37,7 @@ def test_an_id_with_its_module_is_made_in_a_process_that_has_not_imported_us(way
     np.testing.assert_array_equal(np.float32(obs), gym.make("bio_rl/CartPole-v1").reset(seed=3)[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("env_id", ["bio_rl:bio_rl/GoNoGo-v0"])
 def test_gymnasiums_workers_make_it_under_every_start_method(way, env_id) -> None:
