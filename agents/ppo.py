@@ -155,6 +155,7 @@ class Agent(base.Agent):
         self.weights = [flatten(self.parameters())]
         adam = torch.optim.Adam(self.weights, c.lr, eps=1e-5, fused=True)
         self.optimisers["adam"] = adam
+        self.steady = self.steady_operations(self.actor)
 
     def trained_tensors(self) -> list[nn.Parameter]:
         return self.weights
@@ -351,6 +352,6 @@ class Agent(base.Agent):
             report["train/std"] = self.policy.log_std.exp().mean()
         probe = Probe()
         self.actor(self.see(ahead), detach(state), probe)
-        report |= activity_report(probe, len(ahead.reset))
+        report |= activity_report(probe, len(ahead.reset), self.steady)
         self.actor.regulate(probe)
         return report

@@ -66,6 +66,12 @@ class Fixed(NamedTuple):
     memory: int
     """Numbers of state and traces that one life keeps."""
 
+    @property
+    def operations(self) -> float:
+        """Operations of neurons, codes and learning."""
+        kinds = (self.update, self.code, self.learning)
+        return sum(cost.adds + cost.macs for cost in kinds)
+
 
 UNKNOWN = Fixed(0.0, Cost(), Cost(), Cost(), 0.0, 0.0, 0.0, 0, 0)
 """For a network that does not describe its parts."""

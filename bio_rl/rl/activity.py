@@ -15,11 +15,12 @@ SPIKES = "spikes/"
 """Beginning of the names under which networks record the spikes of their layers."""
 
 
-def activity_report(probe: Probe, batch: int) -> dict[str, Tensor]:
-    """Scalars by name from what `probe` collected of a decision of `batch` rows.
+def activity_report(probe: Probe, batch: int, steady: float = 0.0) -> dict[str, Tensor]:
+    """Scalars by name from what `probe` collected of a decision of `batch` rows. steady: operations
+    of neurons and codes, as `Agent.steady_operations` has them.
 
     spikes/LAYER_FIGURE: how the neurons of a layer fire (`homeostat.activity`).
-    energy/FIGURE: what a decision of one row takes (`energy.operations`).
+    energy/FIGURE: what a decision of one row takes (`energy.operations`), and in all, energy/total.
     """
     report: dict[str, Tensor] = {}
     for layer, records in probe.records.items():
@@ -27,8 +28,9 @@ def activity_report(probe: Probe, batch: int) -> dict[str, Tensor]:
             figures = activity(records[-1])._asdict()
             report |= {f"{layer}_{name}": figure for name, figure in figures.items()}
     # Several decisions may be recorded: the operations are those of the last, as the spikes are.
-    counts = operations(probe, batch)._asdict()
-    return report | {f"energy/{name}": count for name, count in counts.items()}
+    counts = operations(probe, batch)
+    report["energy/total"] = counts.acs + counts.macs + steady
+    return report | {f"energy/{name}": count for name, count in counts._asdict().items()}
 
 
 class ActivityReport:
@@ -37,9 +39,10 @@ class ActivityReport:
     decide: makes a decision of `batch` rows under the probe that it gets.
     """
 
-    def __init__(self, decide: Callable[[Probe], object], batch: int) -> None:
+    def __init__(self, decide: Callable[[Probe], object], batch: int, steady: float = 0.0) -> None:
         self.decide = decide
         self.batch = batch
+        self.steady = steady
         self.figures: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -48,7 +51,7 @@ class ActivityReport:
         if not self.figures:
             probe = Probe()
             self.decide(probe)
-            self.figures = activity_report(probe, self.batch)
+            self.figures = activity_report(probe, self.batch, self.steady)
         return self.figures
 
     def figure(self, name: str) -> Tensor:

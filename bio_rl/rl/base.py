@@ -28,6 +28,7 @@ from bio_rl.contracts import (
     Steps,
     Transition,
 )
+from bio_rl.energy import fixed
 from bio_rl.networks import Blueprint
 from bio_rl.parts import Plasticity
 from bio_rl.rl import replay_size
@@ -132,6 +133,14 @@ class Agent(nn.Module, ABC):
         an agent that does not say which it is.
         """
         raise ValueError(f"{self.name} does not say which network decides (Agent.decider)")
+
+    def steady_operations(self, network: Network) -> float:
+        """Operations of neurons and codes in a decision of its network, which do not depend on what
+        is seen; 0 where that does not describe its parts, or several seeds share it.
+        """
+        if self.groups > 1 or not network.parts():
+            return 0.0
+        return fixed(network, self.spec.network.config.ticks, self.features.scaled).operations
 
     @abstractmethod
     def initial_state(self, batch: int) -> State:

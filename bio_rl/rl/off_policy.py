@@ -132,6 +132,7 @@ class Learner:
         # As many whole windows as the steps between two updates begin.
         windows = -(-self.config.update_every // self.window)
         self.rollout = Steps(windows * self.window, self.window)
+        self.steady = agent.steady_operations(actor)
         self.report_names: tuple[str, ...] = ()
         """Names of the figures of an `ActivityReport`, known after the first update."""
 
@@ -221,7 +222,7 @@ class Learner:
     def _report(self, percept: Percept, state: OffPolicyState) -> Metrics:
         """Figures of the actor's decision for this percept, worked out when they are read."""
         report = ActivityReport(
-            lambda probe: self.decide(percept, state, probe), len(percept.reset)
+            lambda probe: self.decide(percept, state, probe), len(percept.reset), self.steady
         )
         self.report_names = self.report_names or tuple(report.all())
         return {name: partial(report.figure, name) for name in self.report_names}

@@ -201,3 +201,14 @@ def test_a_network_without_parts_is_not_counted():
 
     with pytest.raises(ValueError, match="Blank does not describe its parts"):
         energy.fixed(Blank(2, 1), 1)
+
+
+def test_the_total_on_tensorboard_is_that_of_the_meter():
+    from bio_rl.rl.activity import activity_report
+
+    torch.manual_seed(0)
+    config = Spiking(hidden=(5,), population=4, fields="linear", ticks=3, gain=8.0)
+    net = Blueprint("spiking", config).build(2, 2)
+    counts, probe = counted(net, torch.tensor([[0.3, -1.4]]), 3)
+    report = activity_report(probe, 1, energy.fixed(net, 3).operations)
+    assert float(report["energy/total"]) == counts.total
