@@ -21,8 +21,8 @@ CHOOSE = (
     "{eprop[CueAccumulation-v0/eprop/lsnn][iqm]:.2f} of 1. With dopamine shuffled: "
     "{eprop[CueAccumulation-v0/eprop/lsnn --eprop.dopamine shuffled][median]:.2f}.",
     "{hebbian[CartPole-v1/hebbian/mlp][median]:.0f} (median). With dopamine shuffled: "
-    "{hebbian[CartPole-v1/hebbian/mlp --hebbian.dopamine shuffled][median]:.0f}. With hidden synapses "
-    "left as drawn: {hebbian[CartPole-v1/hebbian/mlp --hebbian.hidden-lr 0][median]:.0f}",
+    "{hebbian[CartPole-v1/hebbian/mlp --hebbian.dopamine shuffled][median]:.0f}. With hidden "
+    "synapses left as drawn: {hebbian[CartPole-v1/hebbian/mlp --hebbian.hidden-lr 0][median]:.0f}",
     f"`spiking` {{{FRESH}/spiking][iqm]:.0f}}, `mlp` {{{FRESH}/mlp][iqm]:.0f}} over "
     f"{{{FRESH}/mlp][n]}} fresh seeds",
     f"`spiking` {{{SPIKING}[iqm]:.0f}}, `recurrent_spiking` "
