@@ -43,6 +43,8 @@ def measure(
     one, an untrained MLP of the default size, which has no return.
     """
     own = metering.metered(trained, episodes, seed, learning=True)
+    if beside is None and trained.experiment.network.image:
+        return [own]  # an MLP looks at no pictures
     if beside is None:
         plain = metering.untrained(trained, Blueprint.default("mlp"), episodes, seed)
         return [own] if own.name == "mlp" else [own, plain]

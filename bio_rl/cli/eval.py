@@ -68,6 +68,10 @@ def main(arguments: Sequence[str]) -> None:
     """Evaluate a run, and print its score and what a decision costs."""
     flags: Flags = parse(Flags, arguments, "eval")
     trained = flags.load()
+    if flags.energy or flags.beside:
+        for name, value in {"perturb": flags.perturb, "sample": flags.sample}.items():
+            if value:
+                raise ValueError(f"--energy does not go with --{name}: it counts greedy decisions")
     if flags.perturb:
         if flags.sample:
             raise ValueError("--sample does not go with --perturb, whose brains act greedily")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -93,7 +93,9 @@ def untrained(trained: Trained, network: Blueprint, episodes: int, seed: int) ->
     """The cost of another network, as it is drawn, for what a run's policy meets: without a score,
     as nobody trained it.
     """
-    experiment = replace(trained.experiment, network=network)
+    # by the default agent: that of the run need not be able to teach it
+    usual = config.experiment(trained.experiment.run.env, network=network.name)
+    experiment = replace(usual, network=network)
     with open_env(make_env(trained.experiment.run, 1, trained.agent.device)) as env:
         agent = make_agent(experiment, env)
     # what it sees has to be scaled as the run's agent scales it
@@ -115,21 +117,22 @@ def untrained(trained: Trained, network: Blueprint, episodes: int, seed: int) ->
 
 def sizes(network: Network) -> list[int]:
     """Numbers that the first connection reads, then the units that each connection drives, of a
-    network whose connections follow one another; nothing where it has none.
+    network whose connections follow one another; nothing for another one.
     """
     parts = network.parts()
-    by_name = {part.name: part for part in parts}
+    place = {part.name: i for i, part in enumerate(parts)}
     connections = [part for part in parts if part.role == "connection"]
-    if not connections:
+    # what drives itself reads a part that comes after its connection
+    loops = [part for part in connections if place.get(part.sources[0], -1) > place[part.name]]
+    if not connections or loops:
         return []
     first = connections[0]
-    source = by_name.get(first.sources[0])
+    source = place.get(first.sources[0])
     if source is not None:
-        n_in = source.n
+        n_in = parts[source].n
     else:
         # it reads the observation itself
-        assert first.module is not None
-        n_in = first.module.get_parameter("weight").shape[-1]
+        n_in = cast(Any, first.module).weight.shape[-1]
     return [n_in, *(part.n for part in connections)]
 
 
