@@ -72,20 +72,28 @@ def rounded(trained: Trained, bits: int, whole: Metered, seed: int = FINAL_SEED)
 
 
 def _played(
-    trained: Trained, agent: Any, episodes: int, seed: int
+    trained: Trained, player: Any, episodes: int, seed: int, asked: Any = None
 ) -> tuple[Evaluation, energy.Operations]:
-    """(the score of `agent` in the run's world, the mean products of a decision)."""
+    """(the score of `player` in the run's world, the mean products of a decision).
+
+    asked: an agent whose decisions about the same percepts are counted in place of the player's,
+    each from rest.
+    """
     meter = Meter()
 
     def hear(life: Life, running: list[int]) -> None:
         """Decide once more for the lives whose first episode goes on, with a probe."""
         percept, state = tree_map(lambda x: x[running], (life.percept, life.state))
         probe = Probe()
-        agent.act(percept, state, explore=False, probe=probe)
+        if asked is None:
+            player.act(percept, state, explore=False, probe=probe)
+        else:
+            asked.act(percept, asked.initial_state(len(running)), explore=False, probe=probe)
         meter.add(probe, len(running))
 
-    with open_env(make_env(trained.experiment.run, episodes, agent.device)) as env, single_thread():
-        score = evaluate(agent, env, seed, hear=hear)
+    run = trained.experiment.run
+    with open_env(make_env(run, episodes, player.device)) as env, single_thread():
+        score = evaluate(player, env, seed, hear=hear)
     return score, meter.operations()
 
 
@@ -100,19 +108,9 @@ def untrained(trained: Trained, network: Blueprint, episodes: int, seed: int) ->
         agent = make_agent(experiment, env)
     # what it sees has to be scaled as the run's agent scales it
     agent.features = trained.agent.features
-    meter = Meter()
-
-    def hear(life: Life, running: list[int]) -> None:
-        percept = tree_map(lambda x: x[running], life.percept)
-        probe = Probe()
-        agent.act(percept, agent.initial_state(len(running)), explore=False, probe=probe)
-        meter.add(probe, len(running))
-
-    run = trained.experiment.run
-    with open_env(make_env(run, episodes, agent.device)) as env, single_thread():
-        evaluate(trained.agent, env, seed, hear=hear)
+    _, products = _played(trained, trained.agent, episodes, seed, asked=agent)
     steady = energy.fixed(agent.decider, network.config.ticks, agent.features.scaled)
-    return Metered(network.name, None, energy.together(meter.operations(), steady))
+    return Metered(network.name, None, energy.together(products, steady))
 
 
 def sizes(network: Network) -> list[int]:

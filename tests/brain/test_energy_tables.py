@@ -1,4 +1,4 @@
-"""What a decision costs: every column counted by hand, and joules under the published tables."""
+"""The cost of a decision: every column is counted by hand, and joules follow published tables."""
 
 import pytest
 import torch
